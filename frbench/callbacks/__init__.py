@@ -1,0 +1,7 @@
+"""Callbacks and loggers that every run of the command line has."""
+
+from frbench.callbacks.checkpoints import BestCheckpoint, EarlyStop, RollingCheckpoint
+from frbench.callbacks.csv_logger import CSVLogger
+from frbench.callbacks.sanity import SanityCheck
+
+__all__ = ["BestCheckpoint", "CSVLogger", "EarlyStop", "RollingCheckpoint", "SanityCheck"]

@@ -1,0 +1,183 @@
+"""Which step is kept: the best by a named rule, and the latest to resume from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+
+from frbench.callbacks.csv_logger import CSVLogger
+from frbench.errors import UserError
+from frbench.metrics import higher_is_better
+
+DEFAULT_RULE = "val/worst_group_accuracy"
+
+
+def direction(monitor: str, mode: str) -> Literal["min", "max"]:
+    """Give ``max`` or ``min`` for a metric, unless the user said which.
+
+    Raises:
+        UserError: If the metric is unknown.
+    """
+    if mode == "auto":
+        return "max" if higher_is_better(monitor) else "min"
+    return "max" if mode == "max" else "min"
+
+
+def check_monitor(monitor: str, trainer: Trainer) -> None:
+    """Refuse to select on a table that validation does not evaluate.
+
+    Raises:
+        UserError: If ``monitor`` is a test metric and the data does not allow selecting on it,
+            or if no table of that name exists.
+    """
+    data = getattr(trainer, "datamodule", None)
+    if data is None:
+        return
+    if monitor.startswith("test") and not data.test_while_training:
+        raise UserError(
+            f"{monitor} would select on test data. If that is wanted (an oracle), say so with "
+            "--data.test_while_training true; results are then marked."
+        )
+    if not any(monitor.startswith(f"{name}/") for name in data.val_names):
+        raise UserError(
+            f"No table of this data set gives {monitor}; metrics start with "
+            f"{[n + '/' for n in data.val_names]}."
+        )
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keep the checkpoint with the best value of a metric, by the same rule for every method.
+
+    Args:
+        monitor: Metric that decides.
+        mode: ``min``, ``max``, or ``auto`` for the metric's own direction.
+        dirpath: Folder; the run's ``checkpoints`` by default.
+    """
+
+    def __init__(
+        self,
+        monitor: str = DEFAULT_RULE,
+        mode: Literal["auto", "min", "max"] = "auto",
+        dirpath: str | None = None,
+    ) -> None:
+        super().__init__(
+            dirpath=dirpath,
+            filename="best",
+            monitor=monitor,
+            mode=direction(monitor, mode),
+            enable_version_counter=False,
+            save_on_train_epoch_end=False,
+        )
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check the metric before training starts."""
+        if stage == "fit":
+            check_monitor(str(self.monitor), trainer)
+        super().setup(trainer, pl_module, stage)
+
+
+class EarlyStop(EarlyStopping):
+    """Stop when a metric has not improved for a number of validations; off by default.
+
+    Args:
+        patience: Validations without improvement before stopping; 0 never stops.
+        monitor: Metric that decides.
+        mode: ``min``, ``max``, or ``auto`` for the metric's own direction.
+        min_delta: Least change that counts as an improvement.
+    """
+
+    def __init__(
+        self,
+        patience: int = 0,
+        monitor: str = DEFAULT_RULE,
+        mode: Literal["auto", "min", "max"] = "auto",
+        min_delta: float = 0.0,
+    ) -> None:
+        super().__init__(
+            monitor,
+            min_delta=min_delta,
+            patience=patience or 10**9,
+            mode=direction(monitor, mode),
+            check_on_train_epoch_end=False,
+        )
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check the metric before training starts."""
+        if stage == "fit":
+            check_monitor(self.monitor, trainer)
+        super().setup(trainer, pl_module, stage)
+
+
+class RollingCheckpoint(Callback):
+    """Keep the latest state in ``last.ckpt``, from which training continues exactly.
+
+    It is never written between a batch and the validation that follows it: Lightning would skip
+    that validation on resume. At an epoch's end it is written after validation.
+
+    Args:
+        every_n_steps: Optimiser steps between two writes inside an epoch; 0 writes at the end of
+            epochs alone.
+        dirpath: Folder; the run's ``checkpoints`` on the command line.
+    """
+
+    def __init__(self, every_n_steps: int = 1000, dirpath: str | None = None) -> None:
+        self.every_n_steps = every_n_steps
+        self.dirpath = dirpath
+        self._last_step = 0
+
+    def _save(self, trainer: Trainer) -> None:
+        self._last_step = trainer.global_step
+        folder = Path(self.dirpath or trainer.default_root_dir)
+        # Trainer.save_checkpoint writes to a temporary file first and moves it into place.
+        trainer.save_checkpoint(folder / "last.ckpt")
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Write if due and no validation follows this batch."""
+        if not self.every_n_steps:
+            return
+        due = trainer.global_step - self._last_step >= self.every_n_steps
+        validates = (batch_idx + 1) % trainer.val_check_batch == 0
+        last = batch_idx + 1 >= trainer.num_training_batches
+        if due and not validates and not last:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write after the epoch's validation."""
+        self._save(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Store how many rows each CSV log has."""
+        checkpoint["frbench_csv_rows"] = [logger.rows for logger in self._csv_loggers(trainer)]
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Cut what was logged after the checkpoint; the resumed run logs it again."""
+        if trainer.state.fn == "fit":
+            rows = checkpoint.get("frbench_csv_rows", [])
+            for logger, count in zip(self._csv_loggers(trainer), rows, strict=False):
+                logger.truncate(count)
+
+    @staticmethod
+    def _csv_loggers(trainer: Trainer) -> list[CSVLogger]:
+        return [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the step of the last write."""
+        return {"last_step": self._last_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the step of the last write."""
+        self._last_step = state_dict["last_step"]

@@ -1,0 +1,164 @@
+"""Warnings for results that look like results but are not."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+
+class SanityWarning(UserWarning):
+    """A run that should not be trusted as it is; the message begins with the check's name."""
+
+
+class SanityCheck(Callback):
+    """Warn, once per run and by name, about runs that carry no signal or too little data.
+
+    An earlier public study published eight rows of constant or label-independent predictors;
+    these checks would have named each of them.
+
+    Args:
+        min_group: Evaluation rows below which a group's accuracy is too noisy to compare.
+        min_expected: Expected rows of a group in a batch below which group statistics fail.
+        patience: Validations in a row with falling worst-group accuracy that are reported.
+
+    Attributes:
+        raised: Message of each check that fired, by name.
+    """
+
+    def __init__(
+        self, min_group: int = 100, min_expected: float = 4.0, patience: int = 3
+    ) -> None:
+        self.min_group = min_group
+        self.min_expected = min_expected
+        self.patience = patience
+        self.raised: dict[str, str] = {}
+        self._history: list[float] = []
+
+    def _warn(self, name: str, message: str) -> None:
+        if name not in self.raised:
+            self.raised[name] = message
+            warnings.warn(f"[{name}] {message}", SanityWarning, stacklevel=3)
+
+    # ---- before training --------------------------------------------------------------------
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check group sizes of batches and of the validation table."""
+        data: Any = getattr(trainer, "datamodule", None)
+        if data is None:
+            return
+        coupled = getattr(pl_module, "couples_batch", False) or len(
+            getattr(pl_module, "penalties", [])
+        )
+        expected = data.sampled_shares * data.batch_size
+        small = (expected < self.min_expected) & (data.train_counts > 0)
+        if coupled and small.any():
+            i = int(np.argmin(np.where(small, expected, np.inf)))
+            self._warn(
+                "small_batch_groups",
+                f"a batch of {data.batch_size} holds {expected.ravel()[i]:.1f} rows of "
+                f"{data.group_names[i]} on average, under {self.min_expected:g}; raise "
+                "data.batch_size or use data.balance: joint with data.marginals: uniform.",
+            )
+        self._check_sizes(data, data.val_names)
+
+    def _check_sizes(self, data: Any, names: list[str]) -> None:
+        for name in names:
+            counts = data.splits[name].counts(data.num_classes, data.num_attributes).ravel()
+            if (counts < self.min_group).any():
+                i = int(counts.argmin())
+                sd = 50 / np.sqrt(max(counts[i], 1))
+                self._warn(
+                    f"small_evaluation_group/{name}",
+                    f"{name} has {counts[i]} rows of {data.group_names[i]}: its accuracy has a "
+                    f"standard error of up to {sd:.1f} points.",
+                )
+
+    # ---- during training --------------------------------------------------------------------
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at weights and group weights at the logged steps alone (they need the host)."""
+        if trainer.global_step % trainer.log_every_n_steps:
+            return
+        if len(batch.weight) > 2:
+            share = float(batch.weight.max() / batch.weight.sum().clamp(min=1e-12))
+            if share > 0.5:
+                self._warn(
+                    "one_sample_weight",
+                    f"one sample holds {share:.0%} of a batch's weight; use via: sample or a "
+                    "coarser balance.",
+                )
+        log_q = getattr(pl_module, "log_q", None)
+        if log_q is not None and float(log_q.max().exp()) > 0.99:
+            group = getattr(pl_module, "group_names", range(len(log_q)))[int(log_q.argmax())]
+            self._warn(
+                "saturated_group_weights",
+                f"q of {group} exceeds .99: the other groups are no longer trained; lower eta "
+                "or set min_weight.",
+            )
+
+    # ---- after evaluation -------------------------------------------------------------------
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check the validation tables."""
+        if trainer.sanity_checking:
+            return
+        self._check_predictions(pl_module)
+        value = trainer.callback_metrics.get("val/worst_group_accuracy")
+        if value is not None and trainer.state.fn == "fit":
+            self._history = [*self._history[-self.patience :], float(value)]
+            falls = np.diff(self._history) < 0
+            if len(falls) == self.patience and falls.all():
+                self._warn(
+                    "falling_worst_group",
+                    f"validation worst-group accuracy fell {self.patience} times running, to "
+                    f"{self._history[-1]:.3f}; the best checkpoint is kept, consider "
+                    "early_stopping.patience.",
+                )
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check the test tables."""
+        data = getattr(trainer, "datamodule", None)
+        if data is not None:
+            self._check_sizes(data, data.test_names)
+        self._check_predictions(pl_module)
+
+    def _check_predictions(self, pl_module: LightningModule) -> None:
+        for name, counts in getattr(pl_module, "last_counts", {}).items():
+            table = counts.sum(1)  # over attributes: [y, prediction]
+            total = table.sum()
+            accuracy, majority = np.trace(table) / total, table.sum(1).max() / total
+            predicted = np.flatnonzero(table.sum(0))
+            if len(predicted) == 1:
+                self._warn(
+                    f"constant_predictor/{name}",
+                    f"every row of {name} is predicted as class {predicted[0]}.",
+                )
+            elif accuracy <= majority:
+                self._warn(
+                    f"below_majority/{name}",
+                    f"accuracy on {name} is {accuracy:.3f}, not above the majority class "
+                    f"({majority:.3f}).",
+                )
+            if len(predicted) > 1 and self._independent(table[table.sum(1) > 0][:, predicted]):
+                self._warn(
+                    f"independent_predictions/{name}",
+                    f"predictions on {name} are independent of the labels: every group's recall "
+                    "is the global rate; are labels joined to the right inputs?",
+                )
+
+    @staticmethod
+    def _independent(table: np.ndarray) -> bool:
+        from scipy.stats import chi2_contingency
+
+        return min(table.shape) > 1 and float(chi2_contingency(table).pvalue) > 0.01
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has been reported and the latest validations."""
+        return {"raised": dict(self.raised), "history": list(self._history)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what has been reported and the latest validations."""
+        self.raised = dict(state_dict["raised"])
+        self._history = list(state_dict["history"])

@@ -1,0 +1,273 @@
+"""From tables to batches: one indexing per batch, one rank-aware order, exact resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from frbench.batch import Batch
+from frbench.data.table import Table
+
+
+class TensorTable(Dataset):
+    """A table as tensors; indexing with rows gives a whole :class:`Batch` at once.
+
+    Args:
+        table: Encoded table; ``table.x`` is an array, or an object whose indexing by an integer
+            array gives one (it is then called in the loader's workers).
+        weight: ``batch.weight`` of each row, float [N].
+        num_attributes: A, for the group ids.
+        prepare: Maps raw inputs of a batch to model inputs (uint8 images to floats, say).
+        augment: Random transform of prepared inputs; seeded per batch by the loader.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        weight: np.ndarray,
+        num_attributes: int,
+        prepare: Callable[[Tensor], Tensor],
+        augment: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.x = torch.as_tensor(table.x) if isinstance(table.x, np.ndarray) else table.x
+        self.y = torch.as_tensor(table.y)
+        self.z = torch.as_tensor(table.z)
+        unknown = self.z < 0
+        self.group = torch.where(unknown, -1, self.y * num_attributes + self.z)
+        self.weight = torch.as_tensor(weight, dtype=torch.float32)
+        self.clean = torch.as_tensor(table.clean)
+        self.prepare = prepare
+        self.augment = augment
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, key: tuple[np.ndarray, int]) -> Batch:
+        array, seed = key
+        rows = torch.as_tensor(array)
+        x = self.prepare(torch.as_tensor(self.x[rows]))
+        if self.augment is not None:
+            # Seeding by batch, not by worker, keeps the draw when a resumed epoch deals its
+            # batches to other workers.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                x = self.augment(x)
+        return Batch(
+            x, self.y[rows], self.z[rows], self.group[rows], self.weight[rows], self.clean[rows],
+            rows,
+        )  # fmt: skip
+
+
+class _Keys:
+    """Sampler whose next pass starts where its loader says."""
+
+    def __init__(self, loader: GroupLoader) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
+        return self.loader.keys()
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+
+class GroupLoader:
+    """The training loader: global batches, sliced by rank, resumable at any batch.
+
+    The order of an epoch depends on (seed, epoch) alone. Every rank computes the same order and
+    takes its slice of each global batch; the last partial batch is dropped. The state is
+    (epoch, batches delivered, weights of the epoch), the same on every rank.
+
+    Args:
+        dataset: Training rows 0..N-1, then clean rows N..N+M-1.
+        batch_size: Global batch B, divisible by world_size.
+        seed: Seed of the order.
+        sampling: Sampling weights of the training rows [N]; None draws without replacement.
+        num_clean: M, number of clean rows at the end of the dataset.
+        clean_per_batch: Clean rows appended to each global batch, divisible by world_size.
+        rank: This process.
+        world_size: Number of processes W.
+        limit: Batches after which the trainer ends an epoch early; None for all.
+        num_workers: Processes that index and decode.
+        pin_memory: Whether batches are put in page-locked memory.
+    """
+
+    def __init__(
+        self,
+        dataset: TensorTable,
+        batch_size: int,
+        seed: int = 0,
+        sampling: np.ndarray | None = None,
+        num_clean: int = 0,
+        clean_per_batch: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        limit: int | None = None,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        self.dataset = dataset
+        self.num_rows = len(dataset) - num_clean
+        # N < B: one batch of the largest multiple of W.
+        self.batch_size = min(batch_size, self.num_rows // world_size * world_size)
+        self.seed = seed
+        self.sampling = sampling
+        self.num_clean = num_clean
+        self.clean_per_batch = clean_per_batch
+        self.rank = rank
+        self.world_size = world_size
+        self.limit = limit
+        self.epoch = 0
+        self.delivered = 0
+        self._resumed = False
+        self._epoch_weights: np.ndarray | None = None
+        self._epoch_via: Literal["sample", "weight"] = "weight"
+        self._loader: DataLoader | None = None
+        if num_workers:
+            self._loader = DataLoader(
+                dataset,
+                sampler=_Keys(self),
+                batch_size=None,
+                num_workers=num_workers,
+                persistent_workers=True,
+                pin_memory=pin_memory,
+                generator=torch.Generator().manual_seed(seed),
+            )
+        self.pin_memory = pin_memory and not num_workers
+
+    def __len__(self) -> int:
+        return self.num_rows // self.batch_size if self.batch_size else 0
+
+    def set_epoch_weights(
+        self, weights: np.ndarray | None, via: Literal["sample", "weight"]
+    ) -> None:
+        """Give each training row a weight for the coming epoch (``on_epoch_weights``).
+
+        Args:
+            weights: Non-negative weights [N], or None to return to the table's own.
+            via: Into the sampler or into ``batch.weight``.
+        """
+        self._epoch_weights = weights
+        self._epoch_via = via
+
+    def _order(self) -> np.ndarray:
+        """Global order of the epoch's training rows [len * B]."""
+        rng = np.random.default_rng([self.seed, self.epoch])
+        sampling = self.sampling
+        if self._epoch_weights is not None and self._epoch_via == "sample":
+            sampling = self._epoch_weights
+        total = len(self) * self.batch_size
+        if sampling is None:
+            return rng.permutation(self.num_rows)[:total]
+        return rng.choice(self.num_rows, size=total, p=sampling / sampling.sum())
+
+    def _clean_order(self) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, self.epoch, 1])
+        total = len(self) * self.clean_per_batch
+        passes = -(-total // self.num_clean) if self.num_clean else 0
+        rows = [rng.permutation(self.num_clean) + self.num_rows for _ in range(passes)]
+        return np.concatenate(rows)[:total] if rows else np.empty(0, dtype=np.int64)
+
+    def _slice(self, order: np.ndarray, batch: int, size: int) -> np.ndarray:
+        share = size // self.world_size
+        start = batch * size + self.rank * share
+        return order[start : start + share]
+
+    def keys(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield (rows, seed of the random transform) for the rest of the epoch."""
+        order, clean = self._order(), self._clean_order()
+        for batch in range(self.delivered, len(self)):
+            rows = self._slice(order, batch, self.batch_size)
+            if self.clean_per_batch:
+                rows = np.concatenate([rows, self._slice(clean, batch, self.clean_per_batch)])
+            seed = np.random.SeedSequence([self.seed, self.epoch, batch, self.rank])
+            yield rows, int(seed.generate_state(1)[0])
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A generator: Lightning calls iter() long before the epoch starts, and on resume before
+        # it says which epoch that is. Nothing here runs until the first batch is asked for.
+        end = len(self) if self.limit is None else min(self.limit, len(self))
+        if (self._resumed and self.delivered >= end) or (not self._resumed and self.delivered):
+            self.epoch += 1
+            self.delivered = 0
+        self._resumed = False
+        batches: Any = self._loader or (self.dataset[key] for key in self.keys())
+        for batch in batches:
+            self.delivered += 1
+            if self._epoch_weights is not None and self._epoch_via == "weight":
+                batch = self._with_epoch_weights(batch)
+            yield batch
+
+    def _with_epoch_weights(self, batch: Batch) -> Batch:
+        assert self._epoch_weights is not None
+        weights = torch.as_tensor(self._epoch_weights, dtype=torch.float32)
+        training = batch.index < self.num_rows
+        index = batch.index.clamp(max=self.num_rows - 1)
+        return batch._replace(weight=torch.where(training, weights[index], batch.weight))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position; Lightning stores it in the checkpoint."""
+        weights = self._epoch_weights
+        return {
+            "epoch": self.epoch,
+            "delivered": self.delivered,
+            "epoch_weights": None if weights is None else torch.as_tensor(weights),
+            "epoch_via": self._epoch_via,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a stored position."""
+        self.epoch = state["epoch"]
+        self.delivered = state["delivered"]
+        weights = state["epoch_weights"]
+        self._epoch_weights = None if weights is None else weights.numpy()
+        self._epoch_via = state["epoch_via"]
+        self._resumed = True
+
+
+class EvalLoader:
+    """Evaluation batches in table order; rank r takes rows r, r + W, ...: no padding, no repeats.
+
+    Args:
+        dataset: The split.
+        batch_size: Rows per batch on this rank.
+        rank: This process.
+        world_size: Number of processes W.
+        num_workers: Processes that index and decode.
+    """
+
+    def __init__(
+        self,
+        dataset: TensorTable,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        num_workers: int = 0,
+    ) -> None:
+        rows = np.arange(rank, len(dataset), world_size)
+        self.keys = [
+            (rows[start : start + batch_size], 0) for start in range(0, len(rows), batch_size)
+        ]
+        self.dataset = dataset
+        self.num_workers = num_workers
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self.num_workers:
+            generator = torch.Generator().manual_seed(0)
+            yield from DataLoader(
+                self.dataset,
+                sampler=self.keys,
+                batch_size=None,
+                num_workers=self.num_workers,
+                generator=generator,
+            )
+        else:
+            yield from (self.dataset[key] for key in self.keys)

@@ -1,0 +1,373 @@
+"""The base of every data set: splits, the training distribution, loaders, group names."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+
+from frbench.batch import Sizes
+from frbench.data.balance import (
+    Balance,
+    Marginals,
+    Via,
+    balance_weights,
+    effective_sample_size,
+    subsample_rows,
+)
+from frbench.data.loader import EvalLoader, GroupLoader, TensorTable
+from frbench.data.steps import Augmentation, Corruption
+from frbench.data.table import Table
+from frbench.errors import UserError
+
+
+class GroupDataModule(LightningDataModule):
+    """Splits of a data set with labels y, attributes z and groups (y, z).
+
+    A subclass says where the splits come from: :meth:`tables`, ``sizes``, ``class_names`` and
+    ``attribute_names``. The training split then goes through corrupt -> augment -> balance;
+    validation and test stay as they are.
+
+    Args:
+        batch_size: Global batch size B; each of W devices gets B / W rows.
+        balance: Target of the training distribution: none, class, group (uniform Z), conditional
+            (Z uniform given Y), joint (Y and Z independent), reweighing (joint, keep, by weight).
+        via: How the target is reached: sample (draw rows), weight (weigh losses), subsample.
+        marginals: For joint: keep P(Y) and P(Z), or make the cells uniform.
+        corrupt: Steps that damage the training split.
+        augment: Steps that extend or replace the training split.
+        clean_share: Share of the training rows held out, before corruption, as verified rows; a
+            matching number of them is appended to every batch (for methods with uses_clean).
+        num_workers: Processes that fetch batches; 0 is fastest for tables.
+        seed: Seed of splits, draws and batch order.
+        test_while_training: Also evaluate the test tables at every validation (oracle curves);
+            allows selecting on them, which results then say.
+
+    Raises:
+        UserError: For options that contradict each other, empty splits, or an empty cell that
+            the balance needs.
+    """
+
+    sizes: Sizes
+    class_names: tuple[str, ...]
+    attribute_names: tuple[str, ...]
+
+    def __init__(
+        self,
+        batch_size: int = 128,
+        balance: Balance = "none",
+        via: Via = "sample",
+        marginals: Marginals = "keep",
+        corrupt: list[Corruption] | None = None,
+        augment: list[Augmentation] | None = None,
+        clean_share: float = 0.0,
+        num_workers: int = 0,
+        seed: int = 0,
+        test_while_training: bool = False,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise UserError(f"data.batch_size must be at least 1, got {batch_size}.")
+        if not 0 <= clean_share < 1:
+            raise UserError(f"data.clean_share must lie in [0, 1), got {clean_share}.")
+        if marginals == "uniform" and balance != "joint":
+            raise UserError(
+                f"data.marginals: uniform has no effect with balance: {balance}; "
+                "use balance: joint, or drop marginals."
+            )
+        self.batch_size = batch_size
+        self.balance = balance
+        self.via = via
+        self.marginals = marginals
+        self.corrupt = corrupt
+        self.augment = augment
+        self.clean_share = clean_share
+        self.num_workers = num_workers
+        self.seed = seed
+        self.test_while_training = test_while_training
+        self.notes: list[str] = []
+
+    # ---- what a subclass writes -------------------------------------------------------------
+    @abstractmethod
+    def tables(self) -> dict[str, Table]:
+        """Return the splits: ``train``, ``val`` and ``test``, or several ``test/<name>``."""
+
+    def encode(self, x: Any) -> Any:
+        """Turn raw inputs of a split into the array that batches index; the identity here."""
+        return x
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """Turn indexed inputs of a batch into model inputs: uint8 is scaled to [0, 1]."""
+        return x.float() / 255 if x.dtype == torch.uint8 else x
+
+    #: Random transform of prepared training inputs; None for none.
+    transform: Callable[[Tensor], Tensor] | None = None
+
+    # ---- names and sizes --------------------------------------------------------------------
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return self.sizes.num_classes
+
+    @property
+    def num_attributes(self) -> int:
+        """A."""
+        return self.sizes.num_attributes
+
+    @property
+    def input_shape(self) -> list[int]:
+        """Shape of one input."""
+        return list(self.sizes.input_shape)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids, 0 if inputs are not text."""
+        return self.sizes.vocab_size
+
+    @property
+    def group_names(self) -> list[str]:
+        """Names of the groups in the order of their ids, ``y=<class>,z=<attribute>``."""
+        return [f"y={c},z={a}" for c in self.class_names for a in self.attribute_names]
+
+    # ---- the training distribution ----------------------------------------------------------
+    @cached_property
+    def splits(self) -> dict[str, Table]:
+        """The tables as the subclass gives them, checked."""
+        tables = self.tables()
+        tests = [name for name in tables if name == "test" or name.startswith("test/")]
+        if not {"train", "val"} <= set(tables) or not tests:
+            raise UserError(
+                f"{type(self).__name__}.tables() must give train, val and test (or test/<name>), "
+                f"got {sorted(tables)}."
+            )
+        for name, table in tables.items():
+            if not len(table):
+                raise UserError(f"{type(self).__name__}: the {name} split is empty.")
+            for column, size in (("y", self.num_classes), ("z", self.num_attributes)):
+                values = getattr(table, column)
+                low = 0 if column == "y" else -1
+                if values.min() < low or values.max() >= size:
+                    raise UserError(
+                        f"{type(self).__name__}: column {column} of the {name} split has values "
+                        f"{values.min()}..{values.max()}, expected {low}..{size - 1}."
+                    )
+        return tables
+
+    @cached_property
+    def training(self) -> tuple[Table, Table, np.ndarray]:
+        """What training sees: its table, the clean rows, and one balance weight per row."""
+        rng = np.random.default_rng([self.seed, 7])
+        table = self.splits["train"]
+        num_clean = round(self.clean_share * len(table))
+        rows = rng.permutation(len(table)) if num_clean else np.arange(len(table))
+        clean = table.take(np.sort(rows[:num_clean]))
+        clean = clean.replace(clean=np.ones(num_clean, bool))
+        table = table.take(np.sort(rows[num_clean:]))
+        for step in [*(self.corrupt or []), *(self.augment or [])]:
+            table = step.apply(table, rng)
+        weight = balance_weights(
+            table,
+            self.num_classes,
+            self.num_attributes,
+            self.balance,
+            self.marginals,
+            self.group_names,
+        )
+        if self.effective_via == "subsample":
+            cell = np.where(table.z < 0, -1, table.y * self.num_attributes + table.z)
+            keep = subsample_rows(weight, cell, rng)
+            table, weight = table.take(keep), np.ones(len(keep))
+        return table, clean, weight
+
+    @property
+    def effective_via(self) -> Via:
+        """``via``, where ``reweighing`` is by weight by definition."""
+        return "weight" if self.balance == "reweighing" else self.via
+
+    @cached_property
+    def train_counts(self) -> np.ndarray:
+        """Rows of each (y, z) cell of the table that training sees, before weights [C, A]."""
+        return self.training[0].counts(self.num_classes, self.num_attributes)
+
+    @cached_property
+    def sampled_shares(self) -> np.ndarray:
+        """Expected share of each (y, z) cell in a training batch [C, A]."""
+        table, _, weight = self.training
+        weight = weight if self.effective_via == "sample" else np.ones(len(table))
+        known = table.z >= 0
+        cell = table.y[known] * self.num_attributes + table.z[known]
+        size = self.num_classes * self.num_attributes
+        shares = np.bincount(cell, weights=weight[known], minlength=size) / weight.sum()
+        return shares.reshape(self.num_classes, self.num_attributes)
+
+    @property
+    def test_names(self) -> list[str]:
+        """Names of the test tables, ``test`` or ``test/<name>``."""
+        return [name for name in self.splits if name.startswith("test")]
+
+    @property
+    def val_names(self) -> list[str]:
+        """Tables evaluated at validation, in the order of their loaders."""
+        return ["val", *(self.test_names if self.test_while_training else [])]
+
+    @property
+    def clean_per_batch(self) -> int:
+        """Clean rows appended to each global batch: their share, a multiple of W, at least W."""
+        if not self.clean_share:
+            return 0
+        return max(1, round(self.batch_size * self.clean_share / self._world)) * self._world
+
+    def fingerprint(self) -> str:
+        """Hash of what training and evaluation see; equal data gives an equal hash."""
+        digest = hashlib.sha256()
+        table, clean, weight = self.training
+        tables = {"train": table, "clean": clean, **{k: self.splits[k] for k in self.splits}}
+        for name, part in sorted(tables.items()):
+            digest.update(name.encode())
+            x = self.encode(part.x) if len(part) else None
+            if isinstance(x, np.ndarray):
+                digest.update(np.ascontiguousarray(x).tobytes())
+            digest.update(part.y.tobytes() + part.z.tobytes())
+        digest.update(np.ascontiguousarray(weight).tobytes())
+        return digest.hexdigest()[:16]
+
+    # ---- Lightning --------------------------------------------------------------------------
+    @property
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer else 0
+
+    @property
+    def _world(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    def setup(self, stage: str) -> None:
+        """Build the tables; fail before training if batch and devices do not fit."""
+        if self.batch_size % self._world:
+            raise UserError(
+                f"data.batch_size is the global batch and must be divisible by the number of "
+                f"devices: {self.batch_size} is not divisible by {self._world}."
+            )
+        if stage == "fit":
+            table, _, _ = self.training
+            if len(table) < self._world:
+                raise UserError(
+                    f"The training table has {len(table)} rows for {self._world} devices."
+                )
+        else:
+            _ = self.splits
+
+    def _dataset(self, table: Table, weight: np.ndarray, train: bool = False) -> TensorTable:
+        table = table.replace(x=self.encode(table.x))
+        transform = self.transform if train else None
+        return TensorTable(table, weight, self.num_attributes, self.prepare, transform)
+
+    def train_dataloader(self) -> GroupLoader:
+        """Return the stateful loader of the training distribution, verified rows last."""
+        table, clean, weight = self.training
+        if len(clean):
+            x = np.concatenate([self.encode(table.x), self.encode(clean.x)])
+            rows = Table(
+                x,
+                np.concatenate([table.y, clean.y]),
+                np.concatenate([table.z, clean.z]),
+                clean=np.concatenate([table.clean, clean.clean]),
+            )
+        else:
+            rows = table.replace(x=self.encode(table.x))
+        sampled = self.effective_via == "sample"
+        uniform = bool(np.allclose(weight, weight[0]))
+        batch_weight = np.ones(len(rows))
+        if not sampled:
+            batch_weight[: len(table)] = weight
+        dataset = TensorTable(
+            rows, batch_weight, self.num_attributes, self.prepare, self.transform
+        )
+        limit = self.trainer.limit_train_batches if self.trainer else None
+        if isinstance(limit, float):
+            limit = None if limit == 1.0 else int(limit * (len(table) // self.batch_size))
+        return GroupLoader(
+            dataset,
+            self.batch_size,
+            seed=self.seed,
+            sampling=weight if sampled and not uniform else None,
+            num_clean=len(clean),
+            clean_per_batch=self.clean_per_batch,
+            rank=self._rank,
+            world_size=self._world,
+            limit=limit,
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _eval_loaders(self, names: list[str]) -> list[EvalLoader]:
+        batch_size = max(self.batch_size, 1024) if self._is_small else self.batch_size
+        return [
+            EvalLoader(
+                self._dataset(self.splits[name], self.splits[name].weight),
+                batch_size,
+                self._rank,
+                self._world,
+                self.num_workers,
+            )
+            for name in names
+        ]
+
+    @property
+    def _is_small(self) -> bool:
+        """Whether inputs are so small that evaluation may use larger batches."""
+        return int(np.prod(self.sizes.input_shape)) <= 4096
+
+    def val_dataloader(self) -> list[EvalLoader]:
+        """Return loaders of ``val_names``."""
+        return self._eval_loaders(self.val_names)
+
+    def test_dataloader(self) -> list[EvalLoader]:
+        """Return loaders of ``test_names``."""
+        return self._eval_loaders(self.test_names)
+
+    def predict_dataloader(self) -> list[EvalLoader]:
+        """Return loaders of ``test_names``."""
+        return self.test_dataloader()
+
+    # ---- what people see ---------------------------------------------------------------------
+    def describe(self) -> str:
+        """Table of group counts per split, with the training distribution and the notes."""
+        table, clean, weight = self.training
+        shape = (self.num_classes, self.num_attributes)
+        columns = {name: t.counts(*shape).ravel() for name, t in self.splits.items()}
+        columns = {
+            "train": self.train_counts.ravel(),
+            **columns,
+            "train": self.train_counts.ravel(),
+        }
+        cells = np.where(table.z < 0, -1, table.y * self.num_attributes + table.z)
+        size = self.num_classes * self.num_attributes
+        mass = np.bincount(cells[cells >= 0], weights=weight[cells >= 0], minlength=size)
+        lines = [
+            f"{type(self).__name__}: {self.num_classes} classes, {self.num_attributes} attribute values"
+        ]
+        width = max(map(len, [*self.group_names, "group"]))
+        header = "".join(f"{name:>12}" for name in columns)
+        lines.append(f"{'group':<{width}}{header}{'Q':>9}")
+        for i, name in enumerate(self.group_names):
+            row = "".join(f"{int(counts[i]):>12}" for counts in columns.values())
+            lines.append(f"{name:<{width}}{row}{mass[i] / weight.sum():>9.4f}")
+        for name, t in self.splits.items():
+            if unknown := int((t.z < 0).sum()):
+                lines.append(f"{name}: {unknown} rows without attribute, in no group")
+        if self.balance != "none":
+            lines.append(
+                f"balance: {self.balance} via {self.effective_via}"
+                + (f", marginals {self.marginals}" if self.balance == "joint" else "")
+                + f"; effective sample size {effective_sample_size(weight):.0f} of {len(table)}"
+            )
+        if len(clean):
+            lines.append(f"clean rows: {len(clean)}, {self.clean_per_batch} in each batch")
+        return "\n".join([*lines, *self.notes])

@@ -1,0 +1,69 @@
+"""The table that every data step maps to another table; numpy only, so that no step needs torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Table:
+    """Samples of one split before they become tensors.
+
+    Attributes:
+        x: Inputs [N, ...]: an array, a DataFrame of raw columns, or any object with ``len`` and
+            indexing by an integer array.
+        y: Labels, int64 in 0..C-1 [N].
+        z: Attributes, int64 in 0..A-1, -1 where unknown [N].
+        weight: Sample weights, float64 [N]; ones by default.
+        clean: Whether the row is verified (its label was not corrupted), bool [N].
+
+    Raises:
+        ValueError: If the columns differ in length.
+
+    Example:
+        >>> table = Table(x=np.zeros((3, 2)), y=[0, 1, 1], z=[1, 0, 1])
+        >>> table.take(np.array([2, 0])).y.tolist()
+        [1, 0]
+    """
+
+    x: Any
+    y: np.ndarray
+    z: np.ndarray
+    weight: np.ndarray = field(default=None)  # type: ignore[assignment]
+    clean: np.ndarray = field(default=None)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        n = len(self.y)
+        set_ = object.__setattr__
+        set_(self, "y", np.asarray(self.y, dtype=np.int64))
+        set_(self, "z", np.asarray(self.z, dtype=np.int64))
+        weight = np.ones(n) if self.weight is None else np.asarray(self.weight, dtype=np.float64)
+        clean = np.zeros(n, dtype=bool) if self.clean is None else np.asarray(self.clean, bool)
+        set_(self, "weight", weight)
+        set_(self, "clean", clean)
+        lengths = {k: len(getattr(self, k)) for k in ("x", "y", "z", "weight", "clean")}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"Columns of a Table must have one length, got {lengths}")
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, rows: np.ndarray) -> Table:
+        """Return the given rows (integer positions or a boolean mask), in that order."""
+        rows = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
+        x = self.x.iloc[rows] if hasattr(self.x, "iloc") else self.x[rows]
+        return Table(x, self.y[rows], self.z[rows], self.weight[rows], self.clean[rows])
+
+    def replace(self, **columns: Any) -> Table:
+        """Return a copy with the given columns exchanged."""
+        return replace(self, **columns)
+
+    def counts(self, num_classes: int, num_attributes: int) -> np.ndarray:
+        """Count the rows of each (y, z) cell [C, A]; rows of unknown z are left out."""
+        known = self.z >= 0
+        cell = self.y[known] * num_attributes + self.z[known]
+        size = num_classes * num_attributes
+        return np.bincount(cell, minlength=size).reshape(num_classes, num_attributes)

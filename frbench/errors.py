@@ -1,0 +1,8 @@
+"""The one error that the command line shows as a line instead of a traceback."""
+
+
+class UserError(ValueError):
+    """Input that cannot be used; the message names what is wrong and the remedy.
+
+    Every command prints the message on one line and exits with status 2.
+    """

@@ -1,0 +1,35 @@
+"""The base of every network: a backbone, a linear head, built once the sizes are known."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from torch import Tensor, nn
+
+from frbench.batch import Sizes
+
+
+class Network(nn.Module):
+    """A backbone and a linear head; subclasses write :meth:`build`.
+
+    Attributes:
+        backbone: x [B, ...] -> features [B, D].
+        head: features [B, D] -> logits [B, C].
+    """
+
+    backbone: nn.Module
+    head: nn.Module
+
+    @abstractmethod
+    def build(self, sizes: Sizes) -> tuple[nn.Module, int]:
+        """Return the backbone and its number of features D."""
+
+    def bind(self, sizes: Sizes) -> None:
+        """Create the layers; called once, in the objective's constructor."""
+        self.backbone, num_features = self.build(sizes)
+        self.head = nn.Linear(num_features, sizes.num_classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features [B, D] and logits [B, C]."""
+        features = self.backbone(x)
+        return features, self.head(features)

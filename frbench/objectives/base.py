@@ -1,0 +1,374 @@
+"""The base of every objective: steps, metrics, optimiser, logging and state, once."""
+
+from __future__ import annotations
+
+import random
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from frbench.batch import Batch, Outputs, Sizes
+from frbench.distributed import all_sum, rank, world_size
+from frbench.errors import UserError
+from frbench.metrics import GroupCounts
+from frbench.networks import MLP, Network, SmallCNN
+from frbench.objectives.optimizer import build_optimizer, build_scheduler
+from frbench.objectives.training_log import TrainingLog
+from frbench.penalties import Penalty
+from frbench.spec import from_spec, to_spec
+from frbench.state import Staged
+
+
+class Objective(LightningModule, Staged):
+    """A way to train; a subclass writes :meth:`risk`.
+
+    Args:
+        num_classes: C; linked from the data on the command line, like the next three.
+        num_attributes: A.
+        input_shape: Shape of one input.
+        vocab_size: Number of token ids, 0 if inputs are not text.
+        network: Maps x to features and logits; by default an MLP, or a small CNN for images.
+        penalties: Terms added to the risk.
+        optimizer: Name of a class of ``torch.optim``.
+        lr: Learning rate.
+        weight_decay: The optimiser's weight decay.
+        optimizer_options: Its further arguments, ``{momentum: 0.9}`` say.
+        scheduler: Name of a class of ``torch.optim.lr_scheduler``; None keeps the rate.
+        scheduler_options: Its arguments, ``{T_max: 20}`` say.
+        scheduler_interval: Whether it counts epochs or steps.
+
+    Raises:
+        UserError: For an unknown optimiser or scheduler, or arguments it does not take.
+    """
+
+    #: Whether :meth:`risk` gets the verified rows that ``data.clean_share`` appends.
+    uses_clean = False
+    #: Whether the risk is more than a mean over samples (then gradients cannot be accumulated).
+    couples_batch = True
+    #: Whether weights of :meth:`on_epoch_weights` go into the sampler or into batch.weight.
+    epoch_weights_via: Literal["sample", "weight"] = "weight"
+
+    def __init__(
+        self,
+        num_classes: int,
+        num_attributes: int,
+        input_shape: list[int],
+        vocab_size: int = 0,
+        network: Network | None = None,
+        penalties: list[Penalty] | None = None,
+        optimizer: str = "Adam",
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        optimizer_options: dict[str, Any] | None = None,
+        scheduler: str | None = None,
+        scheduler_options: dict[str, Any] | None = None,
+        scheduler_interval: Literal["epoch", "step"] = "epoch",
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.num_attributes = num_attributes
+        self.input_shape = list(input_shape)
+        self.vocab_size = vocab_size
+        self.sizes = Sizes(num_classes, num_attributes, tuple(input_shape), vocab_size)
+        if network is None:
+            network = SmallCNN() if len(input_shape) == 3 else MLP()
+        self.network = network
+        self.network.bind(self.sizes)
+        self.penalties = nn.ModuleList(penalties or [])
+        for penalty in self._penalties():
+            penalty.bind(self.sizes)
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.optimizer_options = optimizer_options
+        self.scheduler = scheduler
+        self.scheduler_options = scheduler_options
+        self.scheduler_interval = scheduler_interval
+        self.training_log = TrainingLog(self)
+        self._seed: int | None = None
+        self._evaluators = nn.ModuleList()
+        self._evaluated: list[str] = []
+        #: Count table [C, A + 1, C] (y; z, last unknown; prediction) of each table evaluated last.
+        self.last_counts: dict[str, np.ndarray] = {}
+        build_optimizer(self)  # wrong names and arguments must fail before any data is read
+
+    # ---- what a subclass writes -------------------------------------------------------------
+    @abstractmethod
+    def risk(self, out: Outputs, batch: Batch) -> Tensor:
+        """Turn per-sample losses into one number.
+
+        Called outside autocast, with float32 features and logits. New state is proposed by
+        ``self.stage(name=value)``, never written. The batch is this process's share: sums over
+        the global batch go through :mod:`frbench.distributed`, and because DDP averages
+        gradients, a term summed (not averaged) over processes is multiplied by W.
+
+        Args:
+            out: Features, logits and losses of the training rows.
+            batch: The training rows.
+
+        Returns:
+            A scalar.
+        """
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Parameter groups of the one optimiser; each may carry its own ``lr``."""
+        groups = [{"params": [p for p in self.network.parameters() if p.requires_grad]}]
+        return groups + [g for p in self._penalties() for g in p.parameter_groups()]
+
+    def on_epoch_weights(self, train: Any) -> np.ndarray | None:
+        """Give each training row a weight for the coming epoch, or None to leave them.
+
+        Args:
+            train: The datamodule.
+
+        Returns:
+            Non-negative weights [N], the same on every process.
+        """
+        return None
+
+    def state_to_log(self) -> dict[str, Tensor]:
+        """Scalars that describe the method's state, logged with the losses."""
+        return {}
+
+    # ---- the step ---------------------------------------------------------------------------
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits [B, C]."""
+        return self.network(x)[1]
+
+    def outputs(self, batch: Batch) -> Outputs:
+        """Run the network; everything it returns is float32."""
+        features, logits = self.network(batch.x)
+        logits = logits.float()
+        losses = F.cross_entropy(logits, batch.y, reduction="none")
+        return Outputs(features.float(), logits, losses)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Compute risk and penalties of one batch; nothing is synchronised with the host."""
+        self.discard_all()
+        out = self.outputs(batch)
+        rows = len(batch.y) - self._clean_rows
+        seen = batch if self._clean_rows == 0 else Batch(*(column[:rows] for column in batch))
+        train_out = out if self._clean_rows == 0 else Outputs(*(column[:rows] for column in out))
+        with torch.autocast(self.device.type, enabled=False):
+            risk = self.risk(*((out, batch) if self.uses_clean else (train_out, seen)))
+            terms = {"risk": risk}
+            loss = risk
+            for name, penalty in zip(self.penalty_names, self._penalties(), strict=True):
+                terms[name] = penalty(train_out, seen)
+                loss = loss + penalty.weight * terms[name]
+        self.training_log.update(train_out, seen, {"loss": loss, **terms})
+        return loss
+
+    def _penalties(self) -> list[Penalty]:
+        return cast(list[Penalty], list(self.penalties))
+
+    @property
+    def penalty_names(self) -> list[str]:
+        """Class names of the penalties, numbered where one occurs twice."""
+        names = [type(p).__name__ for p in self.penalties]
+        return [
+            n if names.count(n) == 1 else f"{n}-{names[:i].count(n) + 1}"
+            for i, n in enumerate(names)
+        ]
+
+    def discard_all(self) -> None:
+        """Drop the proposals of a step that was not taken."""
+        self.discard()
+        for penalty in self._penalties():
+            penalty.discard()
+
+    def commit_all(self, *_: Any) -> None:
+        """Make the proposals true; called by the optimiser after a step that was taken."""
+        self.commit()
+        for penalty in self._penalties():
+            penalty.commit()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed all generators from (seed, step, rank): resuming at any step draws the same."""
+        step = self.trainer.fit_loop.epoch_loop.total_batch_idx
+        seed = (cast(int, self._seed) * 1_000_003 + step * world_size() + rank()) % 2**32
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - users' transforms may use the global generator
+        torch.manual_seed(seed)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Log at every ``log_every_n_steps``-th step."""
+        self.training_log.after_step()
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the epoch's sums and hand the method's weights to the loader."""
+        self.training_log.reset()
+        datamodule = getattr(self.trainer, "datamodule", None)
+        weights = self.on_epoch_weights(datamodule)
+        if weights is not None:
+            self.trainer.train_dataloader.set_epoch_weights(weights, self.epoch_weights_via)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's group metrics on the training rows."""
+        self.training_log.after_epoch()
+
+    # ---- set-up -----------------------------------------------------------------------------
+    def configure_optimizers(self) -> Any:
+        """Build the optimiser and the schedule; state is committed after each taken step."""
+        optimizer = build_optimizer(self)
+        optimizer.register_step_post_hook(self.commit_all)
+        scheduler = build_scheduler(self, optimizer)
+        if scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": self.scheduler_interval},
+        }
+
+    def setup(self, stage: str) -> None:
+        """Check that data, trainer and method fit, and build the evaluators."""
+        data = getattr(self.trainer, "datamodule", None)
+        if data is None:
+            return
+        theirs = Sizes(data.num_classes, data.num_attributes, tuple(data.input_shape))
+        ours = self.sizes._replace(vocab_size=0)
+        if theirs != ours:
+            raise UserError(
+                f"The model was built for {ours} but {type(data).__name__} has {theirs}; "
+                "train a new model, or pass the data set the checkpoint was trained on."
+            )
+        self.group_names = data.group_names
+        if stage == "fit":
+            self._check_fit(data)
+        names = data.val_names if stage in ("fit", "validate") else data.test_names
+        self._evaluated = names
+        self._evaluators = nn.ModuleList(
+            GroupCounts(
+                self.num_classes,
+                self.num_attributes,
+                class_names=data.class_names,
+                attribute_names=data.attribute_names,
+                train_counts=data.splits["train"].counts(self.num_classes, self.num_attributes),
+            ).to(self.device)
+            for _ in names
+        )
+
+    def _check_fit(self, data: Any) -> None:
+        name = type(self).__name__
+        if self.uses_clean and not data.clean_share:
+            raise UserError(f"{name} needs verified rows: set data.clean_share, to 0.1 say.")
+        if data.clean_share and not self.uses_clean:
+            raise UserError(
+                f"data.clean_share holds out rows that {name} does not use; set it to 0, or use "
+                "an objective with uses_clean."
+            )
+        coupled = [name] if self.couples_batch else []
+        coupled += self.penalty_names
+        if self.trainer.accumulate_grad_batches > 1 and coupled:
+            raise UserError(
+                f"{coupled[0]} looks at the whole batch, so gradients cannot be accumulated over "
+                "parts of it; set trainer.accumulate_grad_batches to 1."
+            )
+        to_spec(self)  # a constructor argument that was not kept must fail now, not at saving
+
+    @property
+    def _clean_rows(self) -> int:
+        """Verified rows at the end of this process's batch."""
+        data = getattr(self.trainer, "datamodule", None)
+        return data.clean_per_batch // world_size() if data is not None else 0
+
+    def on_fit_start(self) -> None:
+        """Fix the seed of the run (rank 0's) and the sums of the epoch."""
+        if self._seed is None:
+            self._seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**31)
+        self.training_log.to(self.device)
+
+    # ---- evaluation -------------------------------------------------------------------------
+    def _evaluate(self, batch: Batch, dataloader_idx: int) -> None:
+        logits = self.forward(batch.x)
+        self._evaluators[dataloader_idx].update(logits, batch.y, batch.z)
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count predictions; no collective runs here."""
+        self._evaluate(batch, dataloader_idx)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count predictions; no collective runs here."""
+        self._evaluate(batch, dataloader_idx)
+
+    def predict_step(
+        self, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, Tensor]:
+        """Return row, label, attribute and class probabilities [B, C]."""
+        probabilities = self.forward(batch.x).float().softmax(1)
+        return {"index": batch.index, "y": batch.y, "z": batch.z, "probabilities": probabilities}
+
+    def _log_evaluation(self) -> None:
+        for name, evaluator in zip(self._evaluated, self._evaluators, strict=True):
+            metrics = evaluator.compute()
+            self.last_counts[name] = all_sum(cast(Tensor, evaluator.counts)).cpu().numpy()
+            evaluator.reset()
+            if not self.trainer.sanity_checking:
+                self.training_log.emit({f"{name}/{k}": v for k, v in metrics.items()})
+
+    def on_validation_epoch_end(self) -> None:
+        """Log every group metric of every validation table."""
+        self._log_evaluation()
+
+    def on_test_epoch_end(self) -> None:
+        """Log every group metric of every test table."""
+        self._log_evaluation()
+
+    # ---- checkpoints ------------------------------------------------------------------------
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store class and arguments, the seed, and the sums of the epoch over all processes."""
+        checkpoint["frbench"] = {
+            "model": to_spec(self),
+            "seed": self._seed,
+            "training_log": self.training_log.state_dict(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore what only training needs."""
+        if self._trainer is not None and self.trainer.state.fn == "fit":
+            self._seed = checkpoint["frbench"]["seed"]
+            self.training_log.load_state_dict(checkpoint["frbench"]["training_log"])
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of frbench, weights only.
+
+    Raises:
+        UserError: If the file is missing, not a checkpoint, or not of frbench.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint {path}.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for a damaged or foreign file
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} is not a readable checkpoint ({reason[:120]}).") from error
+    if not isinstance(checkpoint, dict) or "frbench" not in checkpoint:
+        raise UserError(f"{path} was not written by frbench; train with `frbench fit`.")
+    return checkpoint
+
+
+def load(path: str | Path) -> Objective:
+    """Rebuild a trained objective from its checkpoint alone.
+
+    Args:
+        path: A checkpoint of ``frbench fit``, or of a Trainer fitting an Objective.
+
+    Returns:
+        The objective with its network, penalties and state, in evaluation mode, on the CPU.
+
+    Raises:
+        UserError: If the file is missing, not a checkpoint of frbench, or its class cannot be
+            imported.
+    """
+    checkpoint = read_checkpoint(path)
+    objective = from_spec(checkpoint["frbench"]["model"])
+    objective.load_state_dict(checkpoint["state_dict"])
+    return objective.eval()

@@ -1,0 +1,20 @@
+"""Empirical risk minimisation."""
+
+from torch import Tensor
+
+from frbench.batch import Batch, Outputs
+from frbench.objectives.base import Objective
+
+
+class ERM(Objective):
+    """Mean weighted loss, (1/B) sum_i w_i l_i.
+
+    Weights have mean one over the training table, so dividing by B (not by sum w_i) keeps the
+    estimate of E_Q[l] unbiased.
+    """
+
+    couples_batch = False
+
+    def risk(self, out: Outputs, batch: Batch) -> Tensor:
+        """Return the mean weighted loss."""
+        return (batch.weight * out.losses).mean()

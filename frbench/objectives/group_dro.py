@@ -1,0 +1,201 @@
+"""Group distributionally robust optimisation."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from frbench.batch import Batch, Outputs
+from frbench.distributed import all_sum, world_size
+from frbench.errors import UserError
+from frbench.objectives.base import Objective
+
+
+class GroupDRO(Objective):
+    """Minimise the worst group's loss by exponentiated-gradient weights over groups.
+
+    Each step, with L_g the mean loss of group g in the global batch (0 where g is absent) and
+    n_g its number of training rows: A_g = L_g + C_g / sqrt(n_g); log q <- log q + eta A_g,
+    normalised; the loss is sum_g q_g L_g with the updated q. Source: arXiv 1911.08731,
+    Algorithm 1 and equation 5; the greedy mode and the normalised loss are in its released code.
+
+    Rows without attribute (z = -1) belong to no group; they add their share u of the batch to
+    the loss, (1 - u) sum_g q_g L_g + u L_unknown.
+
+    Args:
+        eta: Step size of q (the paper's eta_q; 0 keeps q uniform).
+        adjustment: C >= 0 for all groups, or C by group name (others 0).
+        normalize: Update q by A_g / sum A instead of A_g; the minimised loss is unchanged.
+        mode: ``online`` as above; ``greedy`` weighs the groups of highest moving average
+            loss until their training share reaches alpha; ``single_group`` draws one present
+            group per step uniformly and uses its rows alone (Algorithm 1 as printed).
+        alpha: Training share covered by ``greedy``, in (0, 1].
+        gamma: Rate of the moving averages, in (0, 1].
+        min_weight: Mixes the weights with the uniform distribution (online, single_group) or
+            with the training shares (greedy), in [0, 1].
+        present_only: Renormalise q over the groups present in the batch and leave the others'
+            weights alone.
+
+    Raises:
+        UserError: For a value out of range or an unknown group name.
+    """
+
+    log_q: Tensor
+    moving_loss: Tensor
+    seen: Tensor
+    train_counts: Tensor
+    adjustments: Tensor
+
+    def __init__(
+        self,
+        *args: Any,
+        eta: float = 0.01,
+        adjustment: float | dict[str, float] = 0.0,
+        normalize: bool = False,
+        mode: Literal["online", "greedy", "single_group"] = "online",
+        alpha: float = 0.2,
+        gamma: float = 0.1,
+        min_weight: float = 0.0,
+        present_only: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        for name, value, low in (("alpha", alpha, 0.0), ("gamma", gamma, 0.0)):
+            if not low < value <= 1:
+                raise UserError(f"GroupDRO.{name} must lie in (0, 1], got {value}.")
+        if not 0 <= min_weight <= 1 or eta < 0:
+            raise UserError(
+                f"GroupDRO needs eta >= 0 and min_weight in [0, 1], got eta {eta}, "
+                f"min_weight {min_weight}."
+            )
+        self.eta = eta
+        self.adjustment = adjustment
+        self.normalize = normalize
+        self.mode = mode
+        self.alpha = alpha
+        self.gamma = gamma
+        self.min_weight = min_weight
+        self.present_only = present_only
+        groups = self.sizes.num_groups
+        uniform = torch.full((groups,), 1 / groups)
+        self.register_buffer("log_q", uniform.log())
+        self.register_buffer("moving_loss", torch.zeros(groups))
+        self.register_buffer("seen", torch.zeros(groups, dtype=torch.bool))
+        # Read from the data at the start of fitting, hence not part of the checkpoint.
+        self.register_buffer("train_counts", torch.zeros(groups), persistent=False)
+        self.register_buffer("adjustments", torch.zeros(groups), persistent=False)
+
+    def setup(self, stage: str) -> None:
+        """Read group counts and adjustments of the table that training sees."""
+        super().setup(stage)
+        data = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and data is not None:
+            self.bind_groups(torch.as_tensor(data.train_counts).flatten(), data.group_names)
+
+    def bind_groups(self, train_counts: Tensor, group_names: list[str]) -> None:
+        """Set n_g and C_g / sqrt(n_g).
+
+        Args:
+            train_counts: Training rows of each group, y-major [C * A].
+            group_names: Names of the groups in that order.
+
+        Raises:
+            UserError: If ``adjustment`` names a group that does not exist.
+        """
+        if isinstance(self.adjustment, dict):
+            if unknown := sorted(set(self.adjustment) - set(group_names)):
+                raise UserError(
+                    f"GroupDRO.adjustment names unknown groups {unknown}; the groups are "
+                    f"{group_names}."
+                )
+            strength = torch.tensor([float(self.adjustment.get(n, 0.0)) for n in group_names])
+        else:
+            strength = torch.full((len(group_names),), float(self.adjustment))
+        counts = train_counts.float().to(self.device)
+        self.train_counts.copy_(counts)
+        self.adjustments.copy_(strength.to(self.device) / counts.clamp(min=1).sqrt())
+
+    def risk(self, out: Outputs, batch: Batch) -> Tensor:
+        """Return sum_g w_g L_g over the global batch, and stage the new weights."""
+        groups = self.sizes.num_groups
+        slot = batch.group % (groups + 1)  # -1, no attribute, is the last slot
+        columns = torch.stack([batch.weight * out.losses, batch.weight], 1)
+        local = columns.new_zeros(groups + 1, 2).index_add(0, slot, columns)
+        totals = all_sum(local)
+        mass = totals[:, 1]
+        present = mass[:-1] > 0
+        mean = torch.where(present, totals[:-1, 0] / mass[:-1].clamp(min=1e-12), 0.0)
+        weights = self._update(mean, present)
+        # The local sums carry the gradient; times W, because DDP averages over processes.
+        parts = world_size() * local[:, 0] / mass.clamp(min=1e-12)
+        unknown = mass[-1] / mass.sum().clamp(min=1e-12)
+        return (1 - unknown) * (weights * parts[:-1]).sum() + unknown * parts[-1]
+
+    @torch.no_grad()
+    def _update(self, mean: Tensor, present: Tensor) -> Tensor:
+        """Stage the state after group losses ``mean`` [G] and return the weights to use [G]."""
+        finite = present & torch.isfinite(mean)
+        mean = torch.where(finite, mean, 0.0)
+        keep = torch.where(finite, 1 - self.gamma, 1.0) * self.seen
+        moving = keep * self.moving_loss + (1 - keep) * mean
+        self.stage(moving_loss=moving, seen=self.seen | finite)
+        if self.mode == "greedy":
+            return self._greedy(moving + self.adjustments)
+        gain = mean + self.adjustments
+        if self.mode == "single_group":
+            chosen = self._draw(present)
+            present = chosen
+            gain = torch.where(chosen, gain, 0.0)
+        if self.normalize:
+            total = gain.sum()
+            gain = torch.where(total > 0, gain / total.clamp(min=1e-12), 0.0)
+        if self.present_only:
+            gain = torch.where(present, gain, 0.0)
+        log_q = self.log_q + self.eta * gain
+        if self.present_only:
+            # Only the shares among the present groups move; their sum stays.
+            masked = torch.where(present, self.log_q, -torch.inf)
+            before = masked.logsumexp(0)
+            after = torch.where(present, log_q, -torch.inf).logsumexp(0)
+            log_q = torch.where(present, log_q - after + before, self.log_q)
+        log_q = log_q.log_softmax(0)
+        q = log_q.exp()
+        if self.min_weight:
+            q = (1 - self.min_weight) * q + self.min_weight / len(q)
+            log_q = q.log()
+        self.stage(log_q=log_q)
+        if self.present_only:
+            q = torch.where(present, q, 0.0)
+            q = q / q.sum().clamp(min=1e-12)
+        return torch.where(present, q, 0.0) if self.mode == "single_group" else q
+
+    def _draw(self, present: Tensor) -> Tensor:
+        """Mark one present group, drawn uniformly, the same on every process [G]."""
+        generator = torch.Generator().manual_seed((self._seed or 0) + self.trainer.global_step)
+        score = torch.rand(len(present), generator=generator).to(present.device)
+        score = torch.where(present, score, -1.0)
+        return torch.arange(len(present), device=present.device) == score.argmax()
+
+    def _greedy(self, loss: Tensor) -> Tensor:
+        share = self.train_counts / self.train_counts.sum().clamp(min=1)
+        order = loss.argsort(descending=True, stable=True)
+        ordered = share[order]
+        before = ordered.cumsum(0) - ordered
+        # A group gets what is left of alpha, at most its share.
+        covered = torch.minimum(ordered, (self.alpha - before).clamp(min=0)) / self.alpha
+        weights = torch.empty_like(share).scatter_(0, order, covered)
+        return (1 - self.min_weight) * weights + self.min_weight * share
+
+    def state_to_log(self) -> dict[str, Tensor]:
+        """Return q, its entropy, and each group's moving loss, raw and adjusted, by name."""
+        names = getattr(self, "group_names", [str(i) for i in range(len(self.log_q))])
+        q = self.log_q.exp()
+        logged = {f"q/{n}": q[i] for i, n in enumerate(names)}
+        logged |= {f"moving_loss/{n}": self.moving_loss[i] for i, n in enumerate(names)}
+        if self.adjustments.any():
+            adjusted = self.moving_loss + self.adjustments
+            logged |= {f"adjusted_loss/{n}": adjusted[i] for i, n in enumerate(names)}
+        logged["q_entropy"] = -(q * self.log_q).sum()
+        return logged

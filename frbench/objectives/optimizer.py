@@ -1,0 +1,74 @@
+"""Optimisers and schedules of torch, by name."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from frbench.errors import UserError
+
+if TYPE_CHECKING:
+    from frbench.objectives.base import Objective
+
+
+def _by_name(module: Any, base: type, name: str, what: str) -> type:
+    known = {
+        k: v for k, v in vars(module).items() if inspect.isclass(v) and issubclass(v, base)
+    }
+    known.pop(base.__name__, None)
+    if name in known:
+        return known[name]
+    folded = {k.lower(): k for k in known}
+    near = [folded[n] for n in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
+    raise UserError(f"model.{what}: {name!r} is not in torch; did you mean {near or sorted(known)}?")
+
+
+def _call(cls: type, what: str, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return cls(*args, **kwargs)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"model.{what}: {cls.__name__} refuses its arguments ({error}); see "
+            f"model.{what}_options."
+        ) from error
+
+
+def build_optimizer(objective: Objective) -> torch.optim.Optimizer:
+    """Build the objective's one optimiser over its parameter groups.
+
+    Raises:
+        UserError: For an unknown name or arguments that it does not take.
+    """
+    cls = _by_name(torch.optim, torch.optim.Optimizer, objective.optimizer, "optimizer")
+    options = {
+        "lr": objective.lr,
+        "weight_decay": objective.weight_decay,
+        **(objective.optimizer_options or {}),
+    }
+    if "weight_decay" not in inspect.signature(cls).parameters and not objective.weight_decay:
+        del options["weight_decay"]
+    return _call(cls, "optimizer", objective.parameter_groups(), **options)
+
+
+def build_scheduler(
+    objective: Objective, optimizer: torch.optim.Optimizer
+) -> torch.optim.lr_scheduler.LRScheduler | None:
+    """Build the objective's schedule, or None.
+
+    Raises:
+        UserError: For an unknown name, arguments that it does not take, or
+            ReduceLROnPlateau, whose state Lightning does not store at the right moment.
+    """
+    if objective.scheduler is None:
+        return None
+    if objective.scheduler == "ReduceLROnPlateau":
+        raise UserError(
+            "model.scheduler: ReduceLROnPlateau cannot be resumed exactly under Lightning; use "
+            "StepLR, CosineAnnealingLR or another schedule of steps or epochs."
+        )
+    schedulers = torch.optim.lr_scheduler
+    cls = _by_name(schedulers, schedulers.LRScheduler, objective.scheduler, "scheduler")
+    return _call(cls, "scheduler", optimizer, **(objective.scheduler_options or {}))

@@ -1,0 +1,39 @@
+"""The base of every penalty."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+from frbench.batch import Batch, Outputs, Sizes
+from frbench.state import Staged
+
+
+class Penalty(Staged):
+    """A term added to the risk; subclasses write :meth:`forward`.
+
+    The batch that :meth:`forward` sees is this process's share. A penalty that compares samples
+    gathers the global batch (:func:`frbench.distributed.all_gather`). State is a buffer, changed
+    through :meth:`stage` alone.
+
+    Args:
+        weight: Factor of the term in the loss.
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def bind(self, sizes: Sizes) -> None:
+        """Create what depends on the sizes; called once, in the objective's constructor."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Groups of the penalty's own parameters for the one optimiser."""
+        parameters = [p for p in nn.Module.parameters(self) if p.requires_grad]
+        return [{"params": parameters}] if parameters else []
+
+    @abstractmethod
+    def forward(self, out: Outputs, batch: Batch) -> Tensor:
+        """Return the term before its weight, a scalar."""

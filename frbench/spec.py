@@ -1,0 +1,104 @@
+"""Objects as plain data, in the command line's form: ``{class_path, init_args}``.
+
+Objectives, networks and penalties keep their constructor arguments unchanged under their own
+names, so an object built in Python can be written down, stored in a checkpoint that loads with
+``weights_only=True``, and built again.
+"""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from typing import Any
+
+from torch import nn
+
+from frbench.errors import UserError
+
+
+def init_parameters(cls: type) -> list[str]:
+    """Names of the constructor arguments of a class, those behind ``**kwargs`` included."""
+    names: dict[str, None] = {}
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        names |= {
+            p.name: None for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        }
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return list(names)
+
+
+def transient_arguments(cls: type) -> dict[str, Any]:
+    """Arguments that only a first construction needs, with the value a checkpoint stores."""
+    return getattr(cls, "transient_arguments", {})
+
+
+def to_spec(value: Any) -> Any:
+    """Write a value as plain data; objects become ``{class_path, init_args}``.
+
+    Args:
+        value: Plain data, or an object that keeps its constructor arguments as attributes.
+
+    Returns:
+        Nested dicts, lists, strings, numbers.
+
+    Raises:
+        UserError: If an object does not keep a constructor argument under its own name.
+
+    Example:
+        >>> from frbench.networks import MLP
+        >>> to_spec(MLP(hidden=[8]))["init_args"]["hidden"]
+        [8]
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple | nn.ModuleList):
+        return [to_spec(v) for v in value]
+    if isinstance(value, dict):
+        return {k: to_spec(v) for k, v in value.items()}
+    cls = type(value)
+    init_args = {}
+    # A path that only the first construction reads must not be needed by a checkpoint's reader.
+    transient = transient_arguments(cls)
+    for name in init_parameters(cls):
+        if name in transient:
+            init_args[name] = transient[name]
+            continue
+        if not hasattr(value, name):
+            raise UserError(
+                f"{cls.__name__} does not keep its constructor argument {name!r}; add "
+                f"`self.{name} = {name}` to its __init__, so that checkpoints can rebuild it."
+            )
+        init_args[name] = to_spec(getattr(value, name))
+    return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": init_args}
+
+
+def import_class(path: str) -> type:
+    """Import a class by its dotted path.
+
+    Raises:
+        UserError: If there is no such module or class.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"Cannot import {path!r} ({error}). Run where its file can be imported, or put its "
+            "folder on PYTHONPATH."
+        ) from error
+
+
+def from_spec(value: Any) -> Any:
+    """Build what :func:`to_spec` wrote down."""
+    if isinstance(value, list):
+        return [from_spec(v) for v in value]
+    if isinstance(value, dict):
+        if "class_path" in value:
+            init_args = {k: from_spec(v) for k, v in value.get("init_args", {}).items()}
+            return import_class(value["class_path"])(**init_args)
+        return {k: from_spec(v) for k, v in value.items()}
+    return value

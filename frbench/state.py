@@ -1,0 +1,33 @@
+"""State that a training step proposes and that only a taken optimiser step makes true."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Staged(nn.Module):
+    """A module whose buffers change only when the optimiser has stepped.
+
+    ``risk`` and penalties call :meth:`stage`; the base calls :meth:`commit` after the optimiser
+    step. When mixed precision skips a step, the proposal is dropped.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._proposed: dict[str, Tensor] = {}
+
+    def stage(self, **values: Tensor) -> None:
+        """Propose new values of buffers, by name."""
+        self._proposed |= {name: value.detach() for name, value in values.items()}
+
+    def discard(self) -> None:
+        """Forget what was proposed."""
+        self._proposed = {}
+
+    @torch.no_grad()
+    def commit(self) -> None:
+        """Write what was proposed into the buffers."""
+        for name, value in self._proposed.items():
+            getattr(self, name).copy_(value)
+        self.discard()
