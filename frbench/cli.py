@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import json
 import logging
 import os
-import re
 import sys
 import warnings
 from pathlib import Path
@@ -33,10 +30,11 @@ from frbench.data.synthetic import TwoGaussians
 from frbench.data.table_data import TableData
 from frbench.data.tabular import ACSIncome, Adult, Bank, Compas, German, LawSchool
 from frbench.errors import UserError
+from frbench.messages import cause, readable
 from frbench.networks import MLP, SmallCNN, Timm
 from frbench.objectives import ERM, GroupDRO, Objective
 from frbench.objectives.base import read_checkpoint
-from frbench.spec import import_class, init_parameters, transient_arguments
+from frbench.spec import import_class, transient_arguments
 
 __all__ = [
     "ERM", "MLP", "ACSIncome", "Adult", "Bank", "Compas", "Digits", "FlipLabels", "German",
@@ -172,6 +170,10 @@ class FrbenchCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     # ---- after a command --------------------------------------------------------------------
+    def warnings(self) -> dict[str, str]:
+        """Return what the sanity checks found, by name."""
+        return dict(self._get(self.config_init, "sanity").raised)
+
     def fit(self, **kwargs: Any) -> None:
         """Train; a checkpoint to resume from is read without unpickling code."""
         self.trainer.fit(**{**kwargs, "weights_only": True})
@@ -306,13 +308,28 @@ def _checkpoint_option(argv: list[str]) -> str | None:
 
 
 def run(argv: list[str]) -> int:
+    """Run ``frbench fit | validate | test | predict`` and return the exit status."""
+    try:
+        train(argv)
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        folder = os.environ.get("FRBENCH_RUN_DIR", "")
+        last = Path(folder) / "checkpoints" / "last.ckpt"
+        if last.is_file():
+            print(f"continue with: frbench fit ... --ckpt_path {last}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def train(argv: list[str]) -> FrbenchCLI:
     """Run one training or evaluation command.
 
     Args:
         argv: Subcommand and options, as on the command line.
 
     Returns:
-        Exit status 0; errors are raised.
+        The command line with its trainer, model and data.
 
     Raises:
         UserError: For wrong options or data, before training starts.
@@ -331,7 +348,7 @@ def run(argv: list[str]) -> int:
     usage = {name: {"usage": f"frbench {name} [options]", **common} for name in
              ("fit", "validate", "test", "predict")}  # fmt: skip
     try:
-        FrbenchCLI(
+        return FrbenchCLI(
             Objective,
             GroupDataModule,
             subclass_mode_model=True,
@@ -345,58 +362,9 @@ def run(argv: list[str]) -> int:
             args=argv,
         )
     except ArgumentError as error:
-        raise UserError(readable(str(error))) from error
+        raise UserError(readable(str(error), hidden=LINKED)) from error
     except ValueError as error:
         # A UserError of a constructor arrives wrapped by the parser that called it.
         if (user_error := cause(error)) is not None:
             raise user_error from None
         raise
-    return 0
-
-
-def cause(error: BaseException | None) -> UserError | None:
-    """Find the UserError that a chain of exceptions began with."""
-    while error is not None:
-        if isinstance(error, UserError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _known_classes(base: type) -> list[str]:
-    """Names of the package's concrete subclasses of a base."""
-    found, todo = set(), [base]
-    while todo:
-        for cls in todo.pop().__subclasses__():
-            todo.append(cls)
-            if not inspect.isabstract(cls):
-                found.add(cls.__name__)
-    return sorted(found)
-
-
-def readable(message: str) -> str:
-    """Turn a parser's many lines into the one that says what is wrong and what would be right."""
-    text = " ".join(message.split())
-    found = re.search(r'Parser key "([\w.+]+)"', text)
-    key = found[1] if found else ""
-    option = re.search(r"class_path '([\w.]+)': (?:Option|Key) '([\w.]+)' is not", text)
-    if option:
-        cls, name = import_class(option[1]), option[2]
-        known = [n for n in init_parameters(cls) if n not in LINKED]
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known
-        return f"{key}: {cls.__name__} has no option {name!r}; did you mean {near}?"
-    path = re.search(r"Expected a dot import path string: (\S+)", text)
-    base = re.search(r"Subtypes: \[<class '([\w.]+)'>", text)
-    if path and base:
-        known = _known_classes(import_class(base[1]))
-        near = difflib.get_close_matches(path[1], known, n=3, cutoff=0.5)
-        hint = f"did you mean {near}? " if near else ""
-        return (
-            f"{key}: there is no class {path[1]!r}; {hint}Known: {known}; your own class is "
-            "given by its import path, my_file.MyClass."
-        )
-    value = re.search(r"Subtypes: \[(.*?)\] Errors.* Given value: (.*)$", text)
-    if value:
-        types = re.sub(r"<class '(?:[\w]+\.)*(\w+)'>", r"\1", value[1])
-        return f"{key}: expected one of [{types}], got {value[2]!r}."
-    return re.sub(r"required: (?:fit|validate|test|predict)\.(\w+)", r"required: --\1", text)[:600]
