@@ -24,7 +24,7 @@ compare
 
 inspect
   data       what data is here, what is missing, group tables
-  audit      fairness metrics of any model's predictions:     frbench audit FILE.csv --y .. --pred ..
+  audit      fairness metrics of any model's predictions:     frbench audit FILE.csv --y ...
 
 `frbench COMMAND --help` explains a command. Exit status: 0 done, 1 a run failed, 2 wrong input,
 130 interrupted (continue where the message says).

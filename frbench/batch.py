@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     group: Tensor
     weight: Tensor
     clean: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # tuple.index, which nobody calls on a batch
 
 
 class Outputs(NamedTuple):

@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from frbench import __version__
 from frbench.errors import UserError
@@ -118,15 +118,14 @@ def _train_and_test(cell: Cell, folder: Path, extra: list[str]) -> dict[str, Any
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     cli = train(["fit", *cell.arguments(), *QUIET, f"--run_dir={folder}", *extra])
-    trainer, monitor = cli.trainer, cli.trainer.checkpoint_callback
+    trainer, monitor = cli.trainer, cast(Any, cli.trainer.checkpoint_callback)
     best = monitor.best_model_path or str(last)
     metrics: dict[str, float] = {}
     for evaluate in (trainer.validate, trainer.test):
         evaluate(
             cli.model, datamodule=cli.datamodule, ckpt_path=best, verbose=False, weights_only=True
         )
-        metrics |= {k: float(v) for k, v in trainer.callback_metrics.items()}
-    metrics = {k: v for k, v in metrics.items() if not k.startswith("train/")}
+        metrics |= cli.model.last_metrics
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if torch.cuda.is_available():
         peak = torch.cuda.max_memory_allocated() / 2**20
@@ -288,7 +287,9 @@ def main(argv: list[str]) -> int:
         (out / "runs").mkdir(parents=True, exist_ok=True)
         (out / "results.jsonl").open("a").close()
     except OSError as error:
-        raise UserError(f"Cannot write to {out} ({error.strerror}); give another --out.") from error
+        raise UserError(
+            f"Cannot write to {out} ({error.strerror}); give another --out."
+        ) from error
     shutil.copyfile(args.grid, out / "grid.yaml")
     if args.worker:
         return 0 if work(cells, out, extra, lambda *_: None) else 1

@@ -189,11 +189,11 @@ class FrbenchCLI(LightningCLI):
     def _evaluate(self, subcommand: str, kwargs: dict[str, Any]) -> None:
         kwargs |= {"verbose": False, "weights_only": True}
         getattr(self.trainer, subcommand)(**kwargs)
-        metrics = {k: float(v) for k, v in self.trainer.callback_metrics.items()}
+        metrics = self.model.last_metrics
         if self.trainer.is_global_zero:
-            names = (
-                self.datamodule.test_names if subcommand == "test" else self.datamodule.val_names
-            )
+            data = self.datamodule
+            names = data.test_names if subcommand == "test" else data.val_names
+            log_final_table(self.trainer.loggers, metrics, names)
             print_metrics(metrics, names)
             folder = Path(self._get(self.config, "run_dir"))
             record = {"data": self.datamodule.fingerprint(), "metrics": metrics}
@@ -244,12 +244,15 @@ def choose_run_dir(config: Any, subcommand: str) -> str:
         root = Path("runs") / name
         taken = [int(p.name) for p in root.glob("*") if p.name.isdigit()]
         folder = str(root / str(max(taken, default=-1) + 1))
-    elif subcommand == "fit" and not config.get("ckpt_path"):
-        if (Path(folder) / "metrics.csv").exists():
-            raise UserError(
-                f"--run_dir {folder} already holds a run. Continue it with --ckpt_path "
-                f"{folder}/checkpoints/last.ckpt, or choose another folder."
-            )
+    elif (
+        subcommand == "fit"
+        and not config.get("ckpt_path")
+        and (Path(folder) / "metrics.csv").exists()
+    ):
+        raise UserError(
+            f"--run_dir {folder} already holds a run. Continue it with --ckpt_path "
+            f"{folder}/checkpoints/last.ckpt, or choose another folder."
+        )
     os.environ["FRBENCH_RUN_DIR"] = folder
     return folder
 
@@ -283,6 +286,16 @@ def write_predictions(parts: Any, data: GroupDataModule, folder: Path, trainer: 
         path = folder / f"predictions-{name.replace('/', '-')}{rank}.csv"
         frame.to_csv(path, index=False)
         print(f"written to {path}")
+
+
+def log_final_table(loggers: list[Any], metrics: dict[str, float], tables: list[str]) -> None:
+    """Send one row per metric, one column per evaluated table, to loggers that take tables."""
+    start = f"{tables[0]}/"
+    names = [key.removeprefix(start) for key in metrics if key.startswith(start)]
+    rows = [[name, *(metrics[f"{table}/{name}"] for table in tables)] for name in names]
+    for logger in loggers:
+        if hasattr(logger, "log_table"):
+            logger.log_table("final", columns=["metric", *tables], data=rows)
 
 
 def print_metrics(metrics: dict[str, float], tables: list[str]) -> None:

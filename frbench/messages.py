@@ -21,9 +21,11 @@ def cause(error: BaseException | None) -> UserError | None:
 
 def known_classes(base: type) -> list[str]:
     """Names of the concrete subclasses of a base that are imported, without private ones."""
-    found, todo = set(), [base]
+    found: set[str] = set()
+    todo: list[type] = [base]
     while todo:
-        for cls in todo.pop().__subclasses__():
+        subclasses: list[type] = todo.pop().__subclasses__()
+        for cls in subclasses:
             todo.append(cls)
             if not inspect.isabstract(cls) and not cls.__name__.startswith("_"):
                 found.add(cls.__name__)

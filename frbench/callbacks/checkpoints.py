@@ -146,7 +146,8 @@ class RollingCheckpoint(Callback):
         if not self.every_n_steps:
             return
         due = trainer.global_step - self._last_step >= self.every_n_steps
-        validates = (batch_idx + 1) % trainer.val_check_batch == 0
+        interval = trainer.val_check_batch
+        validates = interval is not None and (batch_idx + 1) % interval == 0
         last = batch_idx + 1 >= trainer.num_training_batches
         if due and not validates and not last:
             self._save(trainer)

@@ -28,9 +28,7 @@ class SanityCheck(Callback):
         raised: Message of each check that fired, by name.
     """
 
-    def __init__(
-        self, min_group: int = 100, min_expected: float = 4.0, patience: int = 3
-    ) -> None:
+    def __init__(self, min_group: int = 100, min_expected: float = 4.0, patience: int = 3) -> None:
         self.min_group = min_group
         self.min_expected = min_expected
         self.patience = patience
@@ -77,7 +75,12 @@ class SanityCheck(Callback):
 
     # ---- during training --------------------------------------------------------------------
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Any,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Look at weights and group weights at the logged steps alone (they need the host)."""
         if trainer.global_step % trainer.log_every_n_steps:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -33,8 +33,8 @@ class QMNISTWriters(GroupDataModule):
     """
 
     sizes = Sizes(10, 2, (1, 28, 28))
-    class_names: ClassVar = tuple("0123456789")
-    attribute_names: ClassVar = ("employee", "student")
+    class_names = tuple("0123456789")
+    attribute_names = ("employee", "student")
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -28,7 +28,7 @@ from frbench.data.table import Table
 from frbench.errors import UserError
 
 
-class GroupDataModule(LightningDataModule):
+class GroupDataModule(LightningDataModule, ABC):
     """Splits of a data set with labels y, attributes z and groups (y, z).
 
     A subclass says where the splits come from: :meth:`tables`, ``sizes``, ``class_names`` and
@@ -171,7 +171,7 @@ class GroupDataModule(LightningDataModule):
         clean = clean.replace(clean=np.ones(num_clean, bool))
         table = table.take(np.sort(rows[num_clean:]))
         for step in [*(self.corrupt or []), *(self.augment or [])]:
-            table = step.apply(table, rng)
+            table = step.apply(table, rng, self.encode)
         weight = balance_weights(
             table,
             self.num_classes,
@@ -342,16 +342,13 @@ class GroupDataModule(LightningDataModule):
         table, clean, weight = self.training
         shape = (self.num_classes, self.num_attributes)
         columns = {name: t.counts(*shape).ravel() for name, t in self.splits.items()}
-        columns = {
-            "train": self.train_counts.ravel(),
-            **columns,
-            "train": self.train_counts.ravel(),
-        }
+        columns["train"] = self.train_counts.ravel()
         cells = np.where(table.z < 0, -1, table.y * self.num_attributes + table.z)
         size = self.num_classes * self.num_attributes
         mass = np.bincount(cells[cells >= 0], weights=weight[cells >= 0], minlength=size)
         lines = [
-            f"{type(self).__name__}: {self.num_classes} classes, {self.num_attributes} attribute values"
+            f"{type(self).__name__}: {self.num_classes} classes, "
+            f"{self.num_attributes} attribute values"
         ]
         width = max(map(len, [*self.group_names, "group"]))
         header = "".join(f"{name:>12}" for name in columns)

@@ -69,12 +69,16 @@ class Digits(GroupDataModule):
     """
 
     sizes = Sizes(2, 2, (3, 12, 8))
-    class_names: ClassVar = ("0-4", "5-9")
-    attribute_names: ClassVar = ("red", "blue")
+    class_names = ("0-4", "5-9")
+    attribute_names = ("red", "blue")
 
     #: Images of each pool, after a permutation drawn by the seed: in the file's own order the
     #: writers of the test images differ, and P(X | Y, Z) would not be the same in all tables.
-    POOLS: ClassVar = {"train": slice(0, 1100), "val": slice(1100, 1300), "test": slice(1300, None)}
+    POOLS: ClassVar = {
+        "train": slice(0, 1100),
+        "val": slice(1100, 1300),
+        "test": slice(1300, None),
+    }
     NOISE_ROWS = 2
 
     def __init__(

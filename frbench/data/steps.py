@@ -1,23 +1,28 @@
 """Steps that edit the training table before it is balanced: corruption and augmentation."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from frbench.data.table import Table
 from frbench.errors import UserError
 
+Encode = Callable[[Any], Any]
+
 
 class TableStep(ABC):
     """A map from training table to training table; subclasses write :meth:`apply`."""
 
     @abstractmethod
-    def apply(self, table: Table, rng: np.random.Generator) -> Table:
+    def apply(self, table: Table, rng: np.random.Generator, encode: Encode) -> Table:
         """Return the edited table.
 
         Args:
-            table: The training table as the earlier steps left it.
+            table: The training table as the earlier steps left it, with raw inputs.
             rng: The only source of randomness; seeded by the datamodule's ``seed``.
+            encode: Turns raw inputs into a numeric array, for steps that need one.
         """
 
 
@@ -56,7 +61,7 @@ class FlipLabels(Corruption):
 
     Example:
         >>> t = Table(x=np.zeros(4), y=[0, 1, 0, 1], z=[0, 0, 1, 1])
-        >>> FlipLabels(rate=1.0, z=1).apply(t, np.random.default_rng(0)).y.tolist()
+        >>> FlipLabels(rate=1.0, z=1).apply(t, np.random.default_rng(0), np.asarray).y.tolist()
         [0, 1, 1, 0]
     """
 
@@ -66,7 +71,7 @@ class FlipLabels(Corruption):
         self.y = y
         self.z = z
 
-    def apply(self, table: Table, rng: np.random.Generator) -> Table:
+    def apply(self, table: Table, rng: np.random.Generator, encode: Encode) -> Table:
         """Return the table with the chosen labels flipped."""
         rows = _victims(table, self.y, self.z)
         rows = rng.choice(rows, size=round(self.rate * len(rows)), replace=False)
@@ -88,8 +93,8 @@ class PoisonLargestMargin(Corruption):
         z: Attribute value that is attacked; None for all.
 
     Raises:
-        UserError: If rate is outside [0, 1], the labels are not binary, the inputs are not a
-            numeric array, or fewer rows than asked for can be flipped.
+        UserError: If rate is outside [0, 1], the labels are not binary, or fewer rows than asked
+            for can be flipped.
     """
 
     def __init__(self, rate: float = 0.1, z: int | None = 1) -> None:
@@ -97,15 +102,14 @@ class PoisonLargestMargin(Corruption):
         self.rate = rate
         self.z = z
 
-    def apply(self, table: Table, rng: np.random.Generator) -> Table:
+    def apply(self, table: Table, rng: np.random.Generator, encode: Encode) -> Table:
         """Return the table with the most confidently classified labels flipped."""
         from sklearn.linear_model import LogisticRegression
 
-        x = np.asarray(table.x)
-        if table.y.max() > 1 or not np.issubdtype(x.dtype, np.number):
+        x = np.asarray(encode(table.x))
+        if table.y.max() > 1:
             raise UserError(
-                "PoisonLargestMargin needs binary labels and numeric inputs; "
-                "use FlipLabels for other tables."
+                "PoisonLargestMargin needs binary labels; use FlipLabels for more classes."
             )
         rows = _victims(table, None, self.z)
         count = round(self.rate * len(table))

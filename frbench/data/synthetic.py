@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -72,8 +72,8 @@ class TwoGaussians(GroupDataModule):
         (100, 2)
     """
 
-    class_names: ClassVar = ("0", "1")
-    attribute_names: ClassVar = ("0", "1")
+    class_names = ("0", "1")
+    attribute_names = ("0", "1")
 
     def __init__(
         self,
@@ -86,8 +86,8 @@ class TwoGaussians(GroupDataModule):
         super().__init__(**kwargs)
         if not 0 < positive_rate < 1 or c <= 0 or n < 2:
             raise UserError(
-                f"TwoGaussians needs 0 < positive_rate < 1, c > 0 and n >= 2, got {positive_rate}, "
-                f"{c}, {n}."
+                "TwoGaussians needs 0 < positive_rate < 1, c > 0 and n >= 2, got "
+                f"{positive_rate}, {c}, {n}."
             )
         self.n = n
         self.positive_rate = positive_rate

@@ -1,4 +1,4 @@
-"""The table that every data step maps to another table; numpy only, so that no step needs torch."""
+"""The table that every data step maps to another; numpy only, so that steps need no torch."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Table:
     x: Any
     y: np.ndarray
     z: np.ndarray
-    weight: np.ndarray = field(default=None)  # type: ignore[assignment]
-    clean: np.ndarray = field(default=None)  # type: ignore[assignment]
+    weight: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    clean: np.ndarray = field(default=None)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         n = len(self.y)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
 from frbench.batch import Sizes
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """A backbone and a linear head; subclasses write :meth:`build`.
 
     Attributes:

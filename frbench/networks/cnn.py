@@ -57,4 +57,3 @@ class SmallCNN(Network):
         if self.dropout:
             layers.append(nn.Dropout(self.dropout))
         return nn.Sequential(*layers), self.features
-

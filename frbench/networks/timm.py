@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +58,7 @@ class Timm(Network):
             self._load(model)
         if self.freeze:
             model.requires_grad_(False)
-        return model, model.num_features
+        return model, cast(int, model.num_features)
 
     def _load(self, model: nn.Module) -> None:
         from timm.models import load_state_dict

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -14,6 +14,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from frbench.batch import Batch, Outputs, Sizes
+from frbench.data.loader import GroupLoader
 from frbench.distributed import all_sum, rank, world_size
 from frbench.errors import UserError
 from frbench.metrics import GroupCounts
@@ -25,7 +26,7 @@ from frbench.spec import from_spec, to_spec
 from frbench.state import Staged
 
 
-class Objective(LightningModule, Staged):
+class Objective(LightningModule, Staged, ABC):
     """A way to train; a subclass writes :meth:`risk`.
 
     Args:
@@ -94,6 +95,8 @@ class Objective(LightningModule, Staged):
         self._seed: int | None = None
         self._evaluators = nn.ModuleList()
         self._evaluated: list[str] = []
+        #: Metrics of each table evaluated last, in full precision (Lightning keeps float32).
+        self.last_metrics: dict[str, float] = {}
         #: Count table [C, A + 1, C] (y; z, last unknown; prediction) of each table evaluated last.
         self.last_counts: dict[str, np.ndarray] = {}
         build_optimizer(self)  # wrong names and arguments must fail before any data is read
@@ -207,7 +210,9 @@ class Objective(LightningModule, Staged):
         datamodule = getattr(self.trainer, "datamodule", None)
         weights = self.on_epoch_weights(datamodule)
         if weights is not None:
-            self.trainer.train_dataloader.set_epoch_weights(weights, self.epoch_weights_via)
+            cast(Any, self.trainer.train_dataloader).set_epoch_weights(
+                weights, self.epoch_weights_via
+            )
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's group metrics on the training rows."""
@@ -287,7 +292,7 @@ class Objective(LightningModule, Staged):
     # ---- evaluation -------------------------------------------------------------------------
     def _evaluate(self, batch: Batch, dataloader_idx: int) -> None:
         logits = self.forward(batch.x)
-        self._evaluators[dataloader_idx].update(logits, batch.y, batch.z)
+        self._metrics()[dataloader_idx].update(logits, batch.y, batch.z)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count predictions; no collective runs here."""
@@ -304,13 +309,18 @@ class Objective(LightningModule, Staged):
         probabilities = self.forward(batch.x).float().softmax(1)
         return {"index": batch.index, "y": batch.y, "z": batch.z, "probabilities": probabilities}
 
+    def _metrics(self) -> list[GroupCounts]:
+        return cast(list[GroupCounts], list(self._evaluators))
+
     def _log_evaluation(self) -> None:
-        for name, evaluator in zip(self._evaluated, self._evaluators, strict=True):
+        for name, evaluator in zip(self._evaluated, self._metrics(), strict=True):
             metrics = evaluator.compute()
-            self.last_counts[name] = all_sum(cast(Tensor, evaluator.counts)).cpu().numpy()
+            self.last_counts[name] = all_sum(evaluator.counts).cpu().numpy()
             evaluator.reset()
             if not self.trainer.sanity_checking:
-                self.training_log.emit({f"{name}/{k}": v for k, v in metrics.items()})
+                named = {f"{name}/{k}": v for k, v in metrics.items()}
+                self.last_metrics |= named
+                self.training_log.emit(named)
 
     def on_validation_epoch_end(self) -> None:
         """Log every group metric of every validation table."""

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def _by_name(module: Any, base: type, name: str, what: str) -> type:
-    known = {
-        k: v for k, v in vars(module).items() if inspect.isclass(v) and issubclass(v, base)
-    }
+    known = {k: v for k, v in vars(module).items() if inspect.isclass(v) and issubclass(v, base)}
     known.pop(base.__name__, None)
     if name in known:
         return known[name]
     folded = {k.lower(): k for k in known}
     near = [folded[n] for n in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
-    raise UserError(f"model.{what}: {name!r} is not in torch; did you mean {near or sorted(known)}?")
+    raise UserError(
+        f"model.{what}: {name!r} is not in torch; did you mean {near or sorted(known)}?"
+    )
 
 
 def _call(cls: type, what: str, *args: Any, **kwargs: Any) -> Any:

@@ -56,7 +56,7 @@ class TrainingLog:
 
     def after_step(self) -> None:
         """Log the latest terms if this step is due."""
-        trainer = self.objective.trainer
+        trainer: Any = self.objective.trainer
         step = trainer.global_step
         if not step or step % trainer.log_every_n_steps or step == self._logged_step:
             return
@@ -103,7 +103,9 @@ class TrainingLog:
             self.objective.log_dict(metrics, logger=False)
         if rank() == 0:
             for logger in trainer.loggers:
-                logger.log_metrics({"epoch": trainer.current_epoch, **metrics}, trainer.global_step)
+                logger.log_metrics(
+                    {"epoch": trainer.current_epoch, **metrics}, trainer.global_step
+                )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch's sums over all processes (a collective)."""

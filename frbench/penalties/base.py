@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from frbench.batch import Batch, Outputs, Sizes
 from frbench.state import Staged
 
 
-class Penalty(Staged):
+class Penalty(Staged, ABC):
     """A term added to the risk; subclasses write :meth:`forward`.
 
     The batch that :meth:`forward` sees is this process's share. A penalty that compares samples
