@@ -1,0 +1,168 @@
+"""The metric that training and evaluation update: sum-reduced counts and score histograms."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from frbench.metrics.counts import count_metrics, positive_classes
+from frbench.metrics.names import check_names
+from frbench.metrics.scores import (
+    CALIBRATION_BINS,
+    MAX_LOGIT,
+    NUM_BINS,
+    RANK_BINS,
+    ScoreState,
+    score_kl_noise_floor,
+    score_metrics,
+)
+
+
+class GroupCounts(Metric):
+    r"""Every group metric of a classifier, from states that add over batches and ranks.
+
+    The states are those of `frbench.metrics.counts` and `frbench.metrics.scores`: int64 counts by
+    (y, z, prediction) and by score bin, float64 sums. An update issues no collective, no copy to
+    the host and no loop over groups; rows out of range are counted and reported by `compute`.
+    A logit that is not finite makes ``negative_log_likelihood`` NaN and nothing else.
+
+    Args:
+        num_classes: C.
+        num_attributes: A.
+        class_names: C names used in keys; ``0..C-1`` by default.
+        attribute_names: A names used in keys; ``0..A-1`` by default.
+        train_counts: Training rows of each group [C, A], for ``weighted_average_accuracy``.
+        **kwargs: Passed to `torchmetrics.Metric`.
+
+    Raises:
+        UserError: If the number of names does not fit the sizes.
+
+    Example:
+        >>> metric = GroupCounts(2, 2, attribute_names=["land", "water"])
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 2.0], [0.0, 2.0]])
+        >>> metric.update(logits, torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 1, -1]))
+        >>> values = metric.compute()
+        >>> values["accuracy"], values["accuracy/z=land"], values["group_accuracy/y=0,z=water"]
+        (0.75, 1.0, 0.0)
+    """
+
+    full_state_update = False
+    is_differentiable = False
+
+    counts: Tensor
+    histogram: Tensor
+    ranks: Tensor
+    score_sum: Tensor
+    loss_sum: Tensor
+    calibration: Tensor
+    invalid: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        num_attributes: int,
+        class_names: Sequence[str] | None = None,
+        attribute_names: Sequence[str] | None = None,
+        train_counts: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.num_attributes = num_attributes
+        self.class_names = check_names(class_names, num_classes, "class_names")
+        self.attribute_names = check_names(attribute_names, num_attributes, "attribute_names")
+        self.train_counts = None if train_counts is None else np.asarray(train_counts)
+        slots, scored = num_attributes + 1, len(positive_classes(num_classes))
+        for name, shape, dtype in (
+            ("counts", (num_classes, slots, num_classes), torch.int64),
+            ("histogram", (scored, 2, slots, NUM_BINS), torch.int64),
+            ("ranks", (scored, 2, RANK_BINS), torch.int64),
+            ("score_sum", (scored, 2, slots), torch.float64),
+            ("loss_sum", (2,), torch.float64),
+            ("calibration", (3, CALIBRATION_BINS), torch.float64),
+            ("invalid", (), torch.int64),
+        ):
+            self.add_state(name, torch.zeros(shape, dtype=dtype), dist_reduce_fx="sum")
+
+    @torch.no_grad()
+    def update(self, logits: Tensor, y: Tensor, z: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            logits: Logits of any float type [B, C].
+            y: Labels, long in 0..C-1 [B].
+            z: Attributes, long in 0..A-1, -1 where unknown [B].
+        """
+        classes, slots = self.num_classes, self.num_attributes + 1
+        logits = logits.float()
+        valid = (y >= 0) & (y < classes) & (z >= -1) & (z < self.num_attributes)
+        self.invalid += (~valid).sum()
+        # Invalid rows add zero to cell 0: dropping them would need their number on the host.
+        one = valid.long()
+        y, slot = y * one, torch.where(z < 0, slots - 1, z) * one
+        # NaN where a logit is not finite, else 0: shown by the likelihood, kept out of the rest.
+        diverged = (logits - logits).sum(1).double()
+        logits = logits.nan_to_num()
+        pred = logits.argmax(1)
+        self.counts.view(-1).index_add_(0, (y * slots + slot) * classes + pred, one)
+
+        log_p = logits.double().log_softmax(1)
+        p = log_p.exp()
+        actual = (y[:, None] == torch.arange(classes, device=y.device)).long()
+        weight = one.double()
+        score, of_class = p, actual
+        if classes == 2:
+            score, of_class = p[:, 1:], actual[:, 1:]
+        offset = torch.arange(score.shape[1], device=y.device) * 2
+        cell = (offset + of_class) * slots + slot[:, None]  # [B, S]
+        bins = (score * NUM_BINS).long().clamp_(max=NUM_BINS - 1)
+        each = one[:, None].expand_as(cell).reshape(-1)
+        self.histogram.view(-1).index_add_(0, (cell * NUM_BINS + bins).view(-1), each)
+        # The same bins as `frbench.metrics.scores.rank`.
+        logit = (score.log() - torch.log1p(-score)).clamp_(-MAX_LOGIT, MAX_LOGIT)
+        rank = (score + 0.5 + logit / (2 * MAX_LOGIT)) / 2
+        bins = (rank * RANK_BINS).long().clamp_(max=RANK_BINS - 1)
+        code = (offset + of_class) * RANK_BINS + bins
+        self.ranks.view(-1).index_add_(0, code.view(-1), each)
+        weighted = (score * weight[:, None]).view(-1)
+        self.score_sum.view(-1).index_add_(0, cell.view(-1), weighted)
+
+        nll = diverged - (log_p * actual).sum(1)
+        error = (p - actual).square().sum(1) / (2 if classes == 2 else 1)
+        self.loss_sum += torch.stack([nll @ weight, error @ weight])
+        confidence = p.amax(1)
+        hit = (pred == y).double()
+        terms = torch.stack([weight, confidence * weight, hit * weight])
+        level = (confidence * CALIBRATION_BINS).long().clamp_(max=CALIBRATION_BINS - 1)
+        self.calibration.index_add_(1, level, terms)
+
+    def compute(self) -> dict[str, float]:
+        """Return every metric of docs/metrics.md; the keys depend on the names alone.
+
+        Raises:
+            ValueError: If rows had labels or attributes that are out of range.
+        """
+        if bad := int(self.invalid):
+            raise ValueError(
+                f"{bad} rows had y outside 0..{self.num_classes - 1} "
+                f"or z outside -1..{self.num_attributes - 1}"
+            )
+        names = self.class_names, self.attribute_names
+        out = count_metrics(_numpy(self.counts), *names, self.train_counts)
+        state = ScoreState(
+            _numpy(self.histogram),
+            _numpy(self.ranks),
+            _numpy(self.score_sum),
+            _numpy(self.loss_sum),
+            _numpy(self.calibration),
+        )
+        out |= score_metrics(state)
+        out["score_kl_noise_floor"] = np.asarray(score_kl_noise_floor(state.histogram))
+        return {key: float(value) for key, value in out.items()}
+
+
+def _numpy(state: Tensor) -> np.ndarray:
+    return state.detach().cpu().numpy()

@@ -1,0 +1,160 @@
+import copy
+import doctest
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from frbench.errors import UserError
+from frbench.metrics import GroupCounts, evaluate
+from frbench.metrics.names import DIRECTION
+
+
+def batch(seed, n=300, num_classes=2, num_attributes=3, dtype=torch.float32):
+    rng = torch.Generator().manual_seed(seed)
+    y = torch.randint(num_classes, (n,), generator=rng)
+    z = torch.randint(-1, num_attributes, (n,), generator=rng)
+    logits = torch.randn(n, num_classes, generator=rng) + torch.eye(num_classes)[y]
+    return logits.to(dtype), y, z
+
+
+def expected(logits, y, z, num_attributes=3, **kwargs):
+    p = logits.float().double().softmax(1).numpy()
+    classes = [str(c) for c in range(p.shape[1])]
+    attributes = [str(a) for a in range(num_attributes)]
+    pred = logits.float().argmax(1).numpy()
+    names = {"class_names": classes, "attribute_names": attributes}
+    return evaluate(y.numpy(), pred, z.numpy(), p, **names, **kwargs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("num_classes", [2, 3, 5])
+def test_batches_equal_the_table(num_classes, dtype):
+    data = batch(0, num_classes=num_classes, dtype=dtype)
+    metric = GroupCounts(num_classes, 3)
+    for rows in torch.arange(300).split(64):
+        metric.update(*(t[rows] for t in data))
+    found, reference = metric.compute(), expected(*data)
+    assert list(found) == list(reference)
+    for key, value in reference.items():
+        assert type(found[key]) is float
+        assert found[key] == pytest.approx(value, rel=1e-9, abs=1e-12, nan_ok=True), key
+
+
+def test_states_of_ranks_are_summed():
+    whole, ranks = GroupCounts(3, 3), [GroupCounts(3, 3) for _ in range(3)]
+    for i in range(6):
+        data = batch(i, n=17 + i, num_classes=3)
+        whole.update(*data)
+        ranks[i % 3].update(*data)
+    for name, reduction in whole._reductions.items():
+        assert reduction.__name__ == "dim_zero_sum"
+        parts = torch.stack([getattr(rank, name) for rank in ranks])
+        torch.testing.assert_close(parts.sum(0), getattr(whole, name), rtol=1e-12, atol=1e-12)
+
+
+def test_integer_states_do_not_saturate_in_half_precision():
+    metric = GroupCounts(2, 3).half()
+    assert metric.counts.dtype == metric.histogram.dtype == torch.int64
+    assert metric.score_sum.dtype == torch.float64
+
+
+def test_train_counts_weight_the_average():
+    data, train = batch(1), np.array([[1, 2, 3], [4, 5, 60]])
+    metric = GroupCounts(2, 3, train_counts=torch.tensor(train))
+    metric.update(*data)
+    key = "weighted_average_accuracy"
+    assert metric.compute()[key] == expected(*data, train_counts=train)[key]
+    assert metric.compute()[key] != expected(*data)[key]
+
+
+def test_forward_reset_and_copies():
+    metric = GroupCounts(2, 3)
+    first, second = batch(0), batch(1)
+    assert metric(*first)["accuracy"] == expected(*first)["accuracy"]
+    clone = copy.deepcopy(metric)
+    clone.update(*second)
+    both = [torch.cat(pair) for pair in zip(first, second, strict=True)]
+    assert clone.compute()["accuracy"] == expected(*both)["accuracy"]
+    metric.reset()
+    metric.update(*second)
+    assert metric.compute()["accuracy"] == expected(*second)["accuracy"]
+
+
+def test_rows_out_of_range_are_reported_and_never_moved_to_a_neighbour():
+    for column, value in ((1, 2), (1, -1), (1, 99), (2, 3), (2, -2), (2, 99)):
+        data = list(batch(0))
+        data[column][5] = value
+        metric = GroupCounts(2, 3)
+        metric.update(*data)
+        assert metric.counts.sum() == 299 == metric.histogram.sum() == metric.calibration[0].sum()
+        with pytest.raises(ValueError, match="1 rows had y outside"):
+            metric.compute()
+
+
+def test_logits_that_are_not_finite_are_seen_in_the_likelihood_alone():
+    logits, y, z = batch(0)
+    for value in (float("nan"), float("inf"), -float("inf")):
+        bad = logits.clone()
+        bad[7, 1] = value
+        metric = GroupCounts(2, 3)
+        metric.update(bad, y, z)
+        values = metric.compute()
+        assert np.isnan(values.pop("negative_log_likelihood"))
+        assert np.isfinite(list(values.values())).all()
+
+
+def test_names_must_fit():
+    with pytest.raises(UserError, match="attribute_names must hold 3"):
+        GroupCounts(2, 3, attribute_names=["a", "b"])
+
+
+def test_update_never_copies_to_the_host(monkeypatch):
+    data = batch(0)
+    metric = GroupCounts(2, 3)
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError("host synchronisation in update")
+
+    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__int__", "__float__", "nonzero"):
+        monkeypatch.setattr(torch.Tensor, name, forbidden)
+    metric.update(*data)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_cuda_equals_cpu_and_does_not_synchronise():
+    data = batch(0, num_classes=5)
+    cpu, gpu = GroupCounts(5, 3), GroupCounts(5, 3).to("cuda")
+    cpu.update(*data)
+    moved = [t.to("cuda") for t in data]
+    gpu.update(*moved)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        gpu.update(*moved)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    cpu.update(*data)
+    found = gpu.compute()
+    for key, value in cpu.compute().items():
+        assert found[key] == pytest.approx(value, rel=1e-6, nan_ok=True), key
+
+
+MODULES = ["names", "counts", "scores", "uncertainty", "encode", "selection", "api", "module"]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_run(name):
+    module = importlib.import_module(f"frbench.metrics.{name}")
+    found = doctest.testmod(module)
+    assert found.failed == 0 and found.attempted > 0
+
+
+def test_the_documentation_runs_and_names_every_key():
+    path = Path(__file__).parents[2] / "docs" / "metrics.md"
+    found = doctest.testfile(str(path), module_relative=False)
+    assert found.failed == 0 and found.attempted > 0
+    text = path.read_text(encoding="utf-8")
+    missing = [k for k in DIRECTION.keys() - {"loss"} if f"| `{k}" not in text]
+    assert missing == []
