@@ -228,7 +228,7 @@ class GroupDataModule(LightningDataModule, ABC):
         """Hash of what training and evaluation see; equal data gives an equal hash."""
         digest = hashlib.sha256()
         table, clean, weight = self.training
-        tables = {"train": table, "clean": clean, **{k: self.splits[k] for k in self.splits}}
+        tables = {"training": table, "clean": clean, **self.splits}
         for name, part in sorted(tables.items()):
             digest.update(name.encode())
             x = self.encode(part.x) if len(part) else None

@@ -2,11 +2,9 @@
 
 import gzip
 import hashlib
-import os
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,14 +16,6 @@ from frbench.errors import UserError
 
 CONTENT = b"a,b\n1,2\n"
 SHA = hashlib.sha256(CONTENT).hexdigest()
-
-
-@pytest.fixture
-def shared_data() -> Path:
-    """Folder of the real files; goes once tests/conftest.py has a fixture of this name."""
-    if not os.environ.get("FRBENCH_DATA"):
-        pytest.skip("FRBENCH_DATA is not set: the real files are not here")
-    return Path(os.environ["FRBENCH_DATA"])
 
 
 @pytest.fixture

@@ -1,21 +1,12 @@
 """The named sets against the counts and rates that the literature states for them."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from frbench.data.tabular import ACSIncome, Adult, Bank, Compas, German, LawSchool
 from frbench.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def shared_data() -> Path:
-    """Folder of the real files; goes once tests/conftest.py has a fixture of this name."""
-    if not os.environ.get("FRBENCH_DATA"):
-        pytest.skip("FRBENCH_DATA is not set: the real files are not here")
-    return Path(os.environ["FRBENCH_DATA"])
+pytestmark = pytest.mark.usefixtures("shared_data")
 
 
 def counts(data) -> np.ndarray:

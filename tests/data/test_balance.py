@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+
+from frbench.data.balance import (
+    balance_weights,
+    effective_sample_size,
+    subsample_rows,
+    target_distribution,
+)
+from frbench.data.table import Table
+from frbench.errors import UserError
+
+WAYS = [
+    ("class", "keep"),
+    ("group", "keep"),
+    ("conditional", "keep"),
+    ("joint", "keep"),
+    ("joint", "uniform"),
+    ("reweighing", "keep"),
+]
+
+
+def table(n=4000, seed=0, unknown=False):
+    rng = np.random.default_rng(seed)
+    y = (rng.random(n) < 0.3) + (rng.random(n) < 0.2).astype(int)
+    z = (rng.random(n) < 0.2 + 0.25 * y).astype(int)
+    if unknown:
+        z = np.where(rng.random(n) < 0.1, -1, z)
+    return Table(np.zeros((n, 1)), y, z, weight=rng.uniform(0.5, 2, n))
+
+
+def shares(t, weight):
+    q = np.zeros((3, 2))
+    for y, z, w in zip(t.y, t.z, weight, strict=True):
+        if z >= 0:
+            q[y, z] += w
+    return q / q.sum()
+
+
+@pytest.mark.parametrize(("balance", "marginals"), WAYS)
+@pytest.mark.parametrize("unknown", [False, True])
+def test_weights_reach_the_definition(balance, marginals, unknown):
+    t = table(unknown=unknown)
+    weight = balance_weights(t, 3, 2, balance, marginals)
+    p, q = shares(t, t.weight), shares(t, weight)
+    py, pz = p.sum(1), p.sum(0)
+    for y in range(3):
+        for z in range(2):
+            wanted = {
+                "class": p[y, z] / py[y] / 3,
+                "group": p[y, z] / pz[z] / 2,
+                "conditional": py[y] / 2,
+                "joint": py[y] * pz[z] if marginals == "keep" else 1 / 6,
+                "reweighing": py[y] * pz[z],
+            }[balance]
+            assert q[y, z] == pytest.approx(wanted, abs=1e-12)
+    assert weight.mean() == pytest.approx(1)
+
+
+def test_joint_keeps_the_marginals_and_the_inputs_given_the_cell():
+    t = table()
+    q, p = shares(t, balance_weights(t, 3, 2)), shares(t, t.weight)
+    np.testing.assert_allclose(q.sum(0), p.sum(0), atol=1e-12)
+    np.testing.assert_allclose(q.sum(1), p.sum(1), atol=1e-12)
+    ratio = balance_weights(t, 3, 2) / t.weight
+    cell = t.y * 2 + t.z
+    assert all(np.ptp(ratio[cell == c]) < 1e-12 for c in range(6))
+
+
+def test_weights_match_the_published_celeba_constants():
+    counts = np.array([[71629, 66874], [22880, 1387]])  # specs/data.md, Blond x Male, train
+    p = counts / counts.sum()
+    keep = target_distribution(p, "joint", "keep") / p
+    uniform = target_distribution(p, "joint", "uniform") / p
+    np.testing.assert_allclose(keep.ravel(), [1.1227, 0.8686, 0.6158, 7.3373], atol=5e-5)
+    np.testing.assert_allclose(uniform.ravel(), [0.5681, 0.6085, 1.7785, 29.3385], atol=5e-5)
+
+
+def test_unknown_attributes_keep_their_weight_and_share():
+    t = table(unknown=True).replace(weight=None)
+    weight = balance_weights(t, 3, 2)
+    assert np.allclose(weight[t.z < 0], weight[t.z < 0][0])
+    assert weight[t.z < 0].sum() / weight.sum() == pytest.approx((t.z < 0).mean(), abs=0.02)
+
+
+@pytest.mark.parametrize(("balance", "marginals"), WAYS)
+def test_the_subsample_is_the_largest_with_the_target_shares(balance, marginals):
+    t = table().replace(weight=None)
+    weight = balance_weights(t, 3, 2, balance, marginals)
+    rows = subsample_rows(weight, t.y * 2 + t.z, np.random.default_rng(0))
+    assert len(set(rows)) == len(rows)
+    kept = t.take(rows)
+    p, n = shares(t, np.ones(len(t))), t.counts(3, 2)
+    q = target_distribution(p, balance, marginals)
+    total = (n / q).min()
+    np.testing.assert_array_equal(kept.counts(3, 2), np.floor(total * q + 1e-9))
+
+
+def test_celeba_subsample_is_four_times_the_smallest_group():
+    y = np.repeat([0, 0, 1, 1], [71629, 66874, 22880, 1387])
+    z = np.repeat([0, 1, 0, 1], [71629, 66874, 22880, 1387])
+    t = Table(np.zeros((len(y), 1)), y, z)
+    weight = balance_weights(t, 2, 2, "joint", "uniform")
+    assert len(subsample_rows(weight, y * 2 + z, np.random.default_rng(0))) == 5548
+
+
+def test_an_empty_cell_is_named():
+    t = Table(np.zeros(3), [0, 0, 1], [0, 1, 0])
+    names = ["y=a,z=m", "y=a,z=f", "y=b,z=m", "y=b,z=f"]
+    for balance in ("joint", "conditional", "reweighing"):
+        with pytest.raises(UserError, match=r"\[y=b,z=f\]"):
+            balance_weights(t, 2, 2, balance, "keep", names)
+    assert balance_weights(t, 2, 2, "class", "keep", names).tolist() == [0.75, 0.75, 1.5]
+    with pytest.raises(UserError, match="y=b"):
+        balance_weights(t.take(np.array([0, 1])), 2, 2, "class", "keep", names)
+
+
+def test_effective_sample_size():
+    assert effective_sample_size(np.ones(7)) == 7
+    assert effective_sample_size(np.array([1.0, 0, 0])) == 1

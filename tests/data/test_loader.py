@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import torch
+
+from frbench.data.loader import EvalLoader, GroupLoader, TensorTable
+from frbench.data.table import Table
+
+
+def dataset(n=23, augment=None, clean=0):
+    rows = np.arange(n + clean)
+    table = Table(
+        x=rows[:, None].astype(np.float32), y=rows % 3, z=np.where(rows % 5 == 0, -1, rows % 2)
+    )
+    return TensorTable(table, np.ones(n + clean), 2, lambda x: x, augment)
+
+
+def indices(loader):
+    return [batch.index.tolist() for batch in loader]
+
+
+def test_a_batch_is_one_indexing_with_every_field():
+    batch = dataset()[np.array([4, 5, 7]), 0]
+    assert batch.x.squeeze(1).tolist() == [4, 5, 7]
+    assert batch.y.tolist() == [1, 2, 1]
+    assert batch.z.tolist() == [0, -1, 1]
+    assert batch.group.tolist() == [2, -1, 3]  # unknown z: no group
+    assert batch.index.tolist() == [4, 5, 7]
+
+
+def test_an_epoch_is_a_permutation_without_the_last_partial_batch():
+    loader = GroupLoader(dataset(), batch_size=5, seed=3)
+    first, second = indices(loader), indices(loader)
+    assert len(loader) == len(first) == 4 and all(len(b) == 5 for b in first)
+    assert len(set(sum(first, []))) == 20
+    assert first != second  # another epoch, another order
+    assert first == indices(GroupLoader(dataset(), batch_size=5, seed=3))
+    assert first != indices(GroupLoader(dataset(), batch_size=5, seed=4))
+
+
+@pytest.mark.parametrize("sampling", [None, np.linspace(0, 1, 23)])
+def test_ranks_share_out_the_global_batch(sampling):
+    def make(rank, world):
+        return GroupLoader(
+            dataset(clean=4),
+            batch_size=6,
+            sampling=sampling,
+            num_clean=4,
+            clean_per_batch=2,
+            rank=rank,
+            world_size=world,
+        )
+
+    whole, left, right = (indices(make(r, w)) for r, w in ((0, 1), (0, 2), (1, 2)))
+    for all_rows, a, b in zip(whole, left, right, strict=True):
+        assert all_rows[:6] == a[:3] + b[:3]
+        assert all_rows[6:] == a[3:] + b[3:] and min(all_rows[6:]) >= 23
+
+
+def test_fewer_rows_than_a_batch_give_one_batch_of_the_largest_multiple_of_the_ranks():
+    parts = [GroupLoader(dataset(7), 100, rank=r, world_size=2) for r in (0, 1)]
+    rows = [indices(p) for p in parts]
+    assert [len(p) for p in parts] == [1, 1] and [len(r[0]) for r in rows] == [3, 3]
+    assert not set(rows[0][0]) & set(rows[1][0])
+
+
+def test_sampling_follows_the_weights():
+    weight = np.where(np.arange(23) < 3, 10.0, 0.1)
+    loader = GroupLoader(dataset(), batch_size=20, sampling=weight)
+    drawn = np.concatenate([indices(loader)[0] for _ in range(300)])
+    expected = weight / weight.sum()
+    observed = np.bincount(drawn, minlength=23) / len(drawn)
+    assert np.abs(observed - expected).max() < 0.02
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stop", [0, 1, 3, 4])
+def test_resume_at_every_position_continues_the_same_order(stop, workers):
+    def noisy(x):
+        return x + torch.rand_like(x)
+
+    def make():
+        return GroupLoader(dataset(augment=noisy), batch_size=5, seed=1, num_workers=workers)
+
+    whole = make()
+    expected = [b.x.tolist() for _ in range(2) for b in whole]
+    loader = make()
+    iterator, got = iter(loader), []
+    for _ in range(stop):
+        got.append(next(iterator).x.tolist())
+    state = loader.state_dict()
+    resumed = make()
+    resumed.load_state_dict(state)
+    assert resumed.state_dict() == state
+    got += [b.x.tolist() for b in resumed]
+    while len(got) < len(expected):
+        got += [b.x.tolist() for b in resumed]
+    # A position at the end of an epoch starts the next one, as training does.
+    assert got[: len(expected)] == expected
+
+
+def test_a_limited_epoch_counts_as_finished():
+    loader = GroupLoader(dataset(), batch_size=5, limit=2)
+    iterator = iter(loader)
+    next(iterator), next(iterator)
+    state = loader.state_dict()
+    going_on = indices(loader)
+    resumed = GroupLoader(dataset(), batch_size=5, limit=2)
+    resumed.load_state_dict(state)
+    assert indices(resumed) == going_on
+
+
+@pytest.mark.parametrize("via", ["weight", "sample"])
+def test_epoch_weights_reach_the_batch_and_the_checkpoint(via):
+    weights = np.where(np.arange(23) == 7, 1.0, 0.0)
+    loader = GroupLoader(dataset(), batch_size=23)
+    loader.set_epoch_weights(weights, via)
+    resumed = GroupLoader(dataset(), batch_size=23)
+    resumed.load_state_dict(loader.state_dict())
+    for each in (loader, resumed):
+        (batch,) = list(each)
+        if via == "weight":
+            assert batch.weight.tolist() == (batch.index == 7).float().tolist()
+        else:
+            assert set(batch.index.tolist()) == {7}
+    loader.set_epoch_weights(None, via)
+    assert next(iter(loader)).weight.tolist() == [1.0] * 23
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_evaluation_sees_every_row_once(world):
+    rows = []
+    for rank in range(world):
+        loader = EvalLoader(dataset(), batch_size=4, rank=rank, world_size=world)
+        parts = indices(loader)
+        assert len(parts) == len(loader)
+        rows += sum(parts, [])
+    assert sorted(rows) == list(range(23))
+
+
+def test_workers_do_not_change_evaluation():
+    plain, with_workers = (EvalLoader(dataset(), 4, num_workers=n) for n in (0, 2))
+    assert indices(plain) == indices(with_workers)
