@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from frbench import __version__
 from frbench.errors import UserError
@@ -106,6 +106,7 @@ def run_cell(cell: Cell, folder: Path, extra: list[str]) -> dict[str, Any]:
 def _train_and_test(cell: Cell, folder: Path, extra: list[str]) -> dict[str, Any]:
     import torch
 
+    from frbench.callbacks import BestCheckpoint
     from frbench.cli import train
 
     last = folder / "checkpoints" / "last.ckpt"
@@ -118,7 +119,8 @@ def _train_and_test(cell: Cell, folder: Path, extra: list[str]) -> dict[str, Any
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     cli = train(["fit", *cell.arguments(), *QUIET, f"--run_dir={folder}", *extra])
-    trainer, monitor = cli.trainer, cast(Any, cli.trainer.checkpoint_callback)
+    trainer = cli.trainer
+    monitor = next(c for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint))
     best = monitor.best_model_path or str(last)
     metrics: dict[str, float] = {}
     for evaluate in (trainer.validate, trainer.test):

@@ -2,49 +2,71 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any, Literal
 
-from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 
 from frbench.callbacks.csv_logger import CSVLogger
 from frbench.errors import UserError
-from frbench.metrics import higher_is_better
+from frbench.metrics import evaluate, higher_is_better
 
 DEFAULT_RULE = "val/worst_group_accuracy"
 
 
-def direction(monitor: str, mode: str) -> Literal["min", "max"]:
+def direction(option: str, monitor: str, mode: str) -> Literal["min", "max"]:
     """Give ``max`` or ``min`` for a metric, unless the user said which.
 
     Raises:
-        UserError: If the metric is unknown.
+        UserError: If the metric is unknown; the message names the option.
     """
     if mode == "auto":
-        return "max" if higher_is_better(monitor) else "min"
+        try:
+            return "max" if higher_is_better(monitor) else "min"
+        except UserError as error:
+            raise UserError(f"{option}.monitor: {error}") from error
     return "max" if mode == "max" else "min"
 
 
-def check_monitor(monitor: str, trainer: Trainer) -> None:
-    """Refuse to select on a table that validation does not evaluate.
+def check_monitor(option: str, monitor: str, trainer: Trainer) -> None:
+    """Refuse to select on what validation does not evaluate.
 
     Raises:
         UserError: If ``monitor`` is a test metric and the data does not allow selecting on it,
-            or if no table of that name exists.
+            or if there is no such table or metric; the message names the option.
     """
     data = getattr(trainer, "datamodule", None)
     if data is None:
         return
+    option += ".monitor"
     if monitor.startswith("test") and not data.test_while_training:
         raise UserError(
-            f"{monitor} would select on test data. If that is wanted (an oracle), say so with "
-            "--data.test_while_training true; results are then marked."
+            f"{option}: {monitor} would select on test data. If that is wanted (an oracle), say "
+            "so with --data.test_while_training true; results are then marked."
         )
-    if not any(monitor.startswith(f"{name}/") for name in data.val_names):
+    tables = [name for name in data.val_names if monitor.startswith(f"{name}/")]
+    if not tables:
         raise UserError(
-            f"No table of this data set gives {monitor}; metrics start with "
-            f"{[n + '/' for n in data.val_names]}."
+            f"{option}: no table of this data set gives {monitor}; metrics start with "
+            f"{' or '.join(name + '/' for name in data.val_names)}."
+        )
+    # Keys depend on the names alone, so that one row shows them all.
+    keys = evaluate(
+        [0],
+        [0],
+        [0],
+        scores=[[1.0] + [0.0] * (data.num_classes - 1)],
+        class_names=data.class_names,
+        attribute_names=data.attribute_names,
+        train_counts=data.train_counts,
+    )
+    metric = monitor.removeprefix(f"{tables[0]}/")
+    if metric not in keys:
+        near = difflib.get_close_matches(metric, keys, n=3, cutoff=0) or list(keys)
+        raise UserError(
+            f"{option}: {tables[0]} has no metric {metric}; did you mean {' or '.join(near)}?"
         )
 
 
@@ -67,7 +89,7 @@ class BestCheckpoint(ModelCheckpoint):
             dirpath=dirpath,
             filename="best",
             monitor=monitor,
-            mode=direction(monitor, mode),
+            mode=direction("checkpoint", monitor, mode),
             enable_version_counter=False,
             save_on_train_epoch_end=False,
         )
@@ -75,7 +97,7 @@ class BestCheckpoint(ModelCheckpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the metric before training starts."""
         if stage == "fit":
-            check_monitor(str(self.monitor), trainer)
+            check_monitor("checkpoint", str(self.monitor), trainer)
         super().setup(trainer, pl_module, stage)
 
 
@@ -100,22 +122,23 @@ class EarlyStop(EarlyStopping):
             monitor,
             min_delta=min_delta,
             patience=patience or 10**9,
-            mode=direction(monitor, mode),
+            mode=direction("early_stopping", monitor, mode),
             check_on_train_epoch_end=False,
         )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the metric before training starts."""
         if stage == "fit":
-            check_monitor(self.monitor, trainer)
+            check_monitor("early_stopping", self.monitor, trainer)
         super().setup(trainer, pl_module, stage)
 
 
-class RollingCheckpoint(Callback):
+class RollingCheckpoint(Checkpoint):
     """Keep the latest state in ``last.ckpt``, from which training continues exactly.
 
     It is never written between a batch and the validation that follows it: Lightning would skip
-    that validation on resume. At an epoch's end it is written after validation.
+    that validation on resume. At an epoch's end it is written after validation. Being a
+    ``Checkpoint``, it runs after every other callback, so that it holds what they did and logged.
 
     Args:
         every_n_steps: Optimiser steps between two writes inside an epoch; 0 writes at the end of
@@ -127,9 +150,11 @@ class RollingCheckpoint(Callback):
         self.every_n_steps = every_n_steps
         self.dirpath = dirpath
         self._last_step = 0
+        self._overdue = False
 
     def _save(self, trainer: Trainer) -> None:
         self._last_step = trainer.global_step
+        self._overdue = False
         folder = Path(self.dirpath or trainer.default_root_dir)
         # Trainer.save_checkpoint writes to a temporary file first and moves it into place.
         trainer.save_checkpoint(folder / "last.ckpt")
@@ -143,9 +168,9 @@ class RollingCheckpoint(Callback):
         batch_idx: int,
     ) -> None:
         """Write if due and no validation follows this batch."""
-        if not self.every_n_steps:
-            return
-        due = trainer.global_step - self._last_step >= self.every_n_steps
+        since = trainer.global_step - self._last_step
+        due = self._overdue or trainer.global_step == trainer.max_steps
+        due = due or 0 < self.every_n_steps <= since
         interval = trainer.val_check_batch
         validates = interval is not None and (batch_idx + 1) % interval == 0
         last = batch_idx + 1 >= trainer.num_training_batches
@@ -153,8 +178,12 @@ class RollingCheckpoint(Callback):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write after the epoch's validation."""
-        self._save(trainer)
+        """Write after the epoch's validation, or at the next step if steps are counted."""
+        if trainer.max_steps == -1:
+            self._save(trainer)
+        else:
+            # Resuming here, Lightning would end the epoch a second time and skip a number.
+            self._overdue = True
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -63,17 +63,24 @@ class TensorTable(Dataset):
         )  # fmt: skip
 
 
-class _Keys:
-    """Sampler whose next pass starts where its loader says."""
-
-    def __init__(self, loader: GroupLoader) -> None:
-        self.loader = loader
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
-        return self.loader.keys()
-
-    def __len__(self) -> int:
-        return len(self.loader)
+def _fetch(
+    dataset: TensorTable, keys: Iterable[tuple[np.ndarray, int]], num_workers: int, pin: bool
+) -> Iterator[Batch]:
+    """Yield the batches of the keys, from worker processes if there are any."""
+    if not num_workers:
+        yield from (dataset[key] for key in keys)
+        return
+    # Workers live for one pass. A DataLoader that outlives it, in a reference cycle with its
+    # sampler, is collected late or in another loader's forked workers, and then waits for
+    # processes that are not its own.
+    yield from DataLoader(
+        dataset,
+        sampler=list(keys),
+        batch_size=None,
+        num_workers=num_workers,
+        pin_memory=pin,
+        generator=torch.Generator().manual_seed(0),  # the global one must not move
+    )
 
 
 class GroupLoader:
@@ -92,7 +99,6 @@ class GroupLoader:
         clean_per_batch: Clean rows appended to each global batch, divisible by world_size.
         rank: This process.
         world_size: Number of processes W.
-        limit: Batches after which the trainer ends an epoch early; None for all.
         num_workers: Processes that index and decode.
         pin_memory: Whether batches are put in page-locked memory.
     """
@@ -107,7 +113,6 @@ class GroupLoader:
         clean_per_batch: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        limit: int | None = None,
         num_workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
@@ -121,27 +126,26 @@ class GroupLoader:
         self.clean_per_batch = clean_per_batch
         self.rank = rank
         self.world_size = world_size
-        self.limit = limit
         self.epoch = 0
         self.delivered = 0
         self._resumed = False
+        self._told: int | None = None
         self._epoch_weights: np.ndarray | None = None
         self._epoch_via: Literal["sample", "weight"] = "weight"
-        self._loader: DataLoader | None = None
-        if num_workers:
-            self._loader = DataLoader(
-                dataset,
-                sampler=_Keys(self),
-                batch_size=None,
-                num_workers=num_workers,
-                persistent_workers=True,
-                pin_memory=pin_memory,
-                generator=torch.Generator().manual_seed(seed),
-            )
-        self.pin_memory = pin_memory and not num_workers
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
 
     def __len__(self) -> int:
         return self.num_rows // self.batch_size if self.batch_size else 0
+
+    @property
+    def sampler(self) -> GroupLoader:
+        """Where Lightning looks for :meth:`set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next; without it, the next one does."""
+        self._told = epoch
 
     def set_epoch_weights(
         self, weights: np.ndarray | None, via: Literal["sample", "weight"]
@@ -189,15 +193,16 @@ class GroupLoader:
             yield rows, int(seed.generate_state(1)[0])
 
     def __iter__(self) -> Iterator[Batch]:
-        # A generator: Lightning calls iter() long before the epoch starts, and on resume before
-        # it says which epoch that is. Nothing here runs until the first batch is asked for.
-        end = len(self) if self.limit is None else min(self.limit, len(self))
-        if (self._resumed and self.delivered >= end) or (not self._resumed and self.delivered):
-            self.epoch += 1
-            self.delivered = 0
-        self._resumed = False
-        batches: Any = self._loader or (self.dataset[key] for key in self.keys())
-        for batch in batches:
+        # A generator: Lightning calls iter() long before the epoch starts and before it says
+        # which epoch that is. Nothing here runs until the first batch is asked for.
+        going_on = self._resumed and self.delivered < len(self)
+        epoch = self.epoch + (self.delivered > 0 and not going_on)
+        if self._told is not None:
+            epoch = self._told
+        if not going_on or epoch != self.epoch:
+            self.epoch, self.delivered = epoch, 0
+        self._resumed, self._told = False, None
+        for batch in _fetch(self.dataset, self.keys(), self.num_workers, self.pin_memory):
             self.delivered += 1
             if self._epoch_weights is not None and self._epoch_via == "weight":
                 batch = self._with_epoch_weights(batch)
@@ -239,6 +244,7 @@ class EvalLoader:
         rank: This process.
         world_size: Number of processes W.
         num_workers: Processes that index and decode.
+        pin_memory: Whether batches are put in page-locked memory.
     """
 
     def __init__(
@@ -248,6 +254,7 @@ class EvalLoader:
         rank: int = 0,
         world_size: int = 1,
         num_workers: int = 0,
+        pin_memory: bool = False,
     ) -> None:
         rows = np.arange(rank, len(dataset), world_size)
         self.keys = [
@@ -255,19 +262,10 @@ class EvalLoader:
         ]
         self.dataset = dataset
         self.num_workers = num_workers
+        self.pin_memory = pin_memory
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __iter__(self) -> Iterator[Batch]:
-        if self.num_workers:
-            generator = torch.Generator().manual_seed(0)
-            yield from DataLoader(
-                self.dataset,
-                sampler=self.keys,
-                batch_size=None,
-                num_workers=self.num_workers,
-                generator=generator,
-            )
-        else:
-            yield from (self.dataset[key] for key in self.keys)
+        yield from _fetch(self.dataset, self.keys, self.num_workers, self.pin_memory)

@@ -289,9 +289,6 @@ class GroupDataModule(LightningDataModule, ABC):
         dataset = TensorTable(
             rows, batch_weight, self.num_attributes, self.prepare, self.transform
         )
-        limit = self.trainer.limit_train_batches if self.trainer else None
-        if isinstance(limit, float):
-            limit = None if limit == 1.0 else int(limit * (len(table) // self.batch_size))
         return GroupLoader(
             dataset,
             self.batch_size,
@@ -301,7 +298,6 @@ class GroupDataModule(LightningDataModule, ABC):
             clean_per_batch=self.clean_per_batch,
             rank=self._rank,
             world_size=self._world,
-            limit=limit,
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
         )
@@ -315,6 +311,7 @@ class GroupDataModule(LightningDataModule, ABC):
                 self._rank,
                 self._world,
                 self.num_workers,
+                pin_memory=torch.cuda.is_available(),
             )
             for name in names
         ]

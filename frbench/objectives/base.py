@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pytorch_lightning import LightningModule
+from pytorch_lightning import Callback, LightningModule
 from torch import Tensor, nn
 
 from frbench.batch import Batch, Outputs, Sizes
@@ -20,7 +20,7 @@ from frbench.errors import UserError
 from frbench.metrics import GroupCounts
 from frbench.networks import MLP, Network, SmallCNN
 from frbench.objectives.optimizer import build_optimizer, build_scheduler
-from frbench.objectives.training_log import TrainingLog
+from frbench.objectives.training_log import LogSteps, TrainingLog
 from frbench.penalties import Penalty
 from frbench.spec import from_spec, to_spec
 from frbench.state import Staged
@@ -200,9 +200,9 @@ class Objective(LightningModule, Staged, ABC):
         np.random.seed(seed)  # noqa: NPY002 - users' transforms may use the global generator
         torch.manual_seed(seed)
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Log at every ``log_every_n_steps``-th step."""
-        self.training_log.after_step()
+    def configure_callbacks(self) -> list[Callback]:
+        """Log steps by a callback: the module's own hook would run after checkpoints are saved."""
+        return [LogSteps()]
 
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's sums and hand the method's weights to the loader."""
@@ -210,9 +210,8 @@ class Objective(LightningModule, Staged, ABC):
         datamodule = getattr(self.trainer, "datamodule", None)
         weights = self.on_epoch_weights(datamodule)
         if weights is not None:
-            cast(Any, self.trainer.train_dataloader).set_epoch_weights(
-                weights, self.epoch_weights_via
-            )
+            loader = cast(GroupLoader, self.trainer.train_dataloader)
+            loader.set_epoch_weights(weights, self.epoch_weights_via)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's group metrics on the training rows."""

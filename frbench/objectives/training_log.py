@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from frbench.batch import Batch, Outputs
@@ -12,6 +13,14 @@ from frbench.distributed import all_sum, rank, world_size
 
 if TYPE_CHECKING:
     from frbench.objectives.base import Objective
+
+
+class LogSteps(Callback):
+    """Logs the terms of a step at every ``log_every_n_steps``-th step."""
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        """Log, if this step is due."""
+        pl_module.training_log.after_step()
 
 
 class TrainingLog:

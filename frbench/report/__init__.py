@@ -1,0 +1,119 @@
+"""``frbench report``: choose settings on validation data, aggregate test over seeds, show it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from frbench.errors import UserError
+from frbench.report.interval import Estimate, estimate
+from frbench.report.render import render
+from frbench.report.results import Run, read
+from frbench.report.rule import Rule, parse_rule
+from frbench.report.summary import Report, Row, finished_runs, metrics_on_test, near, summarise
+
+__all__ = [
+    "Estimate", "Report", "Row", "Rule", "Run",
+    "estimate", "main", "parse_rule", "read", "render", "summarise",
+]  # fmt: skip
+
+METRICS = (
+    "accuracy",
+    "worst_group_accuracy",
+    "demographic_parity_difference",
+    "equalized_odds_difference",
+)
+FORMATS = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
+PLOTS = (".png", ".pdf", ".svg")
+
+
+def main(argv: list[str]) -> int:
+    """Run ``frbench report``.
+
+    Args:
+        argv: Results and options.
+
+    Returns:
+        0.
+
+    Raises:
+        UserError: If results, metrics, rule or file names cannot be used.
+    """
+    args = _parser().parse_args(argv)
+    _check_files(args)
+    rule = parse_rule(args.select)
+    runs, notes = read(args.results)
+    known = {run.data for run in runs}
+    for name in args.data or ():
+        if name not in known:
+            raise UserError(f"--data: no data set {name!r}; {near(name, known)}")
+    runs = [run for run in runs if run.data in (args.data or known)]
+    found = metrics_on_test(finished_runs(runs))
+    metrics = args.metrics or [metric for metric in METRICS if metric in found]
+    if not metrics:
+        raise UserError(f"No run has {', '.join(METRICS)} on test data: choose with --metrics.")
+    shown = dict.fromkeys([*metrics, *((args.x, args.y) if args.plot else ())])
+    report = summarise(runs, rule, list(shown), args.baseline, args.folds)
+    report.notes.extend(notes)
+
+    form = args.format or FORMATS.get(args.out.suffix if args.out else "", "table")
+    if args.out:
+        args.out.write_text(render(report, metrics, form), encoding="utf-8")
+        print(f"report: {args.out}", file=sys.stderr)
+    else:
+        sys.stdout.write(render(report, metrics, form, color=sys.stdout.isatty()))
+    if args.plot:
+        from frbench.report.plot import plot
+
+        plot(report, args.x, args.y, args.plot)
+        print(f"plot: {args.plot}", file=sys.stderr)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="frbench report",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="frbench report RESULTS [RESULTS ...] [options]",
+        description="Choose each method's setting on validation data, then report its test "
+        "metrics over seeds.",
+        epilog="""\
+examples:
+  frbench report results/demo --plot results/demo/plot.png
+  frbench report results/adult --select "val/accuracy - val/demographic_parity_difference"
+  frbench report results/adult --metrics accuracy disparate_impact --out table.tex""",
+    )
+    add = parser.add_argument
+    add("results", nargs="+", type=Path, metavar="RESULTS", help="results.jsonl or its folder")
+    add("--select", default="val/worst_group_accuracy", metavar="RULE",
+        help="val/METRIC, or a sum or difference of such, which is maximised; prefix max: or min: "
+        "to say otherwise; test data only by oracle:test/.. (default: %(default)s)")  # fmt: skip
+    add("--data", nargs="+", metavar="D", help="data sets to show (default: all)")
+    add("--metrics", nargs="+", metavar="M", help="test metrics to show")
+    add("--baseline", metavar="METHOD", help="paired differences to it (default: ERM)")
+    add("--folds", type=int, metavar="K",
+        help="folds per repetition of cross-validation (default: all that were run)")  # fmt: skip
+    add("--format", choices=("table", "markdown", "latex", "csv", "json"),
+        help="default: by the ending of --out (.md .tex .csv .json), else table")  # fmt: skip
+    add("--out", type=Path, metavar="FILE", help="write to a file instead of the terminal")
+    add("--plot", type=Path, metavar="FILE", help=f"scatter of two metrics ({' '.join(PLOTS)})")
+    add("--x", default="worst_group_accuracy", metavar="M", help="default: %(default)s")
+    add("--y", default="accuracy", metavar="M", help="default: %(default)s")
+    add("--force", action="store_true", help="replace existing files")
+    return parser
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """Refuse, before any work, what could not be written after it."""
+    if args.plot and args.plot.suffix not in PLOTS:
+        raise UserError(f"--plot {args.plot}: the name must end in {', '.join(PLOTS)}.")
+    if args.folds is not None and args.folds < 2:
+        raise UserError(f"--folds must be at least 2, got {args.folds}.")
+    for file in filter(None, (args.out, args.plot)):
+        if file.exists() and not args.force:
+            raise UserError(f"{file} exists: give another name, or --force to replace it.")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"Cannot write {file} ({error.strerror}): give another.") from None

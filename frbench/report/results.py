@@ -1,0 +1,168 @@
+"""Results files read into runs: the latest record of each, and notes on what was left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from frbench.errors import UserError
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a grid.
+
+    Attributes:
+        cell: Key of the run.
+        data: Name of the data set in the grid.
+        method: Name of the method in the grid.
+        settings: The point of the grid or the random draw, option -> value.
+        seed: Seed of the run.
+        fold: Fold of cross-validation, or None.
+        metrics: Values of the chosen checkpoint, ``val/..`` and ``test/..``.
+        monitor: The rule that chose the checkpoint inside the run, with its mode.
+        oracle: Whether that rule looked at test data.
+        attribute_as_input: Whether the network saw the attribute.
+        warnings: Message of each sanity check that fired, by name.
+        seconds: Time of the run.
+        memory: Peak memory in MB.
+        software: Versions of the packages that it ran on.
+        error: Why it failed, or None.
+    """
+
+    cell: str
+    data: str
+    method: str
+    settings: dict[str, Any]
+    seed: int
+    fold: int | None
+    metrics: dict[str, float]
+    monitor: str
+    oracle: bool
+    attribute_as_input: bool
+    warnings: dict[str, str]
+    seconds: float
+    memory: float
+    software: str
+    error: str | None
+
+    @property
+    def setting(self) -> str:
+        """The settings as text; equal settings give equal texts."""
+        pairs = sorted(self.settings.items())
+        words = [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in pairs]
+        return ", ".join(words) or "defaults"
+
+    @property
+    def name(self) -> str:
+        """What people call the run."""
+        setting = f" {self.setting}" if self.settings else ""
+        fold = "" if self.fold is None else f" fold {self.fold}"
+        return f"{self.data} {self.method}{setting} seed {self.seed}{fold}"
+
+
+def read(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """Read results files.
+
+    A later record of the same cell replaces an earlier one. Runs of one name (data, method,
+    settings, seed, fold) but another configuration are leftovers of an edited grid: the latest
+    stays and a note says so.
+
+    Args:
+        paths: Files, or folders that hold ``*.jsonl`` or whose subfolders hold
+            ``results.jsonl``.
+
+    Returns:
+        The runs, failed ones included, in the order in which they were finished; notes.
+
+    Raises:
+        UserError: If a path or all records are missing, or a line cannot be read.
+    """
+    cells: dict[str, Run] = {}
+    notes: list[str] = []
+    for file in [file for path in paths for file in _files(path)]:
+        for number, line in enumerate(_lines(file), start=1):
+            if not line.strip():
+                continue
+            run = _parse(line, f"{file}:{number}")
+            if run is None:
+                notes.append(f"{file}:{number} was cut short (its writer was killed): left out.")
+                continue
+            cells.pop(run.cell, None)  # the latest also comes last
+            cells[run.cell] = run
+    if not cells:
+        where = ", ".join(map(str, paths))
+        raise UserError(f"{where} holds no finished run; `frbench bench GRID.yaml` writes some.")
+    named = {(r.data, r.method, r.setting, r.seed, r.fold): r for r in cells.values()}
+    if stale := len(cells) - len(named):
+        notes.append(
+            f"{stale} earlier run(s) with the name of a later one but another configuration are "
+            "left out; write an edited grid's results to a folder of their own (--out)."
+        )
+    runs = list(named.values())
+    if len(software := sorted({run.software for run in runs if run.software})) > 1:
+        notes.append(f"The runs come from different software: {'; '.join(software)}.")
+    return runs, notes
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """Find the results files of a path."""
+    if path.is_file():
+        yield path
+        return
+    if not path.exists():
+        raise UserError(f"There is no {path}; give the --out folder of a bench.")
+    found = sorted({*path.glob("*.jsonl"), *path.glob("*/results.jsonl")})
+    if not found:
+        raise UserError(f"{path} holds no results.jsonl; give the --out folder of a bench.")
+    yield from found
+
+
+def _lines(file: Path) -> list[str]:
+    """Read a file's lines; what is not text shows up as lines that are not JSON."""
+    return file.read_text(encoding="utf-8", errors="replace").split("\n")
+
+
+def _parse(line: str, where: str) -> Run | None:
+    """Read one line; None if it is the beginning of a record only.
+
+    Such a line can stand anywhere in a file, as the next writer starts a new line after it.
+    """
+    try:
+        record = json.loads(line)
+        return _run(record)
+    except json.JSONDecodeError as error:
+        if line.startswith("{") and line.count("{") > line.count("}"):
+            return None
+        raise UserError(f"{where} is not JSON ({error.msg}): repair or delete the line.") from None
+    except KeyError as error:
+        raise UserError(f"{where} lacks {error}: is it a file of `frbench bench`?") from None
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"{where} is not a record of a run ({error}): delete the line.") from None
+
+
+def _run(record: dict[str, Any]) -> Run:
+    failed = record["status"] != "ok"
+    metrics = record.get("metrics", {}) if failed else record["metrics"]
+    selection = record.get("selection", {})
+    versions = record.get("versions", {})
+    return Run(
+        cell=record["cell"],
+        data=str(record["data"]),
+        method=str(record["method"]),
+        settings=dict(record["settings"]),
+        seed=int(record["seed"]),
+        fold=record.get("fold"),
+        metrics={k: float("nan") if v is None else float(v) for k, v in metrics.items()},
+        monitor=f"{selection.get('monitor', 'unknown')} ({selection.get('mode', 'unknown')})",
+        oracle=bool(selection.get("oracle", False)),
+        attribute_as_input=bool(record.get("attribute_as_input", False)),
+        warnings=dict(record.get("warnings", {})),
+        seconds=float(record.get("seconds", 0.0)),
+        memory=float(record.get("peak_memory_mb", 0.0)),
+        software=", ".join(f"{k} {v}" for k, v in sorted(versions.items())),
+        error=str(record.get("error", "no reason given")) if failed else None,
+    )

@@ -1,0 +1,167 @@
+"""The tables of a report and the statements below them, before they have a format."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from frbench.metrics.names import direction
+from frbench.report.interval import Estimate
+from frbench.report.results import Run
+from frbench.report.summary import Report, Row
+
+
+class Cell(NamedTuple):
+    """An entry of a table: a value, its interval or nothing, and whether it stands out."""
+
+    value: str
+    interval: str = ""
+    bold: bool = False
+
+
+class Sheet(NamedTuple):
+    """A table before it has a format; the first column holds names."""
+
+    title: str
+    header: list[str]
+    lines: list[list[Cell]]
+
+
+def sheets(report: Report, metrics: Sequence[str]) -> list[Sheet]:
+    """Lay out leaderboard and differences of each test table, and the choices of each data set."""
+    oracle = "ORACLE (settings chosen on test data): " if report.rule.oracle else ""
+    names = [metric.replace("_", " ") for metric in metrics]
+    out = []
+    for data, tables in report.tables.items():
+        rows = [row for row in report.rows if row.data == data]
+        for table in tables:
+            keys = [f"{table}/{metric}" for metric in metrics]
+            title = f"{oracle}{data}, {table.replace('/', ' ')}"
+            lines = _leaderboard(rows, keys)
+            out.append(Sheet(title, ["method", "n", *names], lines))
+            if lines := _differences(rows, keys):
+                versus = f"{title}: difference to {report.baseline}"
+                out.append(Sheet(versus, ["method", "n", *names], lines))
+        if all(row.given == 1 for row in rows):
+            continue
+        lines = [
+            [Cell(row.method), Cell(str(row.given)), Cell(row.runs[0].setting), _cell(row.rule)]
+            for row in rows
+        ]
+        header = ["method", "settings", "chosen", report.rule.text.replace("_", " ")]
+        out.append(Sheet(f"{oracle}{data}: chosen settings", header, lines))
+    return out
+
+
+def _leaderboard(rows: Sequence[Row], keys: Sequence[str]) -> list[list[Cell]]:
+    """Sort the methods by the first metric; the best value of each metric stands out."""
+
+    def rank(row: Row) -> float:
+        value = (direction(keys[0]) or 1) * row.metrics[keys[0]].mean
+        return math.inf if math.isnan(value) else -value
+
+    best = {}
+    for key in keys:
+        means = [direction(key) * round(row.metrics[key].mean, 3) for row in rows]
+        best[key] = max((mean for mean in means if not math.isnan(mean)), default=math.nan)
+    lines = []
+    for row in sorted(rows, key=rank):
+        n = max((row.metrics[key].n for key in keys), default=0)
+        name = row.method + " (oracle checkpoint)" * row.oracle
+        line = [Cell(name), Cell(str(n))]
+        for key in keys:
+            value = direction(key) * round(row.metrics[key].mean, 3)
+            stands_out = len(rows) > 1 and direction(key) != 0 and value == best[key]
+            line.append(_cell(row.metrics[key], n)._replace(bold=stands_out))
+        lines.append(line)
+    return lines
+
+
+def _differences(rows: Sequence[Row], keys: Sequence[str]) -> list[list[Cell]]:
+    """List the paired differences; those whose interval leaves out 0 stand out."""
+    lines = []
+    for row in rows:
+        if row.differences:
+            n = max(row.differences[key].n for key in keys)
+            line = [Cell(row.method), Cell(str(n))]
+            for key in keys:
+                found = row.differences[key]
+                clear = found.low > 0 or found.high < 0
+                line.append(_cell(found, n, signed=True)._replace(bold=clear))
+            lines.append(line)
+    return lines
+
+
+def _cell(found: Estimate, n: int | None = None, signed: bool = False) -> Cell:
+    """Show an estimate; its number of values too where that differs from the row's."""
+
+    def show(value: float) -> str:
+        return f"{value:{'+' if signed else ''}.3f}".replace("-", "−")
+
+    if not found.n:
+        return Cell("–")
+    few = f" (n={found.n})" if n is not None and found.n != n else ""
+    if found.n == 1:
+        return Cell(show(found.mean) + few)
+    interval = f"[{show(found.low)}, {show(found.high)}]"
+    return Cell(f"{show(found.mean)} ± {found.sd:.3f}{few}", interval)
+
+
+def footer(report: Report) -> list[str]:
+    """State the protocol, then everything that the reader must know, then the cost."""
+    rule, runs = report.rule, report.runs
+    shown = [run for row in report.rows for run in row.runs]
+    split = "TEST" if rule.oracle else "validation"
+    sense = "highest" if rule.sign > 0 else "lowest"
+    monitors = ", ".join(sorted({run.monitor for run in shown}))
+    tried = "see chosen settings" if any(row.given > 1 for row in report.rows) else "one each"
+    seeds = ", ".join(map(str, sorted({run.seed for run in shown})))
+    lines = [
+        f"Settings: of those given to a method ({tried}), the one with the {sense} mean "
+        f"{rule.text} on {split} data; only its test metrics are shown. Checkpoint inside a run: "
+        f"{monitors}.",
+        f"Values: mean ± sd over n seeds ({seeds}), sd of one run with n − 1 in the denominator; "
+        "95 % t-interval of the mean, not cut at 0 and 1; bold: best mean. Undefined "
+        "values (NaN, infinite) are left out, and n says so.",
+    ]
+    if any(row.differences for row in report.rows):
+        lines.append(
+            f"Differences to {report.baseline} are paired by seed or fold; bold: the interval "
+            "leaves out 0 (not corrected for several comparisons)."
+        )
+    lines += report.notes
+    lines += list(_sanity(report))
+    failed = [run for run in runs if run.error is not None]
+    lines += [f"FAILED {run.name}: {run.error}" for run in failed]
+    memory = max(run.memory for run in runs)
+    lines.append(
+        f"{len(runs)} runs, {len(failed)} failed; {_duration(sum(run.seconds for run in runs))} "
+        f"of computing, peak memory {memory:.0f} MB."
+    )
+    return lines
+
+
+def _sanity(report: Report) -> Iterator[str]:
+    """Count the sanity warnings of each method, in the runs shown and in all."""
+    shown = {id(run) for row in report.rows for run in row.runs}
+    arms: dict[tuple[str, str], list[Run]] = {}
+    for run in report.runs:
+        arms.setdefault((run.data, run.method), []).append(run)
+    for (data, method), runs in arms.items():
+        total = Counter(name for run in runs for name in run.warnings)
+        here = Counter(name for run in runs if id(run) in shown for name in run.warnings)
+        here_all = sum(id(run) in shown for run in runs)
+        if total:
+            counts = (f"{name} ({here[name]}, {count})" for name, count in total.items())
+            yield (
+                f"WARNING {data} {method} (in so many of the {here_all} runs shown, of all "
+                f"{len(runs)}): {', '.join(counts)}."
+            )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -1,0 +1,267 @@
+"""From runs to a leaderboard: choose a setting on validation data, then aggregate test data."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from frbench.errors import UserError
+from frbench.metrics.names import DIRECTION, direction
+from frbench.report.interval import Estimate, estimate
+from frbench.report.results import Run
+from frbench.report.rule import Rule
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method on a data set.
+
+    Attributes:
+        data: Name of the data set.
+        method: Name of the method.
+        runs: The runs of its chosen setting.
+        given: Number of settings that it was given.
+        rule: Value of the selection rule.
+        metrics: Test metrics of the chosen setting by key, ``test/accuracy``.
+        differences: Paired differences to the baseline's chosen setting, by key.
+    """
+
+    data: str
+    method: str
+    runs: list[Run]
+    given: int
+    rule: Estimate
+    metrics: dict[str, Estimate]
+    differences: dict[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def oracle(self) -> bool:
+        """Whether test data chose a checkpoint."""
+        return any(run.oracle for run in self.runs)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the renderers show.
+
+    Attributes:
+        rows: Methods by data set, in the order of the results.
+        tables: Test tables of each data set, ``test`` or ``test/<name>``.
+        rule: The selection rule.
+        baseline: Method that the others are compared with, or None.
+        runs: All runs, failed ones included.
+        notes: What the reader must know to trust or distrust the numbers.
+    """
+
+    rows: list[Row]
+    tables: dict[str, list[str]]
+    rule: Rule
+    baseline: str | None
+    runs: list[Run]
+    notes: list[str]
+
+
+def summarise(
+    runs: Sequence[Run],
+    rule: Rule,
+    metrics: Sequence[str],
+    baseline: str | None = None,
+    folds: int | None = None,
+) -> Report:
+    """Choose each method's setting on each data set, aggregate its test metrics and compare.
+
+    Args:
+        runs: Runs of one or several grids.
+        rule: Chooses the setting, by its mean over runs.
+        metrics: Names without split and table, ``accuracy``.
+        baseline: Method to compare with; by default the one named ERM, if there is one.
+        folds: Folds of one repetition of cross-validation; by default all folds seen.
+
+    Raises:
+        UserError: If no run finished, or there is no such metric, rule or baseline.
+    """
+    finished = finished_runs(runs)
+    methods = list(dict.fromkeys(run.method for run in finished))
+    if baseline is not None and baseline not in methods:
+        raise UserError(f"--baseline: no method {baseline!r}; {near(baseline, methods)}")
+    if baseline is None and "ERM" in methods:
+        baseline = "ERM"
+    _check_metrics(finished, metrics)
+    rows: list[Row] = []
+    tables: dict[str, list[str]] = {}
+    notes = [
+        f"The rule {rule.text} rewards {key} in its worse direction." for key in rule.against()
+    ]
+    for data in dict.fromkeys(run.data for run in runs):
+        own = [run for run in finished if run.data == data]
+        if not own:
+            notes.append(f"{data}: no run finished.")
+            continue
+        _check_rule(data, own, rule)
+        tables[data] = _test_tables(own, metrics)
+        keys = [f"{table}/{metric}" for table in tables[data] for metric in metrics]
+        seen = {run.fold for run in own if run.fold is not None}
+        k = (folds or len(seen)) if seen else None
+        if k:
+            notes.append(
+                f"{data}: the rows are folds of the same data and not independent: plain "
+                f"intervals would be too narrow. These have the variance of Nadeau and Bengio for "
+                f"{k} folds per repetition (--folds), and remain approximate."
+            )
+        found = []
+        for method in dict.fromkeys(run.method for run in runs if run.data == data):
+            chosen, remarks = _choose([run for run in own if run.method == method], rule)
+            notes += [f"{data} {method}: {remark}" for remark in remarks]
+            if chosen:
+                given = len({r.setting for r in runs if (r.data, r.method) == (data, method)})
+                found.append(_row(chosen, given, rule, keys, k))
+        rows += _compare(found, baseline, k)
+        notes += _remarks(data, found, baseline)
+    return Report(rows, tables, rule, baseline, list(runs), notes)
+
+
+def finished_runs(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs that have metrics.
+
+    Raises:
+        UserError: If there is none.
+    """
+    finished = [run for run in runs if run.error is None]
+    if not finished:
+        raise UserError(f"All {len(runs)} runs failed, the first with: {runs[0].error}")
+    return finished
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Name the remedy of a wrong name: the known names close to it, else all but groups'."""
+    known = sorted(known)
+    plain = [other for other in known if "=" not in other]
+    close = difflib.get_close_matches(name, known, n=3)
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(plain)}."
+
+
+def _metric_of(key: str) -> tuple[str, str]:
+    """Divide a key into its table and its metric; the metric is empty if it is none of ours."""
+    parts = key.split("/")
+    table = list(itertools.takewhile(lambda part: part not in DIRECTION, parts))
+    return "/".join(table), "/".join(parts[len(table) :])
+
+
+def _test_tables(runs: Iterable[Run], metrics: Sequence[str]) -> list[str]:
+    """Find the test tables that have at least one of the metrics."""
+    pairs = dict.fromkeys(_metric_of(key) for run in runs for key in run.metrics)
+    tables = [table for table, metric in pairs if metric in metrics]
+    return [table for table in dict.fromkeys(tables) if table.split("/")[0] == "test"]
+
+
+def metrics_on_test(runs: Iterable[Run]) -> set[str]:
+    """Return the metrics that some run has on some test table, without split and table."""
+    keys = {key for run in runs for key in run.metrics if key.split("/")[0] == "test"}
+    return {_metric_of(key)[1] for key in keys} - {""}
+
+
+def _check_metrics(runs: Iterable[Run], metrics: Iterable[str]) -> None:
+    known = metrics_on_test(runs)
+    for metric in metrics:
+        direction(metric)  # raises, with names close to it, if there is no such metric
+        if metric not in known:
+            raise UserError(f"No run has the test metric {metric!r}; {near(metric, known)}")
+
+
+def _check_rule(data: str, runs: Iterable[Run], rule: Rule) -> None:
+    known = {key for run in runs for key in run.metrics}
+    for _, key in rule.terms:
+        if key not in known:
+            split = key.split("/")[0] + "/"
+            close = near(key, {name for name in known if name.startswith(split)})
+            raise UserError(
+                f"--select: no run on {data} has {key!r}; {close} (--data leaves data sets out)"
+            )
+
+
+def _choose(runs: Sequence[Run], rule: Rule) -> tuple[list[Run], list[str]]:
+    """Return the runs of the best setting and remarks on the settings that could not win.
+
+    Only settings with as many runs as the fullest compete: a mean over fewer seeds is luckier.
+    Of equal settings the first in alphabetical order wins.
+    """
+    if not runs:
+        return [], ["no run finished; the method is left out."]
+    settings: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.setting):
+        settings.setdefault(run.setting, []).append(run)
+    most = max(map(len, settings.values()))
+    remarks: list[str] = []
+    best: list[Run] = []
+    best_score = -np.inf
+    for setting, own in settings.items():
+        score = rule.sign * float(np.mean([rule.value(run.metrics) for run in own]))
+        if len(own) < most:
+            remarks.append(f"setting {setting} has {len(own)} of {most} runs: not selected from.")
+        elif len(settings) == 1:
+            best = own
+        elif not np.isfinite(score):
+            remarks.append(f"{rule.text} is undefined for setting {setting}: not selected from.")
+        elif score > best_score:
+            best, best_score = own, score
+    if not best:
+        remarks.append("no setting could be selected; the method is left out.")
+    return best, remarks
+
+
+def _units(runs: Iterable[Run], value: Callable[[Run], float]) -> dict[int, float]:
+    """Return one value per seed or, under cross-validation, per fold (its mean over seeds)."""
+    units: dict[int, list[float]] = {}
+    for run in runs:
+        if np.isfinite(found := value(run)):
+            units.setdefault(run.seed if run.fold is None else run.fold, []).append(found)
+    return {unit: float(np.mean(values)) for unit, values in units.items()}
+
+
+def _values(runs: Iterable[Run], key: str) -> dict[int, float]:
+    return _units(runs, lambda run: run.metrics.get(key, np.nan))
+
+
+def _row(runs: list[Run], given: int, rule: Rule, keys: Iterable[str], k: int | None) -> Row:
+    found = estimate(_units(runs, lambda run: rule.value(run.metrics)).values(), k)
+    metrics = {key: estimate(_values(runs, key).values(), k) for key in keys}
+    return Row(runs[0].data, runs[0].method, runs, given, found, metrics)
+
+
+def _compare(rows: list[Row], baseline: str | None, k: int | None) -> list[Row]:
+    """Add the paired differences to the baseline over common seeds or folds."""
+    reference = next((row for row in rows if row.method == baseline), None)
+    if reference is None:
+        return rows
+    for row in rows:
+        if row is not reference:
+            for key in row.metrics:
+                ours, theirs = _values(row.runs, key), _values(reference.runs, key)
+                pairs = [ours[unit] - theirs[unit] for unit in ours if unit in theirs]
+                row.differences[key] = estimate(pairs, k)
+    return rows
+
+
+def _remarks(data: str, rows: Sequence[Row], baseline: str | None) -> Iterable[str]:
+    """Say where the rows of a data set are not on a par."""
+    if baseline and rows and baseline not in {row.method for row in rows}:
+        yield f"{data}: no result of the baseline {baseline}, so no differences."
+    most = max((len(row.runs) for row in rows), default=0)
+    for row in rows:
+        if len(row.runs) < most:
+            yield f"{data} {row.method}: {len(row.runs)} runs where others have {most}."
+        if row.oracle:
+            yield f"{data} {row.method}: test data chose the checkpoint (oracle), an upper bound."
+        if any(run.attribute_as_input for run in row.runs):
+            yield f"{data} {row.method}: the attribute was an input of the network."
+    monitors: dict[str, list[str]] = {}
+    for row in rows:
+        for monitor in dict.fromkeys(run.monitor for run in row.runs):
+            monitors.setdefault(monitor, []).append(row.method)
+    if len(monitors) > 1:
+        rules = "; ".join(f"{', '.join(names)} by {rule}" for rule, names in monitors.items())
+        yield f"{data}: the methods' checkpoints were chosen by different rules: {rules}."
