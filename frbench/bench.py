@@ -87,6 +87,8 @@ def run_cell(cell: Cell, folder: Path, extra: list[str]) -> dict[str, Any]:
         "seed": cell.seed,
         "fold": cell.fold,
     }
+    from frbench.cli import finish_loggers
+
     start = time.monotonic()
     try:
         record |= _train_and_test(cell, folder, extra)
@@ -99,6 +101,8 @@ def run_cell(cell: Cell, folder: Path, extra: list[str]) -> dict[str, Any]:
     except Exception as error:  # one failed cell must not end a grid of thousands
         traceback.print_exc()
         record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"[:500]}
+    finally:
+        finish_loggers()
     record["seconds"] = round(time.monotonic() - start, 3)
     return record
 
@@ -137,7 +141,7 @@ def _train_and_test(cell: Cell, folder: Path, extra: list[str]) -> dict[str, Any
         "selection": {
             "monitor": monitor.monitor,
             "mode": monitor.mode,
-            "oracle": monitor.monitor.startswith("test"),
+            "oracle": str(monitor.monitor).startswith("test"),
         },
         "metrics": metrics,
         "warnings": cli.warnings(),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import sys
 import warnings
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError
+from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 # Classes imported here can be named without their module on the command line and in YAML.
 from frbench.callbacks import (
@@ -22,6 +27,7 @@ from frbench.callbacks import (
     RollingCheckpoint,
     SanityCheck,
 )
+from frbench.callbacks.sanity import SanityWarning
 from frbench.data.images import QMNISTWriters
 from frbench.data.module import GroupDataModule
 from frbench.data.scenarios import Digits
@@ -61,15 +67,30 @@ NOISE = (
 )
 
 
+def _keep(record: logging.LogRecord) -> bool:
+    return not any(word in record.getMessage() for word in NOISE)
+
+
+_usual_format = warnings.formatwarning
+
+
+def _format_warning(message: Any, category: type[Warning], *args: Any, **kwargs: Any) -> str:
+    """Show a sanity check's finding as one line, without a place in the source."""
+    if issubclass(category, SanityWarning):
+        return f"frbench: warning: {message}\n"
+    return _usual_format(message, category, *args, **kwargs)
+
+
 def quieten() -> None:
     """Drop Lightning's advertisements and notices that repeat what the user asked for."""
-
-    def keep(record: logging.LogRecord) -> bool:
-        return not any(word in record.getMessage() for word in NOISE)
-
     for name in ("pytorch_lightning", "lightning_fabric"):
-        for child in (name, f"{name}.utilities.rank_zero", f"{name}.utilities.seed"):
-            logging.getLogger(child).addFilter(keep)
+        children = (
+            "utilities.rank_zero",
+            "utilities.seed",
+            "trainer.connectors.checkpoint_connector",
+        )
+        for logger in (name, *(f"{name}.{child}" for child in children)):
+            logging.getLogger(logger).addFilter(_keep)  # once: it is the same function each time
     # torch's pytree warns about a class that Lightning uses on every batch.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", module="jsonargparse")
@@ -79,16 +100,23 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     # All loaders are frbench's own; their workers are data.num_workers.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # A foreign checkpoint is refused by a line of its own.
+    warnings.filterwarnings("ignore", message="Detected pickle protocol")
+    warnings.formatwarning = _format_warning
 
 
 class RecordRun(SaveConfigCallback):
     """Write the configuration into the run's folder and to the loggers; print the group table."""
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Save once, before training; never over another run's file."""
-        if stage != "fit" or not trainer.is_global_zero:
+        """Print what training will see."""
+        if stage == "fit" and trainer.is_global_zero:
+            print(trainer.datamodule.describe(), flush=True)
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Save once every check has passed, before training; never over another run's file."""
+        if not trainer.is_global_zero:
             return
-        print(trainer.datamodule.describe(), flush=True)
         text = self.parser.dump(self.config, skip_none=False)
         folder = Path(self.config.run_dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -154,10 +182,22 @@ class FrbenchCLI(LightningCLI):
         loggers = [] if given is None or given is True else given
         loggers = loggers if isinstance(loggers, list) else [loggers]
         for logger in loggers:
-            if logger.init_args.get("save_dir") in (None, "."):
+            if logger.init_args.get("save_dir", "elsewhere") in (None, "."):
                 logger.init_args.save_dir = config.run_dir
-                Path(config.run_dir).mkdir(parents=True, exist_ok=True)
         config.trainer.logger = loggers or None
+
+    def instantiate_classes(self) -> None:
+        """Build data, model and trainer; the data must have the sizes of the checkpoint."""
+        super().instantiate_classes()
+        if path := self._get(self.config, "ckpt_path"):
+            stored = read_checkpoint(path)["frbench"]["model"]["init_args"]
+            ours = {name: getattr(self.model, name) for name in LINKED}
+            if theirs := {k: stored[k] for k in LINKED if k in stored and stored[k] != ours[k]}:
+                raise UserError(
+                    f"--ckpt_path has a model for {theirs}, but --data "
+                    f"{type(self.datamodule).__name__} has { {k: ours[k] for k in theirs} }; give "
+                    "the data set that the checkpoint was trained on."
+                )
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Build the trainer; metrics.csv is written beside any other logger."""
@@ -167,7 +207,10 @@ class FrbenchCLI(LightningCLI):
             config.logger = [*(config.logger or []), CSVLogger(run_dir)]
         elif self.subcommand != "fit":
             config.logger = config.logger or False
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, TypeError) as error:  # what the Trainer says about its own options
+            raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
     # ---- after a command --------------------------------------------------------------------
     def warnings(self) -> dict[str, str]:
@@ -176,6 +219,8 @@ class FrbenchCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Train; a checkpoint to resume from is read without unpickling code."""
+        if len(self.trainer.loggers) > 1:  # others than ours write elsewhere if it is missing
+            Path(self._get(self.config, "run_dir")).mkdir(parents=True, exist_ok=True)
         self.trainer.fit(**{**kwargs, "weights_only": True})
 
     def validate(self, **kwargs: Any) -> None:
@@ -188,6 +233,8 @@ class FrbenchCLI(LightningCLI):
 
     def _evaluate(self, subcommand: str, kwargs: dict[str, Any]) -> None:
         kwargs |= {"verbose": False, "weights_only": True}
+        folder = Path(self._get(self.config, "run_dir"))
+        folder.mkdir(parents=True, exist_ok=True)  # as in fit
         getattr(self.trainer, subcommand)(**kwargs)
         metrics = self.model.last_metrics
         if self.trainer.is_global_zero:
@@ -195,7 +242,6 @@ class FrbenchCLI(LightningCLI):
             names = data.test_names if subcommand == "test" else data.val_names
             log_final_table(self.trainer.loggers, metrics, names)
             print_metrics(metrics, names)
-            folder = Path(self._get(self.config, "run_dir"))
             record = {"data": self.datamodule.fingerprint(), "metrics": metrics}
             print(f"written to {write_new(folder, subcommand, record)}")
 
@@ -231,9 +277,10 @@ def compare(stored: Any, given: Any, path: str) -> list[tuple[str, Any, Any]]:
 def choose_run_dir(config: Any, subcommand: str) -> str:
     """Give the folder of a run: as asked, that of the checkpoint, or the next free number.
 
-    Processes that Lightning starts for further devices take the first process's choice.
+    Processes that Lightning starts for further devices take the first process's choice. A number
+    is claimed by making its folder, so that runs started side by side get one each.
     """
-    if "FRBENCH_RUN_DIR" in os.environ and "LOCAL_RANK" in os.environ:
+    if "FRBENCH_RUN_DIR" in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
         return os.environ["FRBENCH_RUN_DIR"]
     folder = config.run_dir
     if folder is None and config.get("ckpt_path"):
@@ -243,11 +290,20 @@ def choose_run_dir(config: Any, subcommand: str) -> str:
         name = f"{config.data.class_path.split('.')[-1]}-{config.model.class_path.split('.')[-1]}"
         root = Path("runs") / name
         taken = [int(p.name) for p in root.glob("*") if p.name.isdigit()]
-        folder = str(root / str(max(taken, default=-1) + 1))
+        number = max(taken, default=-1) + 1
+        while getattr(rank_zero_only, "rank", 0) == 0:
+            try:
+                (root / str(number)).mkdir(parents=True)
+                break
+            except FileExistsError:
+                number += 1
+        folder = str(root / str(number))
+    elif Path(folder).exists() and not Path(folder).is_dir():
+        raise UserError(f"--run_dir {folder} is a file; give a folder.")
     elif (
         subcommand == "fit"
         and not config.get("ckpt_path")
-        and (Path(folder) / "metrics.csv").exists()
+        and any((Path(folder) / n).exists() for n in ("config.yaml", "metrics.csv", "checkpoints"))
     ):
         raise UserError(
             f"--run_dir {folder} already holds a run. Continue it with --ckpt_path "
@@ -255,6 +311,16 @@ def choose_run_dir(config: Any, subcommand: str) -> str:
         )
     os.environ["FRBENCH_RUN_DIR"] = folder
     return folder
+
+
+def give_back() -> None:
+    """Remove the folder that a run has claimed, unless something was written into it."""
+    path = Path(os.environ.get("FRBENCH_RUN_DIR", ""))
+    if len(path.parts) != 3 or path.parts[0] != "runs":
+        return  # not a numbered folder of ours
+    with contextlib.suppress(OSError):  # rmdir refuses a folder that holds something
+        for part in (path, path.parent, path.parent.parent):
+            part.rmdir()
 
 
 def write_new(folder: Path, stem: str, record: dict[str, Any]) -> Path:
@@ -311,19 +377,53 @@ def print_metrics(metrics: dict[str, float], tables: list[str]) -> None:
     Console().print(view)
 
 
-def _checkpoint_option(argv: list[str]) -> str | None:
+def option_values(argv: list[str], option: str) -> list[str]:
+    """List the values of an option, given as ``--option value`` or ``--option=value``."""
+    values = []
     for i, word in enumerate(argv):
-        if word == "--ckpt_path" and i + 1 < len(argv):
-            return argv[i + 1]
-        if word.startswith("--ckpt_path="):
-            return word.split("=", 1)[1]
-    return None
+        if word == option and i + 1 < len(argv):
+            values.append(argv[i + 1])
+        elif word.startswith(f"{option}="):
+            values.append(word.split("=", 1)[1])
+    return values
+
+
+def check_configs(argv: list[str]) -> None:
+    """Refuse a configuration file that is missing or no YAML; the parser would not name it."""
+    for path in option_values(argv, "--config"):
+        if not Path(path).is_file():
+            raise UserError(f"--config: there is no file {path}.")
+        try:
+            content = yaml.safe_load(Path(path).read_text())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"--config: {path} is not valid YAML: {reason}") from error
+        if not isinstance(content, dict):
+            raise UserError(
+                f"--config: {path} must map options to values, as `data: Digits` does."
+            )
+
+
+def known_options() -> list[str]:
+    """List the options that do not depend on the chosen classes."""
+    classes = {
+        "trainer": Trainer,
+        "checkpoint": BestCheckpoint,
+        "rolling": RollingCheckpoint,
+        "early_stopping": EarlyStop,
+        "sanity": SanityCheck,
+    }
+    fixed = ["data", "model", "config", "run_dir", "ckpt_path", "seed_everything"]
+    return fixed + [
+        f"{key}.{name}" for key, cls in classes.items() for name in signature(cls).parameters
+    ]
 
 
 def run(argv: list[str]) -> int:
     """Run ``frbench fit | validate | test | predict`` and return the exit status."""
     try:
         train(argv)
+        finish_loggers()
     except SystemExit as error:
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
@@ -333,6 +433,13 @@ def run(argv: list[str]) -> int:
             print(f"continue with: frbench fit ... --ckpt_path {last}", file=sys.stderr)
         return 130
     return 0
+
+
+def finish_loggers() -> None:
+    """End the W&B run of this process; the next training would be written into it."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish()
 
 
 def train(argv: list[str]) -> FrbenchCLI:
@@ -348,10 +455,14 @@ def train(argv: list[str]) -> FrbenchCLI:
         UserError: For wrong options or data, before training starts.
     """
     quieten()
-    sys.path.insert(0, os.getcwd())  # a user's own classes are found by import path
-    path = _checkpoint_option(argv)
-    if path is not None:
-        model = read_checkpoint(path)["frbench"]["model"]
+    if argv[0] != "fit":  # what the checkpoint knows of its own training does not matter
+        warnings.filterwarnings("ignore", message="The dirpath has changed from")
+        warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
+    if sys.path[0] != os.getcwd():
+        sys.path.insert(0, os.getcwd())  # a user's own classes are found by import path
+    check_configs(argv)
+    if paths := option_values(argv, "--ckpt_path"):
+        model = read_checkpoint(paths[-1])["frbench"]["model"]
         init_args = {k: v for k, v in model["init_args"].items() if k not in LINKED}
         stored = json.dumps({"class_path": model["class_path"], "init_args": init_args})
         argv = [argv[0], f"--model={stored}", *argv[1:]]
@@ -375,9 +486,15 @@ def train(argv: list[str]) -> FrbenchCLI:
             args=argv,
         )
     except ArgumentError as error:
-        raise UserError(readable(str(error), hidden=LINKED)) from error
+        raise UserError(readable(str(error), LINKED, known_options())) from error
+    except MisconfigurationException as error:
+        raise UserError(" ".join(str(error).split())) from error
     except ValueError as error:
         # A UserError of a constructor arrives wrapped by the parser that called it.
         if (user_error := cause(error)) is not None:
             raise user_error from None
+        if "is not in bounds" in str(error):
+            raise UserError(f"seed_everything: {error}.") from error
         raise
+    finally:
+        give_back()

@@ -16,9 +16,10 @@ def rank() -> int:
 
 
 def all_sum(value: Tensor) -> Tensor:
-    """Sum a tensor over processes; the result carries no gradient and shares no memory."""
-    value = value.detach().clone()
+    """Sum a tensor over processes, without gradient; on one process, the tensor itself."""
+    value = value.detach()
     if world_size() > 1:
+        value = value.clone()
         dist.all_reduce(value)
     return value
 

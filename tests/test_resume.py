@@ -149,7 +149,9 @@ def test_more_steps_continue_a_finished_run(tmp_path):
     expected = outcome(*fit(whole, ERM, 0, 0, epochs=-1, max_steps=12), whole)
     fit(parts, ERM, 0, 0, epochs=-1, max_steps=10)
     last = str(parts / "checkpoints" / "last.ckpt")
-    assert_same(outcome(*fit(parts, ERM, 0, 0, ckpt=last, epochs=-1, max_steps=12), parts), expected)
+    assert_same(
+        outcome(*fit(parts, ERM, 0, 0, ckpt=last, epochs=-1, max_steps=12), parts), expected
+    )
 
 
 @pytest.mark.parametrize("stop", [2, STEPS, STEPS + 1, 2 * STEPS, 2 * STEPS + 2])

@@ -100,6 +100,19 @@ class BestCheckpoint(ModelCheckpoint):
             check_monitor("checkpoint", str(self.monitor), trainer)
         super().setup(trainer, pl_module, stage)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the best value so far, also where the run's folder was moved meanwhile."""
+        old, new = str(state_dict["dirpath"]), str(self.dirpath)
+        if old != new and (Path(new) / "best.ckpt").is_file():
+            state_dict = {
+                key: value.replace(old, new) if isinstance(value, str) else value
+                for key, value in state_dict.items()
+            }
+            state_dict["best_k_models"] = {
+                path.replace(old, new): v for path, v in state_dict["best_k_models"].items()
+            }
+        super().load_state_dict(state_dict)
+
 
 class EarlyStop(EarlyStopping):
     """Stop when a metric has not improved for a number of validations; off by default.

@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
-from frbench.batch import Sizes
+from frbench.batch import Batch, Sizes
 from frbench.data.balance import (
     Balance,
     Marginals,
@@ -104,8 +104,10 @@ class GroupDataModule(LightningDataModule, ABC):
         return x
 
     def prepare(self, x: Tensor) -> Tensor:
-        """Turn indexed inputs of a batch into model inputs: uint8 is scaled to [0, 1]."""
-        return x.float() / 255 if x.dtype == torch.uint8 else x
+        """Turn indexed inputs of a batch into float32: bytes are scaled to [0, 1]; ids stay."""
+        if x.dtype == torch.uint8:
+            return x.float() / 255
+        return x.float() if x.is_floating_point() else x
 
     #: Random transform of prepared training inputs; None for none.
     transform: Callable[[Tensor], Tensor] | None = None
@@ -332,6 +334,14 @@ class GroupDataModule(LightningDataModule, ABC):
     def predict_dataloader(self) -> list[EvalLoader]:
         """Return loaders of ``test_names``."""
         return self.test_dataloader()
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Move the columns; Lightning's generic walk over the batch costs more than the move."""
+        if device.type == "cpu":
+            return batch
+        return Batch(*(column.to(device, non_blocking=True) for column in batch))
 
     # ---- what people see ---------------------------------------------------------------------
     def describe(self) -> str:

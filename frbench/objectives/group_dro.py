@@ -119,27 +119,27 @@ class GroupDRO(Objective):
 
     def risk(self, out: Outputs, batch: Batch) -> Tensor:
         """Return sum_g w_g L_g over the global batch, and stage the new weights."""
-        groups = self.sizes.num_groups
-        slot = batch.group % (groups + 1)  # -1, no attribute, is the last slot
-        columns = torch.stack([batch.weight * out.losses, batch.weight], 1)
-        local = columns.new_zeros(groups + 1, 2).index_add(0, slot, columns)
-        totals = all_sum(local)
-        mass = totals[:, 1]
-        present = mass[:-1] > 0
-        mean = torch.where(present, totals[:-1, 0] / mass[:-1].clamp(min=1e-12), 0.0)
-        weights = self._update(mean, present)
-        # The local sums carry the gradient; times W, because DDP averages over processes.
-        parts = world_size() * local[:, 0] / mass.clamp(min=1e-12)
-        unknown = mass[-1] / mass.sum().clamp(min=1e-12)
-        return (1 - unknown) * (weights * parts[:-1]).sum() + unknown * parts[-1]
+        slots = self.sizes.num_groups + 1
+        slot = batch.group % slots  # -1, no attribute, is the last slot
+        columns = torch.stack([batch.weight * out.losses.detach(), batch.weight], 1)
+        totals = all_sum(columns.new_zeros(slots, 2).index_add_(0, slot, columns))
+        mass = totals[:, 1].clamp(min=1e-12)
+        mean = totals[:, 0] / mass
+        with torch.no_grad():
+            weights = self._update(mean[:-1], totals[:-1, 1] > 0)
+            unknown = totals[-1:, 1] / mass.sum()
+            weights = torch.cat([weights * (1 - unknown), unknown])
+            # sum_g w_g L_g as one weighted sum over samples, times W: DDP averages gradients.
+            sample = batch.weight * (weights / mass)[slot] * world_size()
+        return sample @ out.losses
 
-    @torch.no_grad()
     def _update(self, mean: Tensor, present: Tensor) -> Tensor:
         """Stage the state after group losses ``mean`` [G] and return the weights to use [G]."""
         finite = present & torch.isfinite(mean)
         mean = torch.where(finite, mean, 0.0)
-        keep = torch.where(finite, 1 - self.gamma, 1.0) * self.seen
-        moving = keep * self.moving_loss + (1 - keep) * mean
+        # The first loss of a group is taken as it is, later ones move the average by gamma.
+        moving = torch.where(self.seen, self.moving_loss.lerp(mean, self.gamma), mean)
+        moving = torch.where(finite, moving, self.moving_loss)
         self.stage(moving_loss=moving, seen=self.seen | finite)
         if self.mode == "greedy":
             return self._greedy(moving + self.adjustments)
@@ -153,7 +153,7 @@ class GroupDRO(Objective):
             gain = torch.where(total > 0, gain / total.clamp(min=1e-12), 0.0)
         if self.present_only:
             gain = torch.where(present, gain, 0.0)
-        log_q = self.log_q + self.eta * gain
+        log_q = self.log_q.add(gain, alpha=self.eta)
         if self.present_only:
             # Only the shares among the present groups move; their sum stays.
             masked = torch.where(present, self.log_q, -torch.inf)

@@ -118,7 +118,7 @@ class TrainingLog:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch's sums over all processes (a collective)."""
-        return {"sums": all_sum(self.sums).cpu(), "logged_step": self._logged_step}
+        return {"sums": all_sum(self.sums).cpu().clone(), "logged_step": self._logged_step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the epoch's sums back; rank 0 holds them all."""

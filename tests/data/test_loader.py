@@ -31,7 +31,7 @@ def test_an_epoch_is_a_permutation_without_the_last_partial_batch():
     loader = GroupLoader(dataset(), batch_size=5, seed=3)
     first, second = indices(loader), indices(loader)
     assert len(loader) == len(first) == 4 and all(len(b) == 5 for b in first)
-    assert len(set(sum(first, []))) == 20
+    assert len({row for batch in first for row in batch}) == 20
     assert first != second  # another epoch, another order
     assert first == indices(GroupLoader(dataset(), batch_size=5, seed=3))
     assert first != indices(GroupLoader(dataset(), batch_size=5, seed=4))
@@ -145,7 +145,7 @@ def test_evaluation_sees_every_row_once(world):
         loader = EvalLoader(dataset(), batch_size=4, rank=rank, world_size=world)
         parts = indices(loader)
         assert len(parts) == len(loader)
-        rows += sum(parts, [])
+        rows += [row for part in parts for row in part]
     assert sorted(rows) == list(range(23))
 
 

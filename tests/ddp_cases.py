@@ -1,0 +1,129 @@
+"""Trains every case of test_ddp.py and saves what came out; run by it on one and on two processes.
+
+Usage: python ddp_cases.py OUT
+"""
+
+import csv
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from pytorch_lightning import Trainer, seed_everything
+
+from frbench.batch import Sizes
+from frbench.callbacks import CSVLogger
+from frbench.data.module import GroupDataModule
+from frbench.data.steps import FlipLabels
+from frbench.data.table import Table
+from frbench.distributed import all_gather, rank, world_size
+from frbench.networks import MLP
+from frbench.objectives import ERM, GroupDRO
+from frbench.penalties import Penalty
+
+
+class Rows(GroupDataModule):
+    """Two classes, three attribute values, one of them rare, some unknown; odd evaluation sets."""
+
+    sizes = Sizes(2, 3, (4,))
+    class_names = ("a", "b")
+    attribute_names = ("u", "v", "w")
+
+    def tables(self):
+        rng = np.random.default_rng(0)
+
+        def draw(n):
+            z = rng.choice([-1, 0, 1, 2], size=n, p=[0.1, 0.5, 0.35, 0.05])
+            y = (rng.random(n) < 0.3 + 0.2 * z).astype(int)
+            x = rng.normal(size=(n, 4)) + y[:, None] - 0.5 * z[:, None]
+            return Table(x.astype(np.float32), y, z, weight=rng.uniform(0.5, 1.5, n))
+
+        return {"train": draw(203), "val": draw(65), "test": draw(33)}
+
+
+class Pairwise(Penalty):
+    """Mean squared distance of the logits of all pairs in the global batch."""
+
+    def forward(self, out, batch):
+        logits = all_gather(out.logits)
+        return torch.cdist(logits, logits).square().mean()
+
+
+class Clean(ERM):
+    """Weighs verified rows twice."""
+
+    uses_clean = True
+
+    def risk(self, out, batch):
+        return (out.losses * (1 + batch.clean)).mean()
+
+
+class Reweighted(ERM):
+    """Gives every epoch weights of its own."""
+
+    def on_epoch_weights(self, train):
+        rng = np.random.default_rng(self.current_epoch)
+        return rng.uniform(0, 2, len(train.training[0]))
+
+
+CASES = {
+    "erm-sample": (ERM, {}, {"balance": "class", "via": "sample"}),
+    "erm-weight": (ERM, {}, {"balance": "conditional", "via": "weight"}),
+    "erm-epoch-weights": (Reweighted, {}, {}),
+    "erm-pairwise": (ERM, {"penalties": [Pairwise(0.3)]}, {}),
+    "erm-clean": (Clean, {}, {"clean_share": 0.2, "corrupt": [FlipLabels(0.2)]}),
+    "dro": (GroupDRO, {"eta": 0.5}, {}),
+    "dro-balanced": (GroupDRO, {"eta": 0.5, "adjustment": 2.0},
+                     {"balance": "joint", "marginals": "uniform"}),
+    "dro-greedy": (GroupDRO, {"mode": "greedy", "min_weight": 0.2}, {}),
+    "dro-single": (GroupDRO, {"mode": "single_group", "eta": 0.3}, {}),
+    "dro-present": (GroupDRO, {"present_only": True, "normalize": True, "eta": 0.5}, {}),
+    "dro-weight-pairwise": (GroupDRO, {"eta": 0.3, "penalties": [Pairwise(0.1)]},
+                            {"balance": "joint", "via": "weight"}),
+}  # fmt: skip
+
+
+def train(name: str, out: Path) -> dict:
+    cls, model_options, data_options = CASES[name]
+    seed_everything(3, verbose=False)
+    # Two rows per process: most groups are on one process only, or on none.
+    data = Rows(batch_size=4 if "dro" in name else 20, **data_options)
+    model = cls(2, 3, [4], network=MLP(hidden=[6]), optimizer="SGD", lr=0.1, **model_options)
+    trainer = Trainer(
+        max_steps=20, log_every_n_steps=5, accelerator="cpu",
+        devices=world_size_of_launch(), strategy="ddp" if world_size_of_launch() > 1 else "auto",
+        logger=CSVLogger(str(out / name)), enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, val_check_interval=2,
+    )  # fmt: skip
+    trainer.fit(model, datamodule=data)
+    rows = []
+    if rank() == 0:
+        with (out / name / "metrics.csv").open() as file:
+            rows = list(csv.DictReader(file))
+    trainer.test(model, datamodule=data, verbose=False)
+    return {
+        "state": model.state_dict(),
+        "rows": rows,
+        "counts": {k: torch.as_tensor(v) for k, v in model.last_counts.items()},
+        "metrics": dict(model.last_metrics),
+        "ranks": world_size(),
+    }
+
+
+def world_size_of_launch() -> int:
+    import os
+
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.INFO)
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    results = {name: train(name, folder) for name in CASES}
+    if rank() == 0:
+        torch.save(results, folder / "results.pt")
