@@ -12,7 +12,7 @@ _HOME = {
     "Batch": "frbench.batch",
     "Outputs": "frbench.batch",
     "Sizes": "frbench.batch",
-    "load": "frbench.objectives.base",
+    "load": "frbench.checkpoint",
     "UserError": "frbench.errors",
 }
 __all__ = ["__version__", *sorted(_HOME)]

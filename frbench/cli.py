@@ -28,6 +28,7 @@ from frbench.callbacks import (
     SanityCheck,
 )
 from frbench.callbacks.sanity import SanityWarning
+from frbench.checkpoint import read_checkpoint
 from frbench.data.images import QMNISTWriters
 from frbench.data.module import GroupDataModule
 from frbench.data.scenarios import Digits
@@ -39,7 +40,6 @@ from frbench.errors import UserError
 from frbench.messages import cause, readable
 from frbench.networks import MLP, SmallCNN, Timm
 from frbench.objectives import ERM, GroupDRO, Objective
-from frbench.objectives.base import read_checkpoint
 from frbench.spec import import_class, transient_arguments
 
 __all__ = [

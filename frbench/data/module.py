@@ -19,9 +19,9 @@ from frbench.data.balance import (
     Marginals,
     Via,
     balance_weights,
-    effective_sample_size,
     subsample_rows,
 )
+from frbench.data.describe import describe
 from frbench.data.loader import EvalLoader, GroupLoader, TensorTable
 from frbench.data.steps import Augmentation, Corruption
 from frbench.data.table import Table
@@ -343,35 +343,6 @@ class GroupDataModule(LightningDataModule, ABC):
             return batch
         return Batch(*(column.to(device, non_blocking=True) for column in batch))
 
-    # ---- what people see ---------------------------------------------------------------------
     def describe(self) -> str:
         """Table of group counts per split, with the training distribution and the notes."""
-        table, clean, weight = self.training
-        shape = (self.num_classes, self.num_attributes)
-        columns = {name: t.counts(*shape).ravel() for name, t in self.splits.items()}
-        columns["train"] = self.train_counts.ravel()
-        cells = np.where(table.z < 0, -1, table.y * self.num_attributes + table.z)
-        size = self.num_classes * self.num_attributes
-        mass = np.bincount(cells[cells >= 0], weights=weight[cells >= 0], minlength=size)
-        lines = [
-            f"{type(self).__name__}: {self.num_classes} classes, "
-            f"{self.num_attributes} attribute values"
-        ]
-        width = max(map(len, [*self.group_names, "group"]))
-        header = "".join(f"{name:>12}" for name in columns)
-        lines.append(f"{'group':<{width}}{header}{'Q':>9}")
-        for i, name in enumerate(self.group_names):
-            row = "".join(f"{int(counts[i]):>12}" for counts in columns.values())
-            lines.append(f"{name:<{width}}{row}{mass[i] / weight.sum():>9.4f}")
-        for name, t in self.splits.items():
-            if unknown := int((t.z < 0).sum()):
-                lines.append(f"{name}: {unknown} rows without attribute, in no group")
-        if self.balance != "none":
-            lines.append(
-                f"balance: {self.balance} via {self.effective_via}"
-                + (f", marginals {self.marginals}" if self.balance == "joint" else "")
-                + f"; effective sample size {effective_sample_size(weight):.0f} of {len(table)}"
-            )
-        if len(clean):
-            lines.append(f"clean rows: {len(clean)}, {self.clean_per_batch} in each batch")
-        return "\n".join([*lines, *self.notes])
+        return describe(self)

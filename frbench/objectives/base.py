@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -22,7 +21,7 @@ from frbench.networks import MLP, Network, SmallCNN
 from frbench.objectives.optimizer import build_optimizer, build_scheduler
 from frbench.objectives.training_log import LogSteps, TrainingLog
 from frbench.penalties import Penalty
-from frbench.spec import from_spec, to_spec
+from frbench.spec import to_spec
 from frbench.state import Staged
 
 
@@ -347,41 +346,3 @@ class Objective(LightningModule, Staged, ABC):
         if self._trainer is not None and self.trainer.state.fn == "fit":
             self._seed = checkpoint["frbench"]["seed"]
             self.training_log.load_state_dict(checkpoint["frbench"]["training_log"])
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint of frbench, weights only.
-
-    Raises:
-        UserError: If the file is missing, not a checkpoint, or not of frbench.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no checkpoint {path}.")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for a damaged or foreign file
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} is not a readable checkpoint ({reason[:120]}).") from error
-    if not isinstance(checkpoint, dict) or "frbench" not in checkpoint:
-        raise UserError(f"{path} was not written by frbench; train with `frbench fit`.")
-    return checkpoint
-
-
-def load(path: str | Path) -> Objective:
-    """Rebuild a trained objective from its checkpoint alone.
-
-    Args:
-        path: A checkpoint of ``frbench fit``, or of a Trainer fitting an Objective.
-
-    Returns:
-        The objective with its network, penalties and state, in evaluation mode, on the CPU.
-
-    Raises:
-        UserError: If the file is missing, not a checkpoint of frbench, or its class cannot be
-            imported.
-    """
-    checkpoint = read_checkpoint(path)
-    objective = from_spec(checkpoint["frbench"]["model"])
-    objective.load_state_dict(checkpoint["state_dict"])
-    return objective.eval()

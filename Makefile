@@ -1,0 +1,52 @@
+# Verbs of frbench. `make help` lists them. Each does its own set-up.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# Side by side, processes with more than one thread each fight for the cores.
+export OMP_NUM_THREADS ?= 1
+JOBS   ?= 2
+
+.PHONY: help install demo test test-ddp lint types notebooks check bench clean
+
+help:  ## list the verbs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## create the virtual environment and install frbench with its tools
+
+$(VENV)/.installed: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "frbench needs Python 3.11 or newer; run: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: install  ## train and compare four methods on two data sets, print the leaderboard, write the report
+	$(BIN)/frbench bench configs/bench/demo.yaml --out results/demo --jobs $(JOBS)
+	$(BIN)/frbench report results/demo
+	$(BIN)/frbench report results/demo --out results/demo/report.md --plot results/demo/plot.png --force
+
+test: install  ## run all tests
+	$(BIN)/python -m pytest
+
+test-ddp: install  ## run the tests that launch two processes
+	$(BIN)/python -m pytest -m ddp
+
+lint: install  ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install  ## check types
+	$(BIN)/mypy
+
+notebooks: install  ## execute the notebooks
+	$(BIN)/python -m pytest tests/test_notebooks.py
+
+check: lint types test  ## lint, types, test
+
+bench: install  ## measure speed: steps, metrics
+	$(BIN)/python benchmarks/steps.py
+	$(BIN)/python benchmarks/metrics.py
+
+clean:  ## remove what the verbs made, results excepted
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage htmlcov

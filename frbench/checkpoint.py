@@ -1,0 +1,52 @@
+"""Reading checkpoints: weights only, and a whole method from a file alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from frbench.errors import UserError
+from frbench.spec import from_spec
+
+if TYPE_CHECKING:
+    from frbench.objectives import Objective
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of frbench, weights only.
+
+    Raises:
+        UserError: If the file is missing, not a checkpoint, or not of frbench.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint {path}.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for a damaged or foreign file
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} is not a readable checkpoint ({reason[:120]}).") from error
+    if not isinstance(checkpoint, dict) or "frbench" not in checkpoint:
+        raise UserError(f"{path} was not written by frbench; train with `frbench fit`.")
+    return checkpoint
+
+
+def load(path: str | Path) -> Objective:
+    """Rebuild a trained objective from its checkpoint alone.
+
+    Args:
+        path: A checkpoint of ``frbench fit``, or of a Trainer fitting an Objective.
+
+    Returns:
+        The objective with its network, penalties and state, in evaluation mode, on the CPU.
+
+    Raises:
+        UserError: If the file is missing, not a checkpoint of frbench, or its class cannot be
+            imported.
+    """
+    checkpoint = read_checkpoint(path)
+    objective = from_spec(checkpoint["frbench"]["model"])
+    objective.load_state_dict(checkpoint["state_dict"])
+    return objective.eval()

@@ -1,0 +1,48 @@
+"""What is printed before training: who is in the data, and what training will see of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from frbench.data.balance import effective_sample_size
+
+if TYPE_CHECKING:
+    from frbench.data.module import GroupDataModule
+
+
+def describe(data: GroupDataModule) -> str:
+    """Table of group counts per split, with the training distribution and the notes."""
+    table, clean, weight = data.training
+    shape = (data.num_classes, data.num_attributes)
+    columns = {name: t.counts(*shape).ravel() for name, t in data.splits.items()}
+    columns["train"] = data.train_counts.ravel()
+    cells = np.where(table.z < 0, -1, table.y * data.num_attributes + table.z)
+    size = data.num_classes * data.num_attributes
+    mass = np.bincount(cells[cells >= 0], weights=weight[cells >= 0], minlength=size)
+    lines = [
+        f"{type(data).__name__}: {data.num_classes} classes, "
+        f"{data.num_attributes} attribute values"
+    ]
+    width = max(map(len, [*data.group_names, "group"]))
+    header = "".join(f"{name:>12}" for name in columns)
+    lines.append(f"{'group':<{width}}{header}{'Q':>9}")
+    for i, name in enumerate(data.group_names):
+        row = "".join(f"{int(counts[i]):>12}" for counts in columns.values())
+        lines.append(f"{name:<{width}}{row}{mass[i] / weight.sum():>9.4f}")
+    for name, t in data.splits.items():
+        if unknown := int((t.z < 0).sum()):
+            lines.append(f"{name}: {unknown} rows without attribute, in no group")
+    for kind in ("corrupt", "augment"):
+        if steps := getattr(data, kind):
+            lines.append(f"{kind}: {', '.join(type(step).__name__ for step in steps)}")
+    if data.balance != "none":
+        lines.append(
+            f"balance: {data.balance} via {data.effective_via}"
+            + (f", marginals {data.marginals}" if data.balance == "joint" else "")
+            + f"; effective sample size {effective_sample_size(weight):.0f} of {len(table)}"
+        )
+    if len(clean):
+        lines.append(f"clean rows: {len(clean)}, {data.clean_per_batch} in each batch")
+    return "\n".join([*lines, *data.notes])
