@@ -37,6 +37,7 @@ from frbench.data.synthetic import TwoGaussians
 from frbench.data.table_data import TableData
 from frbench.data.tabular import ACSIncome, Adult, Bank, Compas, German, LawSchool
 from frbench.errors import UserError
+from frbench.help import page
 from frbench.messages import cause, readable
 from frbench.networks import MLP, SmallCNN, Timm
 from frbench.objectives import ERM, GroupDRO, Objective
@@ -421,6 +422,10 @@ def known_options() -> list[str]:
 
 def run(argv: list[str]) -> int:
     """Run ``frbench fit | validate | test | predict`` and return the exit status."""
+    if {"-h", "--help"} & set(argv):
+        print(page(argv[0]), end="")
+        return 0
+    argv = ["--help" if word == "--help_all" else word for word in argv]
     try:
         train(argv)
         finish_loggers()

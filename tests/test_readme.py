@@ -1,0 +1,60 @@
+"""What the README shows works as shown, on fewer rows and steps."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from frbench.__main__ import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.S)
+SMALL = ["--data.n=200", "--data.n_eval=200", "--trainer.max_epochs=1", "--trainer.accelerator=cpu",
+         "--trainer.devices=1", "--trainer.enable_progress_bar=false"]  # fmt: skip
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning"),
+    pytest.mark.filterwarnings("ignore:.*smaller than the logging interval"),
+]
+
+
+def commands(start: str) -> list[list[str]]:
+    lines = [line for _, block in BLOCKS for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith(start)]
+
+
+def test_the_method_of_your_own_runs(in_tmp):
+    (code,) = (block for language, block in BLOCKS if language == "python")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+    (in_tmp / "my_method.py").write_text(code)
+    (command,) = commands("frbench fit --data Digits --model my_method")
+    assert main([*command, *SMALL, "--run_dir=run"]) == 0
+    assert (in_tmp / "run" / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_fit_test_and_continue_as_shown(in_tmp):
+    fit, more = commands("frbench fit --data Digits --model GroupDRO") + commands(
+        "frbench fit --data Digits --ckpt_path"
+    )
+    (test,) = commands("frbench test --data Digits")
+    assert main([*fit, *SMALL]) == 0
+    assert main([*test, *SMALL]) == 0
+    assert main([*more, *SMALL[:2], "--trainer.accelerator=cpu", "--trainer.max_epochs=2"]) == 0
+    assert (in_tmp / "runs/Digits-GroupDRO/0/test.json").is_file()
+
+
+def test_every_file_that_is_named_exists():
+    named = re.findall(r"\]\(([\w./-]+)\)|((?:configs|docs)/[\w./-]+\.(?:yaml|md))", README)
+    assert named
+    for pair in named:
+        assert (ROOT / (pair[0] or pair[1])).exists(), pair
+
+
+def test_every_make_verb_explains_itself():
+    verbs = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.M)[0].split()
+    explained = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), flags=re.M)
+    assert sorted(verbs) == sorted(explained)
+    wanted = "help install demo test test-ddp lint types notebooks check bench clean"
+    assert sorted(verbs) == sorted(wanted.split())
