@@ -16,9 +16,10 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from frbench import __version__
 from frbench.errors import UserError
@@ -39,9 +40,16 @@ def read_results(path: Path) -> dict[str, dict[str, Any]]:
     return records
 
 
+def finite(value: Any) -> Any:
+    """Write what is not a finite number as null, which JSON has."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def append(path: Path, record: dict[str, Any]) -> None:
     """Append one line, whole or not at all, whoever else is writing."""
-    line = json.dumps(record) + "\n"
+    line = json.dumps(finite(record), allow_nan=False) + "\n"
     with path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         # A writer that was killed in mid-line leaves no line end; ours must start on a new line.
@@ -68,13 +76,12 @@ def claimed(folder: Path) -> Iterator[bool]:
         yield True
 
 
-def run_cell(cell: Cell, folder: Path, extra: list[str]) -> dict[str, Any]:
+def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
     """Train, select and test one cell.
 
     Args:
         cell: The run.
         folder: Its folder; a checkpoint in it is continued.
-        extra: Options after the cell's own.
 
     Returns:
         The record of the results file; ``status`` is ``ok`` or ``failed``.
@@ -91,7 +98,7 @@ def run_cell(cell: Cell, folder: Path, extra: list[str]) -> dict[str, Any]:
 
     start = time.monotonic()
     try:
-        record |= _train_and_test(cell, folder, extra)
+        record |= _train_and_test(cell, folder)
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns one into the other
             raise KeyboardInterrupt from None
@@ -107,22 +114,23 @@ def run_cell(cell: Cell, folder: Path, extra: list[str]) -> dict[str, Any]:
     return record
 
 
-def _train_and_test(cell: Cell, folder: Path, extra: list[str]) -> dict[str, Any]:
+def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
     import torch
 
     from frbench.callbacks import BestCheckpoint
     from frbench.cli import train
 
     last = folder / "checkpoints" / "last.ckpt"
+    words = ["fit", *cell.arguments(), *QUIET, f"--run_dir={folder}"]
     if last.exists():
-        extra = [*extra, f"--ckpt_path={last}"]
+        words.append(f"--ckpt_path={last}")
     else:  # killed before its first checkpoint: nothing of it can be used
         for leftover in ("metrics.csv", "config.yaml", "checkpoints"):
             path = folder / leftover
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    cli = train(["fit", *cell.arguments(), *QUIET, f"--run_dir={folder}", *extra])
+    cli = train(words)
     trainer = cli.trainer
     monitor = next(c for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint))
     best = monitor.best_model_path or str(last)
@@ -135,7 +143,8 @@ def _train_and_test(cell: Cell, folder: Path, extra: list[str]) -> dict[str, Any
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if torch.cuda.is_available():
         peak = torch.cuda.max_memory_allocated() / 2**20
-    config = cli.parser.dump(cli.config, skip_none=False).replace(str(folder), "<run>")
+    # As it was at the start: a continued run takes its model from the checkpoint.
+    config = (folder / "config.yaml").read_text().replace(str(folder), "<run>")
     return {
         "status": "ok",
         "selection": {
@@ -158,7 +167,7 @@ def _train_and_test(cell: Cell, folder: Path, extra: list[str]) -> dict[str, Any
     }
 
 
-def work(cells: list[Cell], out: Path, extra: list[str], on_done: Any) -> bool:
+def work(cells: list[Cell], out: Path, on_done: Any) -> bool:
     """Run the cells that are neither finished nor claimed by another process.
 
     Returns:
@@ -179,7 +188,7 @@ def work(cells: list[Cell], out: Path, extra: list[str], on_done: Any) -> bool:
                 contextlib.redirect_stdout(log),
                 contextlib.redirect_stderr(log),
             ):
-                record = run_cell(cell, folder, extra)
+                record = run_cell(cell, folder)
             append(results, record)
             if record["status"] == "ok":
                 (folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)
@@ -188,9 +197,15 @@ def work(cells: list[Cell], out: Path, extra: list[str], on_done: Any) -> bool:
     return good
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see frbench bench --help.")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="frbench bench",
+        allow_abbrev=False,
         description="Run data x method x settings x seeds; finished runs are skipped, an "
         "interrupted one continues.",
         epilog="examples: frbench bench grid.yaml --jobs 2;  SLURM array: frbench bench grid.yaml "
@@ -229,7 +244,7 @@ class Progress:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        # Its own handle on the terminal: cells redirect stdout and stderr into their logs.
+        # The stream as it is now: cells redirect stdout and stderr into their logs.
         self.console = Console(file=stream)
         self.bar = Bar(
             BarColumn(),
@@ -257,6 +272,7 @@ class Progress:
 def _spawn(args: argparse.Namespace, extra: list[str], out: Path) -> list[subprocess.Popen]:
     command = [sys.executable, "-m", "frbench", "bench", args.grid, "--worker", f"--out={out}"]
     command += [f"--shard={args.shard}", *extra]
+    command += [] if args.index is None else [f"--index={args.index}"]
     # Side by side, more than one thread each would only fight for the cores.
     threads = str(max(1, (os.cpu_count() or 1) // args.jobs))
     environment = {**os.environ, "OMP_NUM_THREADS": threads}
@@ -279,7 +295,10 @@ def main(argv: list[str]) -> int:
         UserError: If the grid or an option is wrong, or the folder cannot be written.
     """
     args, extra = _parser().parse_known_args(argv)
-    cells = read_grid(args.grid)
+    if extra and not extra[0].startswith("--"):
+        raise UserError(f"{extra[0]!r} is neither an option of bench nor one of fit.")
+    # They decide the runs too: a grid tried with fewer epochs has not been run.
+    cells = [replace(cell, extra=tuple(extra)) for cell in read_grid(args.grid)]
     if args.list:
         for cell in cells:
             print(f"{cell.index:5d} {cell.key} {cell.data} {cell.method} seed={cell.seed} "
@@ -298,7 +317,7 @@ def main(argv: list[str]) -> int:
         ) from error
     shutil.copyfile(args.grid, out / "grid.yaml")
     if args.worker:
-        return 0 if work(cells, out, extra, lambda *_: None) else 1
+        return 0 if work(cells, out, lambda *_: None) else 1
 
     def finished() -> int:
         records = read_results(out / "results.jsonl")
@@ -307,16 +326,15 @@ def main(argv: list[str]) -> int:
     start = time.monotonic()
     workers: list[subprocess.Popen] = []
     try:
-        with open(os.dup(sys.stderr.fileno()), "w") as stream:
-            progress = Progress(len(cells), finished(), stream)
-            with progress.bar:
-                if args.jobs == 1:
-                    work(cells, out, extra, progress)
-                else:
-                    workers = _spawn(args, extra, out)
-                    while any(worker.poll() is None for worker in workers):
-                        time.sleep(0.5)
-                        progress.bar.update(progress.task, completed=finished())
+        progress = Progress(len(cells), finished(), sys.stderr)
+        with progress.bar:
+            if args.jobs == 1:
+                work(cells, out, progress)
+            else:
+                workers = _spawn(args, extra, out)
+                while any(worker.poll() is None for worker in workers):
+                    time.sleep(0.5)
+                    progress.bar.update(progress.task, completed=finished())
     except KeyboardInterrupt:
         for worker in workers:
             worker.wait()  # the terminal has sent them the interrupt, too

@@ -17,6 +17,7 @@ import yaml
 from frbench.errors import UserError
 
 KEYS = {"configs", "base", "data", "methods", "grid", "random", "folds", "seeds"}
+RANDOM_KEYS = {"draws", "seed", "space"}
 DRAWS = ("uniform", "log_uniform", "int_uniform", "choice")
 
 
@@ -33,6 +34,7 @@ class Cell:
         fold: Fold of repeated cross-validation, or None.
         options: Every option of ``frbench fit``, option -> value.
         configs: YAML files given before the options.
+        extra: Words of the command line after the options, for every cell.
     """
 
     index: int
@@ -43,21 +45,27 @@ class Cell:
     fold: int | None
     options: dict[str, Any] = field(repr=False)
     configs: tuple[str, ...] = field(repr=False)
+    extra: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def key(self) -> str:
         """Hash of everything that decides the run, its config files' content included."""
         content = [Path(path).read_text() for path in self.configs]
-        text = json.dumps([self.data, self.method, self.options, content], sort_keys=True)
+        decides = [self.data, self.method, self.options, content, *self.extra]
+        text = json.dumps(decides, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def arguments(self) -> list[str]:
         """Return the command-line form of the configs and options."""
         words = [f"--config={path}" for path in self.configs]
-        return words + [
-            f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
-            for key, value in self.options.items()
-        ]
+        return (
+            words
+            + [
+                f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
+                for key, value in self.options.items()
+            ]
+            + list(self.extra)
+        )
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:
@@ -65,6 +73,14 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise UserError(f"{where} must map names to values, got {value!r}.")
+    return {str(key): item for key, item in value.items()}
+
+
+def _numbers(value: Any, where: str) -> list[int]:
+    """Check a list of distinct numbers 0, 1, ..."""
+    good = isinstance(value, list) and all(type(v) is int and v >= 0 for v in value)
+    if not good or not value or len(set(value)) < len(value):
+        raise UserError(f"{where} must be a list of distinct numbers from 0 on, got {value!r}.")
     return value
 
 
@@ -81,9 +97,16 @@ def _draw(key: str, spec: Any, draws: int, seed: int) -> list[Any]:
         raise UserError(f"random.space.{key}: give one of {DRAWS}, got {spec!r}.")
     kind, bounds = next(iter(spec.items()))
     rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
+    if not isinstance(bounds, list) or not bounds:
+        raise UserError(f"random.space.{key}: {kind} needs a list, got {bounds!r}.")
     if kind == "choice":
         return [bounds[i] for i in rng.integers(len(bounds), size=draws)]
-    low, high = (float(b) for b in bounds)
+    try:
+        low, high = (float(b) for b in bounds)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"random.space.{key}: {kind} needs [low, high], got {bounds}.") from error
+    if kind == "int_uniform" and not (low.is_integer() and high.is_integer()):
+        raise UserError(f"random.space.{key}: int_uniform needs whole numbers, got {bounds}.")
     if not low < high or (kind == "log_uniform" and low <= 0):
         raise UserError(f"random.space.{key}: {kind} needs low < high (log: low > 0): {bounds}.")
     if kind == "int_uniform":
@@ -97,7 +120,16 @@ def _settings(grid: dict[str, Any], random: dict[str, Any], where: str) -> list[
     points = _product(grid, f"{where}: grid")
     if not random:
         return points
-    draws, seed = int(random.get("draws", 16)), int(random.get("seed", 0))
+    if unknown := sorted(set(random) - RANDOM_KEYS):
+        raise UserError(f"random: unknown keys {unknown}; it has {sorted(RANDOM_KEYS)}.")
+    draws, seed = random.get("draws", 16), random.get("seed", 0)
+    if type(draws) is not int or draws < 1 or type(seed) is not int or seed < 0:
+        raise UserError(
+            f"random: draws must be a number from 1 on and seed one from 0 on, got {draws!r} "
+            f"and {seed!r}."
+        )
+    if not random.get("space"):
+        raise UserError("random: `space` must name the options that are drawn.")
     space = _mapping(random.get("space"), "random.space")
     columns = {key: _draw(key, spec, draws, seed) for key, spec in space.items()}
     drawn = [{key: columns[key][i] for key in columns} for i in range(draws)]
@@ -127,7 +159,10 @@ def read_grid(path: str | Path) -> list[Cell]:
         raise UserError(f"There is no grid file {path}.")
     try:
         grid = _mapping(yaml.safe_load(path.read_text()), str(path))
-    except yaml.YAMLError as error:
+        json.dumps(grid)
+    except TypeError as error:
+        raise UserError(f"{path} holds a value that is no text or number ({error}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if unknown := sorted(set(grid) - KEYS):
         raise UserError(f"{path}: unknown keys {unknown}; a grid has {sorted(KEYS)}.")
@@ -138,14 +173,19 @@ def read_grid(path: str | Path) -> list[Cell]:
 
 
 def _cells(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
-    configs = tuple(str(path.parent / name) for name in grid.get("configs") or [])
+    names = grid.get("configs") or []
+    if not isinstance(names, list):
+        raise UserError(f"{path}: configs must be a list of files, got {names!r}.")
+    configs = tuple(str(path.parent / str(name)) for name in names)
     for config in configs:
         if not Path(config).is_file():
             raise UserError(f"{path}: configs names {config}, which does not exist.")
     base = _mapping(grid.get("base"), "base")
     shared, random = _mapping(grid.get("grid"), "grid"), _mapping(grid.get("random"), "random")
-    folds = grid.get("folds") or [None]
-    seeds = grid.get("seeds") or [0]
+    folds: list[int] | list[None] = [None]
+    if "folds" in grid:
+        folds = _numbers(grid["folds"], f"{path}: folds")
+    seeds = _numbers(grid.get("seeds", [0]), f"{path}: seeds")
     index = 0
     for (data, data_options), (method, method_options) in itertools.product(
         _mapping(grid["data"], "data").items(), _mapping(grid["methods"], "methods").items()

@@ -1,0 +1,171 @@
+"""Which step is kept, by which rule, and when training stops."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from command import QUICK, SMALL, column, evaluate, fit, rows, run
+
+from frbench.__main__ import main
+from frbench.callbacks import BestCheckpoint, EarlyStop
+from frbench.errors import UserError
+
+pytestmark = pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning")
+
+
+def validations(folder: Path) -> list[dict[str, str]]:
+    return [row for row in rows(folder / "metrics.csv") if row["val/accuracy"]]
+
+
+def step_of(path: Path) -> int:
+    return torch.load(path, weights_only=True)["global_step"]
+
+
+# A rate so large that the metrics jump from epoch to epoch.
+JUMPING = ("--model.lr=0.03", "--model.network=MLP", "--trainer.max_epochs=6")
+
+
+@pytest.mark.parametrize(
+    ("monitor", "best"),
+    [
+        (None, max),
+        ("val/accuracy", max),
+        ("val/demographic_parity_difference", min),
+        ("val/negative_log_likelihood", min),
+    ],
+)
+def test_the_best_by_the_rule_is_kept(in_tmp: Path, monitor: str | None, best) -> None:
+    options = [] if monitor is None else [f"--checkpoint.monitor={monitor}"]
+    fit("--run_dir=run", *JUMPING, *options)
+    name = monitor or "val/worst_group_accuracy"
+    found = validations(Path("run"))
+    assert len(found) == 6
+    values = [float(row[name]) for row in found]
+    chosen = found[values.index(best(values))]  # the first of equals
+    assert step_of(Path("run/checkpoints/best.ckpt")) == int(chosen["step"])
+    assert step_of(Path("run/checkpoints/last.ckpt")) == int(found[-1]["step"])
+    evaluate("validate", Path("run/checkpoints/best.ckpt"))
+    metrics = json.loads(Path("run/validate.json").read_text())["metrics"]
+    assert metrics[name] == pytest.approx(float(chosen[name]), rel=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_mode_overrides_the_metrics_direction(in_tmp: Path, mode: str) -> None:
+    fit("--run_dir=run", *JUMPING, "--checkpoint.monitor=val/selection_rate/z=red",
+        f"--checkpoint.mode={mode}")  # fmt: skip
+    found = validations(Path("run"))
+    values = [float(row["val/selection_rate/z=red"]) for row in found]
+    best = values.index({"min": min, "max": max}[mode](values))
+    assert step_of(Path("run/checkpoints/best.ckpt")) == int(found[best]["step"])
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode"),
+    [
+        ("val/worst_group_accuracy", "max"),
+        ("val/auroc", "max"),
+        ("val/disparate_impact", "max"),
+        ("val/equalized_odds_difference", "min"),
+        ("val/expected_calibration_error", "min"),
+        ("test/P0/group_accuracy/y=0-4,z=red", "max"),
+    ],
+)
+@pytest.mark.parametrize("cls", [BestCheckpoint, EarlyStop])
+def test_mode_auto_follows_the_metric(cls: type, monitor: str, mode: str) -> None:
+    assert cls(monitor=monitor).mode == mode
+
+
+@pytest.mark.parametrize("cls", [BestCheckpoint, EarlyStop])
+def test_metrics_without_direction_or_name_are_refused(cls: type) -> None:
+    with pytest.raises(UserError, match=r"monitor.*worst_group_accuracy"):
+        cls(monitor="val/worst_grup_accuracy")
+    with pytest.raises(UserError, match="no better direction"):
+        cls(monitor="val/average_odds_difference")
+    assert cls(monitor="val/average_odds_difference", mode="min").mode == "min"
+
+
+def test_early_stopping_stops_and_keeps_the_best(in_tmp: Path) -> None:
+    fit("--run_dir=run", "--model.lr=0", "--trainer.max_epochs=20", "--early_stopping.patience=2")
+    # Nothing changes, so the first validation is the best and two more are waited for.
+    assert len(validations(Path("run"))) == 3
+    assert step_of(Path("run/checkpoints/best.ckpt")) == 3
+
+
+def test_early_stopping_is_off_by_default(in_tmp: Path) -> None:
+    fit("--run_dir=run", "--model.lr=0", "--trainer.max_epochs=6")
+    assert len(validations(Path("run"))) == 6
+
+
+def test_early_stopping_follows_its_own_metric(in_tmp: Path) -> None:
+    fit("--run_dir=run", *JUMPING, "--trainer.max_epochs=12", "--early_stopping.patience=1",
+        "--early_stopping.monitor=val/negative_log_likelihood")  # fmt: skip
+    values = column(Path("run/metrics.csv"), "val/negative_log_likelihood")
+    assert len(values) < 12
+    assert values[-1] >= min(values[:-1])
+    assert values[:-1] == sorted(values[:-1], reverse=True)
+
+
+def test_an_oracle_must_be_asked_for_and_then_works(
+    in_tmp: Path, capsys: pytest.CaptureFixture
+) -> None:
+    monitor = "test/P0/accuracy"
+    assert main(["fit", *SMALL, *QUICK, f"--checkpoint.monitor={monitor}"]) == 2
+    assert "--data.test_while_training" in capsys.readouterr().err
+    fit("--run_dir=run", *JUMPING, f"--checkpoint.monitor={monitor}",
+        "--data.test_while_training=true")  # fmt: skip
+    found = [row for row in rows(Path("run/metrics.csv")) if row[monitor]]
+    assert len(found) == 6
+    values = [float(row[monitor]) for row in found]
+    best = found[values.index(max(values))]
+    assert step_of(Path("run/checkpoints/best.ckpt")) == int(best["step"])
+    # The oracle curve is the test metric of that step.
+    run("test", *SMALL, "--trainer.accelerator=cpu", "--ckpt_path=run/checkpoints/best.ckpt",
+        "--trainer.enable_progress_bar=false")  # fmt: skip
+    metrics = json.loads(Path("run/test.json").read_text())["metrics"]
+    assert metrics[monitor] == float(best[monitor])
+
+
+def test_watching_the_test_tables_changes_nothing(in_tmp: Path) -> None:
+    fit("--run_dir=a", "--trainer.max_epochs=2")
+    fit("--run_dir=b", "--trainer.max_epochs=2", "--data.test_while_training=true")
+    a, b = (torch.load(f"{x}/checkpoints/last.ckpt", weights_only=True) for x in "ab")
+    assert all(torch.equal(v, b["state_dict"][k]) for k, v in a["state_dict"].items())
+
+
+@pytest.mark.parametrize("every", [0, 2])
+def test_the_rolling_checkpoint_is_written_every_n_steps(
+    in_tmp: Path, every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytorch_lightning import Trainer
+
+    written = []
+    save = Trainer.save_checkpoint
+
+    def spy(trainer: Trainer, path, *args, **kwargs) -> None:
+        if Path(path).name == "last.ckpt":
+            written.append(trainer.global_step)
+        save(trainer, path, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "save_checkpoint", spy)
+    fit("--data.batch_size=50", "--trainer.max_epochs=2", f"--rolling.every_n_steps={every}",
+        "--trainer.val_check_interval=4")  # fmt: skip
+    # 8 steps an epoch, validation after 4 and 8: never between a batch and its validation.
+    expected = {0: [8, 16], 2: [2, 5, 7, 8, 10, 13, 15, 16]}[every]
+    assert written == expected
+
+
+def test_a_moved_folder_keeps_its_best(in_tmp: Path) -> None:
+    """The best value is known to a continued run wherever its folder lies now."""
+    fit("--run_dir=run", *JUMPING)
+    best = step_of(Path("run/checkpoints/best.ckpt"))
+    before = max(float(row["val/worst_group_accuracy"]) for row in validations(Path("run")))
+    shutil.move("run", "moved")
+    fit("--run_dir=moved", *JUMPING, "--trainer.max_epochs=7",
+        "--ckpt_path=moved/checkpoints/last.ckpt")  # fmt: skip
+    last = validations(Path("moved"))[-1]
+    better = float(last["val/worst_group_accuracy"]) > before
+    found = step_of(Path("moved/checkpoints/best.ckpt"))
+    assert found == (int(last["step"]) if better else best)
+    assert not Path("run").exists()
