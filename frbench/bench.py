@@ -25,8 +25,13 @@ from frbench import __version__
 from frbench.errors import UserError
 from frbench.grid import Cell, read_grid
 
-#: Options that every cell gets: a grid shows one progress bar, not one per run.
-QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+#: Options of every cell: a grid shows one progress bar, not one per run, and a cell is one
+#: process on one device (use --jobs and --shard for more).
+QUIET = [
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+    "--trainer.devices=1",
+]
 
 
 def read_results(path: Path) -> dict[str, dict[str, Any]]:
@@ -297,6 +302,8 @@ def main(argv: list[str]) -> int:
     args, extra = _parser().parse_known_args(argv)
     if extra and not extra[0].startswith("--"):
         raise UserError(f"{extra[0]!r} is neither an option of bench nor one of fit.")
+    if any(word.startswith("--trainer.devices") for word in extra):
+        raise UserError("A cell of a grid runs on one device; use --jobs or --shard for more.")
     # They decide the runs too: a grid tried with fewer epochs has not been run.
     cells = [replace(cell, extra=tuple(extra)) for cell in read_grid(args.grid)]
     if args.list:

@@ -26,8 +26,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a damaged or foreign file
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} is not a readable checkpoint ({reason[:120]}).") from error
+        raise UserError(
+            f"{path} is not a readable checkpoint: it is damaged, or something else than weights."
+        ) from error
     if not isinstance(checkpoint, dict) or "frbench" not in checkpoint:
         raise UserError(f"{path} was not written by frbench; train with `frbench fit`.")
     return checkpoint

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import sys
 import warnings
@@ -27,7 +26,6 @@ from frbench.callbacks import (
     RollingCheckpoint,
     SanityCheck,
 )
-from frbench.callbacks.sanity import SanityWarning
 from frbench.checkpoint import read_checkpoint
 from frbench.data.images import QMNISTWriters
 from frbench.data.module import GroupDataModule
@@ -41,6 +39,8 @@ from frbench.help import page
 from frbench.messages import cause, readable
 from frbench.networks import MLP, SmallCNN, Timm
 from frbench.objectives import ERM, GroupDRO, Objective
+from frbench.output import log_final_table, print_metrics, write_new, write_predictions
+from frbench.quiet import quieten
 from frbench.spec import import_class, transient_arguments
 
 __all__ = [
@@ -51,59 +51,6 @@ __all__ = [
 
 #: Arguments of an objective that come from the data and from nowhere else.
 LINKED = ("num_classes", "num_attributes", "input_shape", "vocab_size")
-
-NOISE = (
-    "GPU available",
-    "TPU available",
-    "HPU available",
-    "💡 Tip",
-    "litlogger",
-    "litmodels",
-    "`Trainer.fit` stopped",
-    "Restored all states",
-    "Restoring states",
-    "Loaded model weights",
-    "Seed set",
-    "`weights_only` was not set",
-)
-
-
-def _keep(record: logging.LogRecord) -> bool:
-    return not any(word in record.getMessage() for word in NOISE)
-
-
-_usual_format = warnings.formatwarning
-
-
-def _format_warning(message: Any, category: type[Warning], *args: Any, **kwargs: Any) -> str:
-    """Show a sanity check's finding as one line, without a place in the source."""
-    if issubclass(category, SanityWarning):
-        return f"frbench: warning: {message}\n"
-    return _usual_format(message, category, *args, **kwargs)
-
-
-def quieten() -> None:
-    """Drop Lightning's advertisements and notices that repeat what the user asked for."""
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        children = (
-            "utilities.rank_zero",
-            "utilities.seed",
-            "trainer.connectors.checkpoint_connector",
-        )
-        for logger in (name, *(f"{name}.{child}" for child in children)):
-            logging.getLogger(logger).addFilter(_keep)  # once: it is the same function each time
-    # torch's pytree warns about a class that Lightning uses on every batch.
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    warnings.filterwarnings("ignore", module="jsonargparse")
-    warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within")
-    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-    # The run's folder holds earlier checkpoints exactly when a run is continued.
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-    # All loaders are frbench's own; their workers are data.num_workers.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    # A foreign checkpoint is refused by a line of its own.
-    warnings.filterwarnings("ignore", message="Detected pickle protocol")
-    warnings.formatwarning = _format_warning
 
 
 class RecordRun(SaveConfigCallback):
@@ -322,60 +269,6 @@ def give_back() -> None:
     with contextlib.suppress(OSError):  # rmdir refuses a folder that holds something
         for part in (path, path.parent, path.parent.parent):
             part.rmdir()
-
-
-def write_new(folder: Path, stem: str, record: dict[str, Any]) -> Path:
-    """Write a JSON file under the first free name ``stem.json``, ``stem-2.json``, ..."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{stem}.json"
-    number = 2
-    while path.exists():
-        path = folder / f"{stem}-{number}.json"
-        number += 1
-    path.write_text(json.dumps(record, indent=1))
-    return path
-
-
-def write_predictions(parts: Any, data: GroupDataModule, folder: Path, trainer: Any) -> None:
-    """Write row, label, attribute, prediction and probabilities of each test table as CSV."""
-    import pandas as pd
-    import torch
-
-    folder.mkdir(parents=True, exist_ok=True)
-    rank = f"-rank{trainer.global_rank}" if trainer.world_size > 1 else ""
-    for name, batches in zip(data.test_names, parts, strict=True):
-        columns = {k: torch.cat([b[k] for b in batches]).numpy() for k in batches[0]}
-        probabilities = columns.pop("probabilities")
-        frame = pd.DataFrame(columns).rename(columns={"index": "row"})
-        frame["pred"] = probabilities.argmax(1)
-        for i, label in enumerate(data.class_names):
-            frame[f"p({label})"] = probabilities[:, i]
-        path = folder / f"predictions-{name.replace('/', '-')}{rank}.csv"
-        frame.to_csv(path, index=False)
-        print(f"written to {path}")
-
-
-def log_final_table(loggers: list[Any], metrics: dict[str, float], tables: list[str]) -> None:
-    """Send one row per metric, one column per evaluated table, to loggers that take tables."""
-    start = f"{tables[0]}/"
-    names = [key.removeprefix(start) for key in metrics if key.startswith(start)]
-    rows = [[name, *(metrics[f"{table}/{name}"] for table in tables)] for name in names]
-    for logger in loggers:
-        if hasattr(logger, "log_table"):
-            logger.log_table("final", columns=["metric", *tables], data=rows)
-
-
-def print_metrics(metrics: dict[str, float], tables: list[str]) -> None:
-    """Print one row per metric, one column per evaluated table."""
-    from rich.console import Console
-    from rich.table import Table as RichTable
-
-    view = RichTable("metric", *tables)
-    start = f"{tables[0]}/"
-    first = [key.removeprefix(start) for key in metrics if key.startswith(start)]
-    for name in first:
-        view.add_row(name, *(f"{metrics[f'{table}/{name}']:.4f}" for table in tables))
-    Console().print(view)
 
 
 def option_values(argv: list[str], option: str) -> list[str]:

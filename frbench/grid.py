@@ -201,6 +201,11 @@ def _cells(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
                     **base, **data_options, **method_options, **settings,
                     "seed_everything": seed, **where,
                 }  # fmt: skip
+                if options.get("trainer.devices", 1) != 1:
+                    raise UserError(
+                        f"{path}: trainer.devices: a cell of a grid runs on one device; use "
+                        "`frbench bench --jobs` or --shard for more."
+                    )
                 # Classes come first: an option of a class is read once the class is known.
                 first = {k: options[k] for k in ("data", "model") if k in options}
                 ordered = {**first, **options}

@@ -15,7 +15,8 @@ from command import QUICK, SMALL, column, evaluate, fit, rows, run
 import frbench
 from frbench import metrics
 from frbench.__main__ import main
-from frbench.cli import choose_run_dir, read_checkpoint
+from frbench.checkpoint import read_checkpoint
+from frbench.cli import choose_run_dir
 from frbench.data import Digits
 
 # 400 rows hold small groups, as the sanity checks rightly say.
@@ -450,7 +451,7 @@ ERRORS: dict[str, tuple[list[str], list[str]]] = {
     "checkpoint without class": (["test", *SMALL, "--ckpt_path=lost.ckpt"], ["lost_file.Mine"]),
     "batch size": ([*TRAIN, "--data.batch_size=0"], ["data.batch_size", "0"]),
     "marginals": ([*TRAIN, "--data.marginals=uniform"], ["data.marginals", "balance: joint"]),
-    "no rows": ([*TRAIN, "--data.n=0"], ["train", "empty"]),
+    "no rows": ([*TRAIN, "--data.n=0"], ["Digits", "at least 1"]),
     "accumulated gradients": (
         [*TRAIN, "--model=GroupDRO", "--trainer.accumulate_grad_batches=2"],
         ["GroupDRO", "trainer.accumulate_grad_batches"]),

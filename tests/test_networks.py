@@ -91,3 +91,9 @@ def test_the_pretrained_mobilenet_recognises_nothing_by_chance(shared_data):
     assert network(torch.zeros(1, 3, 64, 64))[0].shape == (1, 1280)
     stem = [n.backbone.conv_stem.weight.flatten() for n in (network, fresh)]
     assert stem[0].abs().max() > 0 and not torch.allclose(*stem)
+
+
+@pytest.mark.parametrize("make", [lambda: MLP(hidden=[0]), lambda: SmallCNN(channels=[4, 0])])
+def test_widths_are_positive(make):
+    with pytest.raises(UserError, match="positive widths"):
+        make()

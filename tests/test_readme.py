@@ -11,8 +11,14 @@ from frbench.__main__ import main
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.S)
-SMALL = ["--data.n=200", "--data.n_eval=200", "--trainer.max_epochs=1", "--trainer.accelerator=cpu",
-         "--trainer.devices=1", "--trainer.enable_progress_bar=false"]  # fmt: skip
+SMALL = [
+    "--data.n=200",
+    "--data.n_eval=200",
+    "--trainer.max_epochs=1",
+    "--trainer.accelerator=cpu",
+    "--trainer.devices=1",
+    "--trainer.enable_progress_bar=false",
+]
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning"),

@@ -107,7 +107,8 @@ class SanityCheck(Callback):
         """Check the validation tables."""
         if trainer.sanity_checking:
             return
-        self._check_predictions(pl_module)
+        if trainer.state.fn != "fit":  # a network that has hardly been trained is often constant
+            self._check_predictions(pl_module)
         value = trainer.callback_metrics.get("val/worst_group_accuracy")
         if value is not None and trainer.state.fn == "fit":
             self._history = [*self._history[-self.patience :], float(value)]
@@ -119,6 +120,10 @@ class SanityCheck(Callback):
                     f"{self._history[-1]:.3f}; the best checkpoint is kept, consider "
                     "early_stopping.patience.",
                 )
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check the last validation."""
+        self._check_predictions(pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the test tables."""

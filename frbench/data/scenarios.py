@@ -60,7 +60,7 @@ class Digits(GroupDataModule):
         **kwargs: Arguments of :class:`GroupDataModule`.
 
     Raises:
-        UserError: For a rate outside [0, 1].
+        UserError: For a rate outside [0, 1] or no rows.
 
     Example:
         >>> data = Digits(n=50, n_eval=20)
@@ -96,6 +96,8 @@ class Digits(GroupDataModule):
         self.n_eval = n_eval
         self.eta = eta
         self.z_rates = [0.05, 0.90] if z_rates is None else z_rates
+        if n < 1 or n_eval < 1:
+            raise UserError(f"Digits needs n and n_eval of at least 1, got {n} and {n_eval}.")
         if len(self.z_rates) != 2 or not all(0 <= r <= 1 for r in [eta, *self.z_rates]):
             raise UserError(
                 f"Digits needs eta in [0, 1] and two z_rates in [0, 1], got {eta}, {self.z_rates}."

@@ -35,6 +35,8 @@ class SmallCNN(Network):
         self.channels = [16, 32] if channels is None else channels
         self.features = features
         self.dropout = dropout
+        if min([features, *self.channels]) < 1:
+            raise UserError(f"SmallCNN needs positive widths, got {self.channels}, {features}.")
 
     def build(self, sizes: Sizes) -> tuple[nn.Module, int]:
         """Return the convolutional blocks and D."""

@@ -8,6 +8,7 @@ from itertools import pairwise
 from torch import nn
 
 from frbench.batch import Sizes
+from frbench.errors import UserError
 from frbench.networks.base import Network
 
 
@@ -17,6 +18,9 @@ class MLP(Network):
     Args:
         hidden: Widths of the hidden layers; the last one is D.
         dropout: Dropout rate after each hidden layer, in [0, 1).
+
+    Raises:
+        UserError: If a width is not positive.
 
     Example:
         >>> import torch
@@ -30,6 +34,8 @@ class MLP(Network):
         super().__init__()
         self.hidden = [64, 32] if hidden is None else hidden
         self.dropout = dropout
+        if any(width < 1 for width in self.hidden):
+            raise UserError(f"MLP.hidden must be positive widths, got {self.hidden}.")
 
     def build(self, sizes: Sizes) -> tuple[nn.Module, int]:
         """Return the hidden layers and the width of the last one."""

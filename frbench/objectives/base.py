@@ -237,6 +237,7 @@ class Objective(LightningModule, Staged, ABC):
         """Check that data, trainer and method fit, and build the evaluators."""
         data = getattr(self.trainer, "datamodule", None)
         if data is None:
+            self._evaluated, self._evaluators = [], nn.ModuleList()
             return
         theirs = Sizes(data.num_classes, data.num_attributes, tuple(data.input_shape))
         ours = self.sizes._replace(vocab_size=0)
@@ -294,6 +295,11 @@ class Objective(LightningModule, Staged, ABC):
     # ---- evaluation -------------------------------------------------------------------------
     def _evaluate(self, batch: Batch, dataloader_idx: int) -> None:
         logits = self.forward(batch.x)
+        while dataloader_idx >= len(self._evaluators):  # loaders without a datamodule
+            stage = "test" if self.trainer.testing else "val"
+            self._evaluated.append(f"{stage}/{len(self._evaluated)}" if self._evaluated else stage)
+            metric = GroupCounts(self.num_classes, self.num_attributes)
+            self._evaluators.append(metric.to(self.device))
         self._metrics()[dataloader_idx].update(logits, batch.y, batch.z)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:

@@ -11,10 +11,10 @@ from pytorch_lightning import Trainer, seed_everything
 from frbench.batch import Sizes
 from frbench.callbacks import RollingCheckpoint, SanityCheck
 from frbench.callbacks.sanity import SanityWarning
-from frbench.cli import quieten
 from frbench.data import GroupDataModule, Table
 from frbench.networks import MLP
 from frbench.objectives import ERM, GroupDRO
+from frbench.quiet import quieten
 
 EPOCHS = 6
 

@@ -340,6 +340,22 @@ def test_unknown_attributes_are_trained_on_and_left_out_of_groups():
         assert data.train_counts.sum() == 60
 
 
+def test_plain_loaders_need_no_datamodule():
+    data = TwoGaussians(n=100, batch_size=20)
+    loader, (val,), (test,) = (
+        data.train_dataloader(),
+        data.val_dataloader(),
+        data.test_dataloader(),
+    )
+    model = ERM(2, 2, [2], network=MLP(hidden=[4]))
+    run = trainer(max_epochs=2)
+    run.fit(model, loader, val)
+    assert 0 <= run.callback_metrics["val/worst_group_accuracy"] <= 1
+    run.test(model, [test, val], verbose=False)
+    assert {"test/accuracy", "test/1/accuracy"} <= set(model.last_metrics)
+    assert model.last_counts["test"].sum() == 50
+
+
 def test_a_method_is_a_risk_alone():
     class Mine(Objective):
         """Largest loss of the batch."""
