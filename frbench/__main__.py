@@ -82,6 +82,8 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] == "--version":
         print(f"frbench {__version__}")
         return 0
+    if sys.path[0] != os.getcwd():
+        sys.path.insert(0, os.getcwd())  # a user's own classes are found by import path
     try:
         if argv[0] not in COMMANDS:
             raise UserError(f"unknown command {argv[0]!r}; commands: {', '.join(COMMANDS)}.")

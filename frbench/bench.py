@@ -5,40 +5,33 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
-import hashlib
 import json
 import math
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from frbench import __version__
+from frbench.cell import run_cell
 from frbench.errors import UserError
-from frbench.grid import Cell, read_grid
-
-#: Options of every cell: a grid shows one progress bar, not one per run, and a cell is one
-#: process on one device (use --jobs and --shard for more).
-QUIET = [
-    "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
-    "--trainer.devices=1",
-]
+from frbench.grid import Cell, check_option, read_grid
 
 
-def read_results(path: Path) -> dict[str, dict[str, Any]]:
-    """Read the latest record of each cell; a half-written last line is left out."""
+def read_results(path: Path, since: int = 0) -> dict[str, dict[str, Any]]:
+    """Read the latest record of each cell; a half-written last line is left out.
+
+    Args:
+        path: The results file; it may be missing.
+        since: Lines at its start that are left out.
+    """
     records = {}
     if path.exists():
-        for line in path.read_text().splitlines():
+        for line in path.read_text().splitlines()[since:]:
             with contextlib.suppress(json.JSONDecodeError):
                 record = json.loads(line)
                 records[record["cell"]] = record
@@ -81,111 +74,25 @@ def claimed(folder: Path) -> Iterator[bool]:
         yield True
 
 
-def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
-    """Train, select and test one cell.
-
-    Args:
-        cell: The run.
-        folder: Its folder; a checkpoint in it is continued.
-
-    Returns:
-        The record of the results file; ``status`` is ``ok`` or ``failed``.
-    """
-    record: dict[str, Any] = {
-        "cell": cell.key,
-        "data": cell.data,
-        "method": cell.method,
-        "settings": cell.settings,
-        "seed": cell.seed,
-        "fold": cell.fold,
-    }
-    from frbench.cli import finish_loggers
-
-    start = time.monotonic()
-    try:
-        record |= _train_and_test(cell, folder)
-    except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns one into the other
-            raise KeyboardInterrupt from None
-        record |= {"status": "failed", "error": f"exit status {error.code}"}
-    except UserError as error:
-        record |= {"status": "failed", "error": str(error)}
-    except Exception as error:  # one failed cell must not end a grid of thousands
-        traceback.print_exc()
-        record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"[:500]}
-    finally:
-        finish_loggers()
-    record["seconds"] = round(time.monotonic() - start, 3)
-    return record
-
-
-def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
-    import torch
-
-    from frbench.callbacks import BestCheckpoint
-    from frbench.cli import train
-
-    last = folder / "checkpoints" / "last.ckpt"
-    words = ["fit", *cell.arguments(), *QUIET, f"--run_dir={folder}"]
-    if last.exists():
-        words.append(f"--ckpt_path={last}")
-    else:  # killed before its first checkpoint: nothing of it can be used
-        for leftover in ("metrics.csv", "config.yaml", "checkpoints"):
-            path = folder / leftover
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    cli = train(words)
-    trainer = cli.trainer
-    monitor = next(c for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint))
-    best = monitor.best_model_path or str(last)
-    metrics: dict[str, float] = {}
-    for evaluate in (trainer.validate, trainer.test):
-        evaluate(
-            cli.model, datamodule=cli.datamodule, ckpt_path=best, verbose=False, weights_only=True
-        )
-        metrics |= cli.model.last_metrics
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated() / 2**20
-    # As it was at the start: a continued run takes its model from the checkpoint.
-    config = (folder / "config.yaml").read_text().replace(str(folder), "<run>")
-    return {
-        "status": "ok",
-        "selection": {
-            "monitor": monitor.monitor,
-            "mode": monitor.mode,
-            "oracle": str(monitor.monitor).startswith("test"),
-        },
-        "metrics": metrics,
-        "warnings": cli.warnings(),
-        "steps": trainer.global_step,
-        "attribute_as_input": getattr(cli.datamodule, "attribute_as_input", False),
-        "config_hash": hashlib.sha256(config.encode()).hexdigest()[:16],
-        "data_hash": cli.datamodule.fingerprint(),
-        "versions": {
-            "frbench": __version__,
-            "python": sys.version.split()[0],
-            **{name: version(name) for name in ("torch", "pytorch-lightning", "numpy")},
-        },
-        "peak_memory_mb": round(peak, 1),
-    }
-
-
-def work(cells: list[Cell], out: Path, on_done: Any) -> bool:
+def work(cells: list[Cell], out: Path, since: int, on_done: Any) -> None:
     """Run the cells that are neither finished nor claimed by another process.
 
-    Returns:
-        Whether every cell run here succeeded.
+    Args:
+        cells: The cells of this process.
+        out: Folder of results.
+        since: Lines of the results file when the command started; a cell that failed since then
+            is not tried again.
+        on_done: Called with each cell and its record, None if it was finished before.
     """
-    results, good = out / "results.jsonl", True
+    results = out / "results.jsonl"
     for cell in cells:
         folder = out / "runs" / cell.key
         with claimed(folder) as mine:
             if not mine:
                 continue
             # Read under the lock: another process may have finished the cell meanwhile.
-            if read_results(results).get(cell.key, {}).get("status") == "ok":
+            ok = read_results(results).get(cell.key, {}).get("status") == "ok"
+            if ok or cell.key in read_results(results, since):
                 on_done(cell, None)
                 continue
             with (
@@ -197,9 +104,7 @@ def work(cells: list[Cell], out: Path, on_done: Any) -> bool:
             append(results, record)
             if record["status"] == "ok":
                 (folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)
-            good &= record["status"] == "ok"
             on_done(cell, record)
-    return good
 
 
 class _Parser(argparse.ArgumentParser):
@@ -223,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shard", default="0/1", help="run cells i, i + n, ... as i/n")
     parser.add_argument("--index", type=int, help="run one cell, by its index")
     parser.add_argument("--list", action="store_true", help="print the cells and stop")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     return parser
 
 
@@ -274,8 +179,18 @@ class Progress:
         self.bar.update(self.task, advance=1, description=name)
 
 
-def _spawn(args: argparse.Namespace, extra: list[str], out: Path) -> list[subprocess.Popen]:
-    command = [sys.executable, "-m", "frbench", "bench", args.grid, "--worker", f"--out={out}"]
+def _spawn(
+    args: argparse.Namespace, extra: list[str], out: Path, since: int
+) -> list[subprocess.Popen]:
+    command = [
+        sys.executable,
+        "-m",
+        "frbench",
+        "bench",
+        args.grid,
+        f"--worker={since}",
+        f"--out={out}",
+    ]
     command += [f"--shard={args.shard}", *extra]
     command += [] if args.index is None else [f"--index={args.index}"]
     # Side by side, more than one thread each would only fight for the cores.
@@ -294,7 +209,7 @@ def main(argv: list[str]) -> int:
         argv: Grid file and options; unknown options go to every run.
 
     Returns:
-        0 if every cell has a result, 1 if some failed.
+        0, or 1 if some runs failed.
 
     Raises:
         UserError: If the grid or an option is wrong, or the folder cannot be written.
@@ -302,8 +217,8 @@ def main(argv: list[str]) -> int:
     args, extra = _parser().parse_known_args(argv)
     if extra and not extra[0].startswith("--"):
         raise UserError(f"{extra[0]!r} is neither an option of bench nor one of fit.")
-    if any(word.startswith("--trainer.devices") for word in extra):
-        raise UserError("A cell of a grid runs on one device; use --jobs or --shard for more.")
+    for word in extra:
+        check_option(word.removeprefix("--").split("=")[0], "the command line")
     # They decide the runs too: a grid tried with fewer epochs has not been run.
     cells = [replace(cell, extra=tuple(extra)) for cell in read_grid(args.grid)]
     if args.list:
@@ -318,13 +233,16 @@ def main(argv: list[str]) -> int:
     try:
         (out / "runs").mkdir(parents=True, exist_ok=True)
         (out / "results.jsonl").open("a").close()
+        since = len((out / "results.jsonl").read_text().splitlines())
+        if Path(args.grid).resolve() != (out / "grid.yaml").resolve():
+            shutil.copyfile(args.grid, out / "grid.yaml")
     except OSError as error:
         raise UserError(
             f"Cannot write to {out} ({error.strerror}); give another --out."
         ) from error
-    shutil.copyfile(args.grid, out / "grid.yaml")
-    if args.worker:
-        return 0 if work(cells, out, lambda *_: None) else 1
+    if args.worker is not None:
+        work(cells, out, args.worker, lambda *_: None)
+        return 0
 
     def finished() -> int:
         records = read_results(out / "results.jsonl")
@@ -336,9 +254,9 @@ def main(argv: list[str]) -> int:
         progress = Progress(len(cells), finished(), sys.stderr)
         with progress.bar:
             if args.jobs == 1:
-                work(cells, out, progress)
+                work(cells, out, since, progress)
             else:
-                workers = _spawn(args, extra, out)
+                workers = _spawn(args, extra, out, since)
                 while any(worker.poll() is None for worker in workers):
                     time.sleep(0.5)
                     progress.bar.update(progress.task, completed=finished())
@@ -347,8 +265,16 @@ def main(argv: list[str]) -> int:
             worker.wait()  # the terminal has sent them the interrupt, too
         print(f"\ninterrupted; the same command continues ({finished()} of {len(cells)} done)")
         return 130
+    new = read_results(out / "results.jsonl", since)
+    failed = [(c, new[c.key]) for c in cells if new.get(c.key, {}).get("status") == "failed"]
+    if args.jobs > 1:
+        for cell, record in failed:
+            print(f"failed: cell {cell.index} ({cell.data} {cell.method} seed {cell.seed}): "
+                  f"{record['error']}", file=sys.stderr)  # fmt: skip
     done = finished()
+    if elsewhere := len(cells) - done - len(failed):
+        print(f"{elsewhere} runs are claimed by another process, which will write their results")
     minutes, seconds = divmod(math.ceil(time.monotonic() - start), 60)
     print(f"{done} of {len(cells)} runs have results in {out / 'results.jsonl'} "
           f"({minutes} min {seconds} s); next: frbench report {out}")  # fmt: skip
-    return 0 if done == len(cells) else 1
+    return 1 if failed else 0

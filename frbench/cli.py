@@ -39,9 +39,10 @@ from frbench.help import page
 from frbench.messages import cause, readable
 from frbench.networks import MLP, SmallCNN, Timm
 from frbench.objectives import ERM, GroupDRO, Objective
+from frbench.objectives.base import FREE_ON_RESUME
 from frbench.output import log_final_table, print_metrics, write_new, write_predictions
 from frbench.quiet import quieten
-from frbench.spec import import_class, transient_arguments
+from frbench.spec import differences
 
 __all__ = [
     "ERM", "MLP", "ACSIncome", "Adult", "Bank", "Compas", "Digits", "FlipLabels", "German",
@@ -50,6 +51,8 @@ __all__ = [
 ]  # fmt: skip
 
 #: Arguments of an objective that come from the data and from nowhere else.
+#: Epochs of a run that is given no limit of its own.
+MAX_EPOCHS = 30
 LINKED = ("num_classes", "num_attributes", "input_shape", "vocab_size")
 
 
@@ -107,14 +110,21 @@ class FrbenchCLI(LightningCLI):
             if config.model.init_args.get(name):
                 raise UserError(f"model.{name} comes from the data; remove it from your options.")
         if config.get("ckpt_path"):
-            stored = read_checkpoint(config.ckpt_path)["frbench"]["model"]
-            given = yaml.safe_load(self._parser(self.subcommand).dump(config))["model"]
-            if differences := compare(stored, given, "model"):
-                raise UserError(
-                    "--ckpt_path already fixes the model. It differs from your options in "
-                    + "; ".join(f"{k}: checkpoint {a!r}, given {b!r}" for k, a, b in differences)
-                    + ". Drop those options."
+            stored = read_checkpoint(config.ckpt_path)["frbench"]
+            given = yaml.safe_load(self._parser(self.subcommand).dump(config))
+            changed = differences(stored["model"], given["model"], "model", LINKED, partial=True)
+            if not changed and self.subcommand == "fit" and stored["data"]:
+                changed = differences(
+                    stored["data"], given["data"], "data", FREE_ON_RESUME, partial=True
                 )
+            if changed:
+                raise UserError(
+                    f"--ckpt_path already fixes what is trained. It differs from your options in "
+                    f"{changed}. Drop those options."
+                )
+        limits = (config.trainer.max_epochs, config.trainer.max_time)
+        if limits == (None, None) and config.trainer.max_steps == -1:
+            config.trainer.max_epochs = MAX_EPOCHS  # Lightning's own default is 1000
         config.run_dir = choose_run_dir(config, str(self.subcommand))
         for key in ("checkpoint", "rolling"):
             if config[key].dirpath is None:
@@ -190,7 +200,12 @@ class FrbenchCLI(LightningCLI):
             names = data.test_names if subcommand == "test" else data.val_names
             log_final_table(self.trainer.loggers, metrics, names)
             print_metrics(metrics, names)
-            record = {"data": self.datamodule.fingerprint(), "metrics": metrics}
+            checkpoint = read_checkpoint(str(kwargs["ckpt_path"]))
+            record = {
+                "data": self.datamodule.fingerprint(),
+                "selection": checkpoint.get("frbench_selection"),
+                "metrics": metrics,
+            }
             print(f"written to {write_new(folder, subcommand, record)}")
 
     def predict(self, **kwargs: Any) -> None:
@@ -202,24 +217,6 @@ class FrbenchCLI(LightningCLI):
         write_predictions(
             parts if len(names) > 1 else [parts], self.datamodule, folder, self.trainer
         )
-
-
-def compare(stored: Any, given: Any, path: str) -> list[tuple[str, Any, Any]]:
-    """List (key, stored, given) where two specifications differ; what is not given is ignored."""
-    if isinstance(stored, dict) and isinstance(given, dict):
-        if "class_path" in stored and "class_path" in given:
-            ours, theirs = import_class(stored["class_path"]), import_class(given["class_path"])
-            if ours is not theirs:
-                return [(path, ours.__name__, theirs.__name__)]
-            skip = {*LINKED, *transient_arguments(ours)}
-            stored, given = stored.get("init_args", {}), given.get("init_args") or {}
-            stored = {k: v for k, v in stored.items() if k not in skip}
-        both = [k for k in stored if given.get(k) is not None]
-        return [d for k in both for d in compare(stored[k], given[k], f"{path}.{k}")]
-    if isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
-        pairs = enumerate(zip(stored, given, strict=True))
-        return [d for i, (a, b) in pairs for d in compare(a, b, f"{path}.{i}")]
-    return [] if stored == given else [(path, stored, given)]
 
 
 def choose_run_dir(config: Any, subcommand: str) -> str:
@@ -356,14 +353,15 @@ def train(argv: list[str]) -> FrbenchCLI:
     if argv[0] != "fit":  # what the checkpoint knows of its own training does not matter
         warnings.filterwarnings("ignore", message="The dirpath has changed from")
         warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
-    if sys.path[0] != os.getcwd():
-        sys.path.insert(0, os.getcwd())  # a user's own classes are found by import path
     check_configs(argv)
     if paths := option_values(argv, "--ckpt_path"):
-        model = read_checkpoint(paths[-1])["frbench"]["model"]
+        stored = read_checkpoint(paths[-1])["frbench"]
+        model = stored["model"]
         init_args = {k: v for k, v in model["init_args"].items() if k not in LINKED}
-        stored = json.dumps({"class_path": model["class_path"], "init_args": init_args})
-        argv = [argv[0], f"--model={stored}", *argv[1:]]
+        words = [f"--model={json.dumps({**model, 'init_args': init_args})}"]
+        if argv[0] == "fit" and stored["data"]:
+            words.append(f"--data={json.dumps(stored['data'])}")
+        argv = [argv[0], *words, *argv[1:]]
     elif argv[0] in ("validate", "test", "predict") and "--help" not in argv:
         raise UserError(f"frbench {argv[0]} needs --ckpt_path, the trained model.")
     common = {"allow_abbrev": False, "exit_on_error": False}

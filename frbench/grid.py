@@ -84,6 +84,28 @@ def _numbers(value: Any, where: str) -> list[int]:
     return value
 
 
+#: Options that a grid sets itself, or that a cell cannot have, with what to use instead.
+RESERVED = {
+    "seed_everything": "`seeds`",
+    "data.seed": "`seeds`",
+    "data.fold": "`folds`",
+    "run_dir": "--out",
+    "ckpt_path": "the same command again, which continues",
+    "trainer.devices": "--jobs or --shard, since a cell runs on one device",
+}
+
+
+def check_option(key: str, where: str) -> None:
+    """Refuse an option that the grid sets itself.
+
+    Raises:
+        UserError: Naming what to use instead.
+    """
+    key = key.replace("data.init_args.", "data.")
+    if key in RESERVED:
+        raise UserError(f"{where}: {key} is set by the grid; use {RESERVED[key]}.")
+
+
 def _product(grid: dict[str, Any], where: str) -> list[dict[str, Any]]:
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
@@ -197,15 +219,14 @@ def _cells(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
             for fold, seed in itertools.product(folds, seeds):
                 # Folds partition the data in one way; seeds then vary the training alone.
                 where = {"data.seed": seed} if fold is None else {"data.fold": fold}
+                own_options = {**base, **data_options, **method_options, **settings}
+                for key in own_options:
+                    if fold is None or key != "data.seed":  # folds leave the seed of splits free
+                        check_option(key, str(path))
                 options = {
                     **base, **data_options, **method_options, **settings,
                     "seed_everything": seed, **where,
                 }  # fmt: skip
-                if options.get("trainer.devices", 1) != 1:
-                    raise UserError(
-                        f"{path}: trainer.devices: a cell of a grid runs on one device; use "
-                        "`frbench bench --jobs` or --shard for more."
-                    )
                 # Classes come first: an option of a class is read once the class is known.
                 first = {k: options[k] for k in ("data", "model") if k in options}
                 ordered = {**first, **options}

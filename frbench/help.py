@@ -52,7 +52,7 @@ EXAMPLES = {
     "fit": """\
   frbench fit --data Digits --model GroupDRO --model.eta 0.1 --data.balance joint
   frbench fit --config configs/base.yaml --config configs/data/adult.yaml
-  frbench fit --data Digits --ckpt_path runs/Digits-ERM/0/checkpoints/last.ckpt
+  frbench fit --ckpt_path runs/Digits-ERM/0/checkpoints/last.ckpt --trainer.max_epochs 60
 """,
     "other": """\
   frbench {command} --data Digits --ckpt_path runs/Digits-ERM/0/checkpoints/best.ckpt

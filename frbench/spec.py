@@ -8,9 +8,12 @@ names, so an object built in Python can be written down, stored in a checkpoint 
 from __future__ import annotations
 
 import inspect
+import os
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from frbench.errors import UserError
@@ -46,7 +49,8 @@ def to_spec(value: Any) -> Any:
         Nested dicts, lists, strings, numbers.
 
     Raises:
-        UserError: If an object does not keep a constructor argument under its own name.
+        UserError: If an object does not keep a constructor argument under its own name, or is an
+            array, tensor, or function.
 
     Example:
         >>> from frbench.networks import MLP
@@ -59,7 +63,16 @@ def to_spec(value: Any) -> Any:
         return [to_spec(v) for v in value]
     if isinstance(value, dict):
         return {k: to_spec(v) for k, v in value.items()}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     cls = type(value)
+    if cls.__module__.split(".")[0] in ("builtins", "numpy", "torch"):
+        raise UserError(
+            f"{value!r:.60} cannot be written into a checkpoint as an argument; pass numbers, "
+            "strings, lists, or an object that keeps its own arguments."
+        )
     init_args = {}
     # A path that only the first construction reads must not be needed by a checkpoint's reader.
     transient = transient_arguments(cls)
@@ -102,3 +115,41 @@ def from_spec(value: Any) -> Any:
             return import_class(value["class_path"])(**init_args)
         return {k: from_spec(v) for k, v in value.items()}
     return value
+
+
+def compare(
+    stored: Any, given: Any, path: str, skip: Sequence[str] = (), partial: bool = False
+) -> list[tuple[str, Any, Any]]:
+    """List (key, stored, given) where two specifications differ.
+
+    Args:
+        stored: What :func:`to_spec` wrote.
+        given: The same, or a part of it.
+        path: Name of the whole, the first part of every key.
+        skip: Arguments that may differ.
+        partial: Whether what ``given`` lacks, or gives as None, is left out of the comparison.
+    """
+    if isinstance(stored, dict) and isinstance(given, dict):
+        if "class_path" in stored and "class_path" in given:
+            ours, theirs = import_class(stored["class_path"]), import_class(given["class_path"])
+            if ours is not theirs:
+                return [(path, ours.__name__, theirs.__name__)]
+            skip = [*skip, *transient_arguments(ours)]
+            stored, given = stored.get("init_args", {}), given.get("init_args") or {}
+        keys = [k for k in {**stored, **given} if k not in skip]
+        if partial:
+            keys = [k for k in keys if k in stored and given.get(k) is not None]
+        pairs = [(f"{path}.{k}", stored.get(k), given.get(k)) for k in keys]
+    elif isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
+        pairs = [(f"{path}.{i}", *both) for i, both in enumerate(zip(stored, given, strict=True))]
+    else:
+        return [] if stored == given else [(path, stored, given)]
+    return [d for key, a, b in pairs for d in compare(a, b, key, skip, partial)]
+
+
+def differences(
+    stored: Any, given: Any, path: str, skip: Sequence[str] = (), partial: bool = False
+) -> str:
+    """Say where two specifications differ; empty if they do not (see :func:`compare`)."""
+    found = compare(stored, given, path, skip, partial)
+    return "; ".join(f"{key}: checkpoint {a!r}, given {b!r}" for key, a, b in found)

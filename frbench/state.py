@@ -18,8 +18,20 @@ class Staged(nn.Module):
         self._proposed: dict[str, Tensor] = {}
 
     def stage(self, **values: Tensor) -> None:
-        """Propose new values of buffers, by name."""
-        self._proposed |= {name: value.detach() for name, value in values.items()}
+        """Propose new values of buffers, by name.
+
+        Raises:
+            ValueError: If there is no such buffer, or its shape is another.
+        """
+        for name, value in values.items():
+            buffer = self._buffers.get(name)
+            if buffer is None or buffer.shape != value.shape:
+                shape = None if buffer is None else tuple(buffer.shape)
+                raise ValueError(
+                    f"stage({name}=...) of shape {tuple(value.shape)}, but the buffer {name!r} "
+                    f"has shape {shape}; register it in __init__."
+                )
+            self._proposed[name] = value.detach()
 
     def discard(self) -> None:
         """Forget what was proposed."""

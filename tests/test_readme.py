@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from frbench.__main__ import main
 
@@ -41,13 +42,18 @@ def test_the_method_of_your_own_runs(in_tmp):
 
 
 def test_fit_test_and_continue_as_shown(in_tmp):
-    fit, more = commands("frbench fit --data Digits --model GroupDRO") + commands(
-        "frbench fit --data Digits --ckpt_path"
-    )
+    (fit,) = commands("frbench fit --data Digits --model GroupDRO")
+    (more,) = commands("frbench fit --ckpt_path")
     (test,) = commands("frbench test --data Digits")
     assert main([*fit, *SMALL]) == 0
     assert main([*test, *SMALL]) == 0
-    assert main([*more, *SMALL[:2], "--trainer.accelerator=cpu", "--trainer.max_epochs=2"]) == 0
+    assert main([*more, "--trainer.accelerator=cpu", "--trainer.max_epochs=2"]) == 0
+    first, continued = (
+        yaml.safe_load((in_tmp / f"runs/Digits-GroupDRO/0/{name}.yaml").read_text())["data"]
+        for name in ("config", "config-2")
+    )
+    for name in ("n", "balance", "marginals"):  # the same data, though no flag says so
+        assert first["init_args"][name] == continued["init_args"][name] is not None
     assert (in_tmp / "runs/Digits-GroupDRO/0/test.json").is_file()
 
 

@@ -14,6 +14,7 @@ from frbench.errors import UserError
 from frbench.metrics import evaluate, higher_is_better
 
 DEFAULT_RULE = "val/worst_group_accuracy"
+NEVER = 10**9
 
 
 def direction(option: str, monitor: str, mode: str) -> Literal["min", "max"]:
@@ -94,6 +95,19 @@ class BestCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=False,
         )
 
+    def selection(self, trainer: Trainer) -> dict[str, Any]:
+        """Say by what rule the checkpoint was chosen, and whether test data had a part in it."""
+        stops = [c for c in trainer.early_stopping_callbacks if c.patience < NEVER]
+        monitors = [str(self.monitor), *(c.monitor for c in stops)]
+        oracle = any(monitor.startswith("test") for monitor in monitors)
+        return {"monitor": self.monitor, "mode": self.mode, "oracle": oracle}
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Store the rule in every checkpoint."""
+        checkpoint["frbench_selection"] = self.selection(trainer)
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the metric before training starts."""
         if stage == "fit":
@@ -134,7 +148,8 @@ class EarlyStop(EarlyStopping):
         super().__init__(
             monitor,
             min_delta=min_delta,
-            patience=patience or 10**9,
+            patience=patience or NEVER,
+            check_finite=patience > 0,
             mode=direction("early_stopping", monitor, mode),
             check_on_train_epoch_end=False,
         )
@@ -197,6 +212,11 @@ class RollingCheckpoint(Checkpoint):
         else:
             # Resuming here, Lightning would end the epoch a second time and skip a number.
             self._overdue = True
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the end of training, where the last write came before it."""
+        if self._overdue and trainer.global_step != self._last_step:
+            self._save(trainer)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

@@ -6,7 +6,18 @@ import warnings
 from typing import Any
 
 import numpy as np
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+
+from frbench.distributed import rank
+
+
+def weighs_epochs(pl_module: LightningModule) -> bool:
+    """Whether a method gives epochs weights of its own."""
+    from frbench.objectives import Objective
+
+    method = getattr(type(pl_module), "on_epoch_weights", None)
+    return method is not None and method is not Objective.on_epoch_weights
 
 
 class SanityWarning(UserWarning):
@@ -33,12 +44,14 @@ class SanityCheck(Callback):
         self.min_expected = min_expected
         self.patience = patience
         self.raised: dict[str, str] = {}
+        self._share: torch.Tensor | None = None
         self._history: list[float] = []
 
     def _warn(self, name: str, message: str) -> None:
         if name not in self.raised:
             self.raised[name] = message
-            warnings.warn(f"[{name}] {message}", SanityWarning, stacklevel=3)
+            if rank() == 0:
+                warnings.warn(f"[{name}] {message}", SanityWarning, stacklevel=3)
 
     # ---- before training --------------------------------------------------------------------
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -46,12 +59,9 @@ class SanityCheck(Callback):
         data: Any = getattr(trainer, "datamodule", None)
         if data is None:
             return
-        coupled = getattr(pl_module, "couples_batch", False) or len(
-            getattr(pl_module, "penalties", [])
-        )
         expected = data.sampled_shares * data.batch_size
         small = (expected < self.min_expected) & (data.train_counts > 0)
-        if coupled and small.any():
+        if small.any():
             i = int(np.argmin(np.where(small, expected, np.inf)))
             self._warn(
                 "small_batch_groups",
@@ -60,6 +70,8 @@ class SanityCheck(Callback):
                 "data.batch_size or use data.balance: joint with data.marginals: uniform.",
             )
         self._check_sizes(data, data.val_names)
+        weighs = data.effective_via == "weight" or weighs_epochs(pl_module)
+        self._share = torch.zeros((), device=pl_module.device) if weighs else None
 
     def _check_sizes(self, data: Any, names: list[str]) -> None:
         for name in names:
@@ -82,17 +94,24 @@ class SanityCheck(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Look at weights and group weights at the logged steps alone (they need the host)."""
-        if trainer.global_step % trainer.log_every_n_steps:
-            return
-        if len(batch.weight) > 2:
-            share = float(batch.weight.max() / batch.weight.sum().clamp(min=1e-12))
-            if share > 0.5:
-                self._warn(
-                    "one_sample_weight",
-                    f"one sample holds {share:.0%} of a batch's weight; use via: sample or a "
-                    "coarser balance.",
-                )
+        """Keep the largest weight share; look at it at the logged steps (it needs the host)."""
+        if self._share is not None and len(batch.weight) > 2:
+            share = batch.weight.max() / batch.weight.sum().clamp(min=1e-12)
+            self._share = torch.maximum(self._share, share)
+        if trainer.global_step % trainer.log_every_n_steps == 0:
+            self._check_weights(pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the weights once more: an epoch may be shorter than the logging interval."""
+        self._check_weights(pl_module)
+
+    def _check_weights(self, pl_module: LightningModule) -> None:
+        if self._share is not None and float(self._share) > 0.5:
+            self._warn(
+                "one_sample_weight",
+                f"one sample holds {float(self._share):.0%} of a batch's weight; use via: sample "
+                "or a coarser balance.",
+            )
         log_q = getattr(pl_module, "log_q", None)
         if log_q is not None and float(log_q.max().exp()) > 0.99:
             group = getattr(pl_module, "group_names", range(len(log_q)))[int(log_q.argmax())]
@@ -107,6 +126,9 @@ class SanityCheck(Callback):
         """Check the validation tables."""
         if trainer.sanity_checking:
             return
+        data = getattr(trainer, "datamodule", None)
+        if trainer.state.fn != "fit" and data is not None:
+            self._check_sizes(data, data.val_names)
         if trainer.state.fn != "fit":  # a network that has hardly been trained is often constant
             self._check_predictions(pl_module)
         value = trainer.callback_metrics.get("val/worst_group_accuracy")

@@ -116,34 +116,61 @@ def balance_weights(
         >>> balance_weights(t, 2, 2, "class").round(3).tolist()
         [0.667, 0.667, 0.667, 2.0]
     """
-    weight = table.weight.copy()
-    if balance != "none":
-        known = table.z >= 0
-        cell = table.y[known] * num_attributes + table.z[known]
-        size = num_classes * num_attributes
-        mass = np.bincount(cell, weights=weight[known], minlength=size)
-        p = (mass / mass.sum()).reshape(num_classes, num_attributes)
-        weight[known] *= cell_weights(p, balance, marginals, names).ravel()[cell]
+    weight = table.weight * balance_ratio(
+        table, num_classes, num_attributes, balance, marginals, names
+    )
     return weight / weight.mean()
 
 
-def subsample_rows(weight: np.ndarray, cell: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Choose the rows of the largest sub-table whose cell shares follow the weights.
+def balance_ratio(
+    table: Table,
+    num_classes: int,
+    num_attributes: int,
+    balance: Balance,
+    marginals: Marginals = "keep",
+    names: list[str] | None = None,
+) -> np.ndarray:
+    """Factor Q / P of each row, apart from the table's own weights [N] (see above)."""
+    ratio = np.ones(len(table))
+    if balance == "none":
+        return ratio
+    # Class balancing does not look at z, so rows of unknown z take part in it.
+    z, width = (table.z * 0, 1) if balance == "class" else (table.z, num_attributes)
+    if balance == "class" and names is not None:
+        names = [name.rsplit(",z=", 1)[0] for name in names[::num_attributes]]
+    known = z >= 0
+    cell = table.y[known] * width + z[known]
+    mass = np.bincount(cell, weights=table.weight[known], minlength=num_classes * width)
+    p = (mass / mass.sum()).reshape(num_classes, width)
+    ratio[known] = cell_weights(p, balance, marginals, names).ravel()[cell]
+    return ratio
+
+
+def subsample_rows(ratio: np.ndarray, cell: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Choose the rows of the largest sub-table whose cell shares follow the ratios Q / P.
 
     Args:
-        weight: Row weights, constant inside each cell [N].
+        ratio: Q / P of each row, constant inside each cell [N].
         cell: Cell id of each row [N].
         rng: Source of the random choice inside a cell.
 
     Returns:
         Sorted row positions; floor(n' Q(cell)) rows of each cell, n' = min over cells of
         n_cell / Q(cell).
+
+    Raises:
+        UserError: If a cell that the target needs would be left without rows.
     """
     cells, inverse, counts = np.unique(cell, return_inverse=True, return_counts=True)
-    # Q(cell) is n_cell times the cell's weight; the keep rate of a cell is its weight over the
+    # Q(cell) is n_cell times the cell's ratio; the keep rate of a cell is its ratio over the
     # largest one, so the scarcest cell is kept whole.
-    mean_weight = np.bincount(inverse, weights=weight) / counts
-    keep = np.floor(counts * mean_weight / mean_weight.max() + 1e-9).astype(int)
+    wanted = np.bincount(inverse, weights=ratio) / counts
+    keep = np.floor(counts * wanted / wanted.max() + 1e-9).astype(int)
+    if lost := int(((keep == 0) & (wanted > 0)).sum()):
+        raise UserError(
+            f"via: subsample would leave {lost} of {len(cells)} cells without a row, since the "
+            f"scarcest has {counts.min()}; use via: sample or weight."
+        )
     rows = [
         rng.choice(np.flatnonzero(inverse == i), size=keep[i], replace=False)
         for i in range(len(cells))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
@@ -12,6 +14,20 @@ from torch.utils.data import DataLoader, Dataset
 
 from frbench.batch import Batch
 from frbench.data.table import Table
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed python, numpy and torch; the state of the first two is put back at the end."""
+    python, array = random.getstate(), np.random.get_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - transforms may draw from the global generator
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(array)  # noqa: NPY002
 
 
 class TensorTable(Dataset):
@@ -54,8 +70,7 @@ class TensorTable(Dataset):
         if self.augment is not None:
             # Seeding by batch, not by worker, keeps the draw when a resumed epoch deals its
             # batches to other workers.
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
+            with torch.random.fork_rng(devices=[]), seeded(seed):
                 x = self.augment(x)
         return Batch(
             x, self.y[rows], self.z[rows], self.group[rows], self.weight[rows], self.clean[rows],
@@ -68,7 +83,9 @@ def _fetch(
 ) -> Iterator[Batch]:
     """Yield the batches of the keys, from worker processes if there are any."""
     if not num_workers:
-        yield from (dataset[key] for key in keys)
+        for key in keys:
+            batch = dataset[key]
+            yield Batch(*(column.pin_memory() for column in batch)) if pin else batch
         return
     # Workers live for one pass. A DataLoader that outlives it, in a reference cycle with its
     # sampler, is collected late or in another loader's forked workers, and then waits for
@@ -150,12 +167,23 @@ class GroupLoader:
     def set_epoch_weights(
         self, weights: np.ndarray | None, via: Literal["sample", "weight"]
     ) -> None:
-        """Give each training row a weight for the coming epoch (``on_epoch_weights``).
+        """Multiply each training row's weight for the coming epoch (``on_epoch_weights``).
 
         Args:
-            weights: Non-negative weights [N], or None to return to the table's own.
+            weights: Non-negative factors [N], or None for ones.
             via: Into the sampler or into ``batch.weight``.
+
+        Raises:
+            ValueError: If the factors have another length, or are negative or not finite.
         """
+        if weights is not None:
+            weights = np.asarray(weights, dtype=np.float64)
+            good = weights.shape == (self.num_rows,) and np.isfinite(weights).all()
+            if not good or (weights < 0).any() or not weights.any():
+                raise ValueError(
+                    f"on_epoch_weights must give {self.num_rows} finite weights, none negative, "
+                    f"not all zero; got shape {weights.shape}."
+                )
         self._epoch_weights = weights
         self._epoch_via = via
 
@@ -164,7 +192,8 @@ class GroupLoader:
         rng = np.random.default_rng([self.seed, self.epoch])
         sampling = self.sampling
         if self._epoch_weights is not None and self._epoch_via == "sample":
-            sampling = self._epoch_weights
+            own = np.ones(self.num_rows) if self.sampling is None else self.sampling
+            sampling = own * self._epoch_weights
         total = len(self) * self.batch_size
         if sampling is None:
             return rng.permutation(self.num_rows)[:total]
@@ -213,7 +242,7 @@ class GroupLoader:
         weights = torch.as_tensor(self._epoch_weights, dtype=torch.float32)
         training = batch.index < self.num_rows
         index = batch.index.clamp(max=self.num_rows - 1)
-        return batch._replace(weight=torch.where(training, weights[index], batch.weight))
+        return batch._replace(weight=batch.weight * torch.where(training, weights[index], 1.0))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position; Lightning stores it in the checkpoint."""

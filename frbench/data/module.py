@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from frbench.data.balance import (
     Balance,
     Marginals,
     Via,
-    balance_weights,
+    balance_ratio,
     subsample_rows,
 )
 from frbench.data.describe import describe
@@ -39,7 +40,8 @@ class GroupDataModule(LightningDataModule, ABC):
         batch_size: Global batch size B; each of W devices gets B / W rows.
         balance: Target of the training distribution: none, class, group (uniform Z), conditional
             (Z uniform given Y), joint (Y and Z independent), reweighing (joint, keep, by weight).
-        via: How the target is reached: sample (draw rows), weight (weigh losses), subsample.
+        via: How the target is reached: sample (draw rows; the default), weight (weigh losses; the
+            default of reweighing), subsample.
         marginals: For joint: keep P(Y) and P(Z), or make the cells uniform.
         corrupt: Steps that damage the training split.
         augment: Steps that extend or replace the training split.
@@ -63,7 +65,7 @@ class GroupDataModule(LightningDataModule, ABC):
         self,
         batch_size: int = 128,
         balance: Balance = "none",
-        via: Via = "sample",
+        via: Via | None = None,
         marginals: Marginals = "keep",
         corrupt: list[Corruption] | None = None,
         augment: list[Augmentation] | None = None,
@@ -77,6 +79,17 @@ class GroupDataModule(LightningDataModule, ABC):
             raise UserError(f"data.batch_size must be at least 1, got {batch_size}.")
         if not 0 <= clean_share < 1:
             raise UserError(f"data.clean_share must lie in [0, 1), got {clean_share}.")
+        given = {"balance": balance, "via": via or "sample", "marginals": marginals}
+        for name, kind in (("balance", Balance), ("via", Via), ("marginals", Marginals)):
+            if given[name] not in get_args(kind):
+                raise UserError(
+                    f"data.{name}: expected one of {', '.join(get_args(kind))}, got "
+                    f"{given[name]!r}."
+                )
+        if balance == "reweighing" and via not in (None, "weight"):
+            raise UserError(
+                f"data.balance: reweighing is by weight; for via: {via} use balance: joint."
+            )
         if marginals == "uniform" and balance != "joint":
             raise UserError(
                 f"data.marginals: uniform has no effect with balance: {balance}; "
@@ -104,10 +117,10 @@ class GroupDataModule(LightningDataModule, ABC):
         return x
 
     def prepare(self, x: Tensor) -> Tensor:
-        """Turn indexed inputs of a batch into float32: bytes are scaled to [0, 1]; ids stay."""
-        if x.dtype == torch.uint8:
-            return x.float() / 255
-        return x.float() if x.is_floating_point() else x
+        """Turn indexed inputs of a batch into float32, bytes scaled to [0, 1]; token ids stay."""
+        if self.vocab_size:
+            return x
+        return x.float() / 255 if x.dtype == torch.uint8 else x.float()
 
     #: Random transform of prepared training inputs; None for none.
     transform: Callable[[Tensor], Tensor] | None = None
@@ -142,6 +155,9 @@ class GroupDataModule(LightningDataModule, ABC):
     @cached_property
     def splits(self) -> dict[str, Table]:
         """The tables as the subclass gives them, checked."""
+        for name in ("sizes", "class_names", "attribute_names"):
+            if not hasattr(self, name):
+                raise UserError(f"{type(self).__name__} declares no `{name}`.")
         tables = self.tables()
         tests = [name for name in tables if name == "test" or name.startswith("test/")]
         if not {"train", "val"} <= set(tables) or not tests:
@@ -160,6 +176,12 @@ class GroupDataModule(LightningDataModule, ABC):
                         f"{type(self).__name__}: column {column} of the {name} split has values "
                         f"{values.min()}..{values.max()}, expected {low}..{size - 1}."
                     )
+            weight = table.weight
+            if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0):
+                raise UserError(
+                    f"{type(self).__name__}: weights of the {name} split must be finite, not "
+                    "negative, and not all zero."
+                )
         return tables
 
     @cached_property
@@ -174,7 +196,7 @@ class GroupDataModule(LightningDataModule, ABC):
         table = table.take(np.sort(rows[num_clean:]))
         for step in [*(self.corrupt or []), *(self.augment or [])]:
             table = step.apply(table, rng, self.encode)
-        weight = balance_weights(
+        ratio = balance_ratio(
             table,
             self.num_classes,
             self.num_attributes,
@@ -184,14 +206,15 @@ class GroupDataModule(LightningDataModule, ABC):
         )
         if self.effective_via == "subsample":
             cell = np.where(table.z < 0, -1, table.y * self.num_attributes + table.z)
-            keep = subsample_rows(weight, cell, rng)
-            table, weight = table.take(keep), np.ones(len(keep))
-        return table, clean, weight
+            table = table.take(subsample_rows(ratio, cell, rng))
+            ratio = np.ones(len(table))
+        weight = table.weight * ratio
+        return table, clean, weight / weight.mean()
 
     @property
     def effective_via(self) -> Via:
-        """``via``, where ``reweighing`` is by weight by definition."""
-        return "weight" if self.balance == "reweighing" else self.via
+        """``via``, or its default: weight for reweighing, sample for the others."""
+        return self.via or ("weight" if self.balance == "reweighing" else "sample")
 
     @cached_property
     def train_counts(self) -> np.ndarray:
@@ -221,10 +244,11 @@ class GroupDataModule(LightningDataModule, ABC):
 
     @property
     def clean_per_batch(self) -> int:
-        """Clean rows appended to each global batch: their share, a multiple of W, at least W."""
+        """Clean rows appended to each global batch: their share of it, at least one."""
         if not self.clean_share:
             return 0
-        return max(1, round(self.batch_size * self.clean_share / self._world)) * self._world
+        batch_size = min(self.batch_size, len(self.training[0]))
+        return max(1, round(batch_size * self.clean_share))
 
     def fingerprint(self) -> str:
         """Hash of what training and evaluation see; equal data gives an equal hash."""
@@ -234,9 +258,14 @@ class GroupDataModule(LightningDataModule, ABC):
         for name, part in sorted(tables.items()):
             digest.update(name.encode())
             x = self.encode(part.x) if len(part) else None
+            x = x.numpy() if isinstance(x, Tensor) else x
             if isinstance(x, np.ndarray):
-                digest.update(np.ascontiguousarray(x).tobytes())
-            digest.update(part.y.tobytes() + part.z.tobytes())
+                digest.update(f"{x.dtype}{x.shape}".encode())
+                digest.update(x.tobytes())
+            else:  # lazily decoded inputs: what they are made from
+                digest.update(pickle.dumps(x))
+            for column in (part.y, part.z, part.weight, part.clean):
+                digest.update(column.tobytes())
         digest.update(np.ascontiguousarray(weight).tobytes())
         return digest.hexdigest()[:16]
 
@@ -256,33 +285,48 @@ class GroupDataModule(LightningDataModule, ABC):
                 f"data.batch_size is the global batch and must be divisible by the number of "
                 f"devices: {self.batch_size} is not divisible by {self._world}."
             )
+        sizes = {name: len(table) for name, table in self.splits.items() if name != "train"}
         if stage == "fit":
-            table, _, _ = self.training
-            if len(table) < self._world:
+            sizes["train"] = len(self.training[0])
+            if self.clean_per_batch % self._world:
                 raise UserError(
-                    f"The training table has {len(table)} rows for {self._world} devices."
+                    f"data.clean_share puts {self.clean_per_batch} verified rows into a batch, "
+                    f"not divisible by {self._world} devices; change it or data.batch_size."
                 )
-        else:
-            _ = self.splits
+        for name, size in sizes.items():
+            if size < self._world:
+                raise UserError(f"The {name} split has {size} rows for {self._world} devices.")
 
-    def _dataset(self, table: Table, weight: np.ndarray, train: bool = False) -> TensorTable:
-        table = table.replace(x=self.encode(table.x))
-        transform = self.transform if train else None
-        return TensorTable(table, weight, self.num_attributes, self.prepare, transform)
+    def _encoded(self, table: Table, name: str) -> Table:
+        """Encode and check the inputs of a split."""
+        x = self.encode(table.x)
+        if isinstance(x, np.ndarray):
+            if x.shape[1:] != tuple(self.sizes.input_shape):
+                raise UserError(
+                    f"{type(self).__name__}: inputs of the {name} split have shape "
+                    f"{x.shape[1:]}, but sizes declares {tuple(self.sizes.input_shape)}."
+                )
+            if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
+                row = int(np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(1))[0])
+                raise UserError(
+                    f"{type(self).__name__}: row {row} of the {name} split holds NaN or infinite "
+                    "inputs; drop or fill them."
+                )
+        elif len(table) and self.clean_share and name == "train":
+            raise UserError("data.clean_share needs inputs that are arrays.")
+        return table.replace(x=x)
 
     def train_dataloader(self) -> GroupLoader:
         """Return the stateful loader of the training distribution, verified rows last."""
         table, clean, weight = self.training
+        rows = self._encoded(table, "train")
         if len(clean):
-            x = np.concatenate([self.encode(table.x), self.encode(clean.x)])
             rows = Table(
-                x,
+                np.concatenate([rows.x, self.encode(clean.x)]),
                 np.concatenate([table.y, clean.y]),
                 np.concatenate([table.z, clean.z]),
                 clean=np.concatenate([table.clean, clean.clean]),
             )
-        else:
-            rows = table.replace(x=self.encode(table.x))
         sampled = self.effective_via == "sample"
         uniform = bool(np.allclose(weight, weight[0]))
         batch_weight = np.ones(len(rows))
@@ -308,7 +352,12 @@ class GroupDataModule(LightningDataModule, ABC):
         batch_size = max(self.batch_size, 1024) if self._is_small else self.batch_size
         return [
             EvalLoader(
-                self._dataset(self.splits[name], self.splits[name].weight),
+                TensorTable(
+                    self._encoded(self.splits[name], name),
+                    self.splits[name].weight,
+                    self.num_attributes,
+                    self.prepare,
+                ),
                 batch_size,
                 self._rank,
                 self._world,

@@ -76,6 +76,8 @@ class FlipLabels(Corruption):
         rows = _victims(table, self.y, self.z)
         rows = rng.choice(rows, size=round(self.rate * len(rows)), replace=False)
         num_classes = int(table.y.max()) + 1
+        if num_classes < 2:
+            raise UserError("FlipLabels needs rows of two classes; the training table has one.")
         y = table.y.copy()
         y[rows] = (y[rows] + rng.integers(1, num_classes, size=len(rows))) % num_classes
         return table.replace(y=y)
@@ -107,9 +109,10 @@ class PoisonLargestMargin(Corruption):
         from sklearn.linear_model import LogisticRegression
 
         x = np.asarray(encode(table.x))
-        if table.y.max() > 1:
+        if set(np.unique(table.y)) != {0, 1}:
             raise UserError(
-                "PoisonLargestMargin needs binary labels; use FlipLabels for more classes."
+                "PoisonLargestMargin needs binary labels, rows of both; use FlipLabels for more "
+                "classes."
             )
         rows = _victims(table, None, self.z)
         count = round(self.rate * len(table))

@@ -17,11 +17,11 @@ class Table:
             indexing by an integer array.
         y: Labels, int64 in 0..C-1 [N].
         z: Attributes, int64 in 0..A-1, -1 where unknown [N].
-        weight: Sample weights, float64 [N]; ones by default.
+        weight: Sample weights for training, float64 [N]; ones by default. Metrics count rows.
         clean: Whether the row is verified (its label was not corrupted), bool [N].
 
     Raises:
-        ValueError: If the columns differ in length.
+        ValueError: If the columns differ in length, or y or z holds no integers.
 
     Example:
         >>> table = Table(x=np.zeros((3, 2)), y=[0, 1, 1], z=[1, 0, 1])
@@ -38,8 +38,16 @@ class Table:
     def __post_init__(self) -> None:
         n = len(self.y)
         set_ = object.__setattr__
-        set_(self, "y", np.asarray(self.y, dtype=np.int64))
-        set_(self, "z", np.asarray(self.z, dtype=np.int64))
+        for name in ("y", "z"):
+            column = np.asarray(getattr(self, name))
+            if column.dtype.kind not in "iub" and not (
+                column.dtype.kind == "f" and (column == np.floor(column)).all()
+            ):
+                raise ValueError(
+                    f"Column {name} of a Table holds integer codes 0, 1, ..., not "
+                    f"{column.dtype} values like {column[:1]}; code them first."
+                )
+            set_(self, name, column.astype(np.int64))
         weight = np.ones(n) if self.weight is None else np.asarray(self.weight, dtype=np.float64)
         clean = np.zeros(n, dtype=bool) if self.clean is None else np.asarray(self.clean, bool)
         set_(self, "weight", weight)

@@ -25,7 +25,13 @@ class Network(nn.Module, ABC):
         """Return the backbone and its number of features D."""
 
     def bind(self, sizes: Sizes) -> None:
-        """Create the layers; called once, in the objective's constructor."""
+        """Create the layers; called once, in the objective's constructor.
+
+        Raises:
+            ValueError: If the network belongs to another objective already.
+        """
+        if hasattr(self, "head"):
+            raise ValueError("A network belongs to one objective; give each a new one.")
         self.backbone, num_features = self.build(sizes)
         self.head = nn.Linear(num_features, sizes.num_classes)
 

@@ -58,7 +58,9 @@ class Timm(Network):
             self._load(model)
         if self.freeze:
             model.requires_grad_(False)
-        return model, cast(int, model.num_features)
+        # Where timm has a layer between pooling and classifier, its width is not num_features.
+        width = getattr(model, "head_hidden_size", None) or model.num_features
+        return model, cast(int, width)
 
     def _load(self, model: nn.Module) -> None:
         from timm.models import load_state_dict

@@ -18,10 +18,10 @@ from frbench.distributed import all_sum, rank, world_size
 from frbench.errors import UserError
 from frbench.metrics import GroupCounts
 from frbench.networks import MLP, Network, SmallCNN
-from frbench.objectives.optimizer import build_optimizer, build_scheduler
+from frbench.objectives.optimizer import build_optimizer, build_scheduler, check_optimizer
 from frbench.objectives.training_log import LogSteps, TrainingLog
 from frbench.penalties import Penalty
-from frbench.spec import to_spec
+from frbench.spec import differences, to_spec
 from frbench.state import Staged
 
 
@@ -98,7 +98,7 @@ class Objective(LightningModule, Staged, ABC):
         self.last_metrics: dict[str, float] = {}
         #: Count table [C, A + 1, C] (y; z, last unknown; prediction) of each table evaluated last.
         self.last_counts: dict[str, np.ndarray] = {}
-        build_optimizer(self)  # wrong names and arguments must fail before any data is read
+        check_optimizer(self)  # wrong names and arguments must fail before any data is read
 
     # ---- what a subclass writes -------------------------------------------------------------
     @abstractmethod
@@ -119,9 +119,13 @@ class Objective(LightningModule, Staged, ABC):
         """
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Parameter groups of the one optimiser; each may carry its own ``lr``."""
-        groups = [{"params": [p for p in self.network.parameters() if p.requires_grad]}]
-        return groups + [g for p in self._penalties() for g in p.parameter_groups()]
+        """Parameter groups of the one optimiser; each may carry its own ``lr``.
+
+        By default the network and the objective's own parameters, then each penalty's.
+        """
+        penalised = {id(p) for penalty in self._penalties() for p in penalty.parameters()}
+        own = [p for p in self.parameters() if p.requires_grad and id(p) not in penalised]
+        return [{"params": own}, *(g for p in self._penalties() for g in p.parameter_groups())]
 
     def on_epoch_weights(self, train: Any) -> np.ndarray | None:
         """Give each training row a weight for the coming epoch, or None to leave them.
@@ -159,6 +163,9 @@ class Objective(LightningModule, Staged, ABC):
         train_out = out if self._clean_rows == 0 else Outputs(*(column[:rows] for column in out))
         with torch.autocast(self.device.type, enabled=False):
             risk = self.risk(*((out, batch) if self.uses_clean else (train_out, seen)))
+            if risk.ndim:
+                raise ValueError(f"{type(self).__name__}.risk gave shape {tuple(risk.shape)}, "
+                                 "it must give a scalar: take a mean or a sum.")  # fmt: skip
             terms = {"risk": risk}
             loss = risk
             for name, penalty in zip(self.penalty_names, self._penalties(), strict=True):
@@ -278,6 +285,22 @@ class Objective(LightningModule, Staged, ABC):
                 f"{coupled[0]} looks at the whole batch, so gradients cannot be accumulated over "
                 "parts of it; set trainer.accumulate_grad_batches to 1."
             )
+        precision = str(self.trainer.precision)
+        if precision.endswith("-true") and precision != "32-true":
+            raise UserError(
+                f"trainer.precision: {precision} would store weights and statistics in it; use "
+                "bf16-mixed, 16-mixed or 32-true."
+            )
+        if precision == "16-mixed" and (self.optimizer_options or {}).get("fused"):
+            raise UserError(
+                "A fused optimiser hides which steps 16-mixed skips, so method state would move "
+                "in skipped steps; set fused to false."
+            )
+        if cast(Any, self.trainer).overfit_batches:
+            raise UserError(
+                "trainer.overfit_batches replaces the training loader; use "
+                "trainer.limit_train_batches, or a smaller data set."
+            )
         to_spec(self)  # a constructor argument that was not kept must fail now, not at saving
 
     @property
@@ -343,6 +366,7 @@ class Objective(LightningModule, Staged, ABC):
         """Store class and arguments, the seed, and the sums of the epoch over all processes."""
         checkpoint["frbench"] = {
             "model": to_spec(self),
+            "data": data_spec(self.trainer),
             "seed": self._seed,
             "training_log": self.training_log.state_dict(),
         }
@@ -350,5 +374,24 @@ class Objective(LightningModule, Staged, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what only training needs."""
         if self._trainer is not None and self.trainer.state.fn == "fit":
+            stored, given = checkpoint["frbench"]["data"], data_spec(self.trainer)
+            if (
+                stored
+                and given
+                and (changed := differences(stored, given, "data", FREE_ON_RESUME))
+            ):
+                raise UserError(f"The run to continue was trained on other data: {changed}.")
             self._seed = checkpoint["frbench"]["seed"]
             self.training_log.load_state_dict(checkpoint["frbench"]["training_log"])
+
+
+#: Options of the data that may change when a run is continued: they change no batch.
+FREE_ON_RESUME = ("num_workers", "test_while_training")
+
+
+def data_spec(trainer: Any) -> dict[str, Any] | None:
+    """Return the datamodule as plain data; None without one, or if it cannot be written down."""
+    try:
+        return to_spec(getattr(trainer, "datamodule", None))
+    except UserError:
+        return None

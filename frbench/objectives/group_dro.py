@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -65,11 +66,14 @@ class GroupDRO(Objective):
         for name, value, low in (("alpha", alpha, 0.0), ("gamma", gamma, 0.0)):
             if not low < value <= 1:
                 raise UserError(f"GroupDRO.{name} must lie in (0, 1], got {value}.")
-        if not 0 <= min_weight <= 1 or eta < 0:
+        if not 0 <= min_weight <= 1 or not 0 <= eta < math.inf:
             raise UserError(
                 f"GroupDRO needs eta >= 0 and min_weight in [0, 1], got eta {eta}, "
                 f"min_weight {min_weight}."
             )
+        strengths = adjustment.values() if isinstance(adjustment, dict) else [adjustment]
+        if not all(0 <= c < math.inf for c in strengths):
+            raise UserError(f"GroupDRO.adjustment must not be negative, got {adjustment}.")
         self.eta = eta
         self.adjustment = adjustment
         self.normalize = normalize
@@ -115,7 +119,9 @@ class GroupDRO(Objective):
             strength = torch.full((len(group_names),), float(self.adjustment))
         counts = train_counts.float().to(self.device)
         self.train_counts.copy_(counts)
-        self.adjustments.copy_(strength.to(self.device) / counts.clamp(min=1).sqrt())
+        # A group without training rows has no loss that could answer an adjustment: it gets none.
+        scale = torch.where(counts > 0, counts.clamp(min=1).rsqrt(), 0.0)
+        self.adjustments.copy_(strength.to(self.device) * scale)
 
     def risk(self, out: Outputs, batch: Batch) -> Tensor:
         """Return sum_g w_g L_g over the global batch, and stage the new weights."""

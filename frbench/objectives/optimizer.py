@@ -40,9 +40,37 @@ def build_optimizer(objective: Objective) -> torch.optim.Optimizer:
     """Build the objective's one optimiser over its parameter groups.
 
     Raises:
+        UserError: For an unknown name, arguments that it does not take, or a trainable parameter
+            in no group.
+    """
+    check_optimizer(objective)
+    groups = objective.parameter_groups()
+    optimized = {id(p) for group in groups for p in group["params"]}
+    for name, parameter in objective.named_parameters():
+        if parameter.requires_grad and id(parameter) not in optimized:
+            raise UserError(
+                f"{type(objective).__name__}: parameter {name} is in no group of "
+                "parameter_groups(); add it, or set requires_grad to False."
+            )
+    return _optimizer(objective, groups)
+
+
+def check_optimizer(objective: Objective) -> None:
+    """Build the optimiser over a parameter of no meaning, to fail on wrong arguments early.
+
+    Raises:
         UserError: For an unknown name or arguments that it does not take.
     """
+    _optimizer(objective, [{"params": [torch.nn.Parameter(torch.zeros(1))]}])
+
+
+def _optimizer(objective: Objective, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     cls = _by_name(torch.optim, torch.optim.Optimizer, objective.optimizer, "optimizer")
+    if cls is torch.optim.LBFGS:
+        raise UserError(
+            "model.optimizer: LBFGS evaluates a batch many times per step, which counts metrics "
+            "and method state many times; use another optimiser."
+        )
     options = {
         "lr": objective.lr,
         "weight_decay": objective.weight_decay,
@@ -50,7 +78,7 @@ def build_optimizer(objective: Objective) -> torch.optim.Optimizer:
     }
     if "weight_decay" not in inspect.signature(cls).parameters and not objective.weight_decay:
         del options["weight_decay"]
-    return _call(cls, "optimizer", objective.parameter_groups(), **options)
+    return _call(cls, "optimizer", groups, **options)
 
 
 def build_scheduler(

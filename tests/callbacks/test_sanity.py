@@ -178,8 +178,8 @@ def test_a_batch_too_small_for_a_group() -> None:
     assert names(messages) == ["small_batch_groups"]
     assert "3.2 rows of y=no,z=b" in messages[0]
     assert "data.batch_size" in messages[0]
-    # Not where nothing looks at groups, nor where batches are larger or balanced.
-    assert run(Rows(**data))[1] == []
+    assert names(run(Rows(**data))[1]) == ["small_batch_groups"]  # ERM hardly sees it, too
+    # Not where batches are larger or balanced.
     assert run(Rows(**data | {"batch_size": 200}), cls=SaysDRO)[1] == []
     balanced = Rows(**data, balance="joint", marginals="uniform")
     assert run(balanced, cls=SaysDRO)[1] == []
@@ -194,8 +194,8 @@ def test_weights_do_not_fill_batches() -> None:
 def test_one_sample_holds_the_weight_of_a_batch() -> None:
     data = Rows(train=(1, 200, 200, 200), balance="joint", marginals="uniform", via="weight")
     _, messages = run(data)  # its weight is about 150 times the others'
-    assert names(messages) == ["one_sample_weight"]
-    assert "via: sample" in messages[0]
+    assert names(messages) == ["small_batch_groups", "one_sample_weight"]
+    assert "via: sample" in messages[1]
     assert run(Rows(train=(100, 200, 200, 200), balance="joint", via="weight"))[1] == []
 
 

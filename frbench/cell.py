@@ -1,0 +1,129 @@
+"""One cell of a grid: train, select, test, and say what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import resource
+import shutil
+import sys
+import time
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from frbench import __version__
+from frbench.errors import UserError
+from frbench.grid import Cell
+
+#: Options of every cell: a grid shows one progress bar, not one per run, and a cell is one
+#: process on one device (use --jobs and --shard for more).
+QUIET = [
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+    "--trainer.devices=1",
+]
+
+
+def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
+    """Train, select and test one cell.
+
+    Args:
+        cell: The run.
+        folder: Its folder; a checkpoint in it is continued.
+
+    Returns:
+        The record of the results file; ``status`` is ``ok`` or ``failed``.
+    """
+    record: dict[str, Any] = {
+        "cell": cell.key,
+        "data": cell.data,
+        "method": cell.method,
+        "settings": cell.settings,
+        "seed": cell.seed,
+        "fold": cell.fold,
+    }
+    from frbench.cli import finish_loggers
+
+    start = time.monotonic()
+    try:
+        record |= _train_and_test(cell, folder)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns one into the other
+            raise KeyboardInterrupt from None
+        record |= {"status": "failed", "error": f"exit status {error.code}"}
+    except UserError as error:
+        record |= {"status": "failed", "error": str(error)}
+    except Exception as error:  # one failed cell must not end a grid of thousands
+        traceback.print_exc()
+        record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"[:500]}
+    finally:
+        finish_loggers()
+    record["seconds"] = round(time.monotonic() - start, 3)
+    return record
+
+
+def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
+    from frbench.callbacks import BestCheckpoint
+    from frbench.cli import train
+
+    last = folder / "checkpoints" / "last.ckpt"
+    words = ["fit", *cell.arguments(), *QUIET, f"--run_dir={folder}"]
+    if last.exists():
+        words.append(f"--ckpt_path={last}")
+    else:  # killed before its first checkpoint: nothing of it can be used
+        for leftover in ("metrics.csv", "config.yaml", "checkpoints"):
+            path = folder / leftover
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    _reset_peak()
+    cli = train(words)
+    trainer = cli.trainer
+    monitor = next(c for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint))
+    best = monitor.best_model_path or str(last)
+    metrics: dict[str, float] = {}
+    for evaluate in (trainer.validate, trainer.test):
+        evaluate(
+            cli.model, datamodule=cli.datamodule, ckpt_path=best, verbose=False, weights_only=True
+        )
+        metrics |= cli.model.last_metrics
+    # As it was at the start: a continued run takes its model from the checkpoint.
+    config = (folder / "config.yaml").read_text().replace(str(folder), "<run>")
+    return {
+        "status": "ok",
+        "selection": monitor.selection(trainer),
+        "metrics": metrics,
+        "warnings": cli.warnings(),
+        "steps": trainer.global_step,
+        "attribute_as_input": getattr(cli.datamodule, "attribute_as_input", False),
+        "config_hash": hashlib.sha256(config.encode()).hexdigest()[:16],
+        "data_hash": cli.datamodule.fingerprint(),
+        "versions": {
+            "frbench": __version__,
+            "python": sys.version.split()[0],
+            **{name: version(name) for name in ("torch", "pytorch-lightning", "numpy")},
+        },
+        "peak_memory_mb": round(_peak_mb(), 1),
+    }
+
+
+def _reset_peak() -> None:
+    """Start measuring peak memory anew, so that a cell does not report an earlier one's."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):  # Linux alone, and not in every container
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_mb() -> float:
+    """Peak memory of the GPU where there is one, else of this process, in MB."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
