@@ -3,22 +3,17 @@
 The package imports no torch by itself: public names are resolved on first use.
 """
 
-from importlib import import_module
-from typing import Any
+from frbench.lazy import lazy
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Batch": "frbench.batch",
-    "Outputs": "frbench.batch",
-    "Sizes": "frbench.batch",
-    "load": "frbench.checkpoint",
-    "UserError": "frbench.errors",
+    "Batch": "batch",
+    "Outputs": "batch",
+    "Sizes": "batch",
+    "load": "checkpoint",
+    "UserError": "errors",
 }
 __all__ = ["__version__", *sorted(_HOME)]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'frbench' has no attribute {name!r}")
+__getattr__ = lazy(__name__, _HOME)

@@ -1,9 +1,9 @@
 """Data sets and the steps that shape the training distribution; names resolve on first use."""
 
-from importlib import import_module
-from typing import Any
+from frbench.lazy import lazy
 
 _HOME = {
+    "balance_weights": "balance",
     "ACSIncome": "tabular",
     "Adult": "tabular",
     "Augmentation": "steps",
@@ -23,8 +23,4 @@ _HOME = {
 }
 __all__ = sorted(_HOME)
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"frbench.data.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'frbench.data' has no attribute {name!r}")
+__getattr__ = lazy(__name__, _HOME)

@@ -1,30 +1,25 @@
 """Group metrics with uncertainty; no torch is imported until `GroupCounts` is asked for."""
 
-from importlib import import_module
-from typing import Any
+from frbench.lazy import lazy
 
 _HOME = {
-    "GroupCounts": "frbench.metrics.module",
-    "Rows": "frbench.metrics.encode",
-    "bootstrap": "frbench.metrics.uncertainty",
-    "count_metrics": "frbench.metrics.counts",
-    "direction": "frbench.metrics.names",
-    "evaluate": "frbench.metrics.api",
-    "four_fifths": "frbench.metrics.selection",
-    "group_name": "frbench.metrics.names",
-    "higher_is_better": "frbench.metrics.names",
-    "intervals": "frbench.metrics.api",
-    "table_rates": "frbench.metrics.api",
-    "tabulate": "frbench.metrics.counts",
-    "wilson": "frbench.metrics.uncertainty",
+    "GroupCounts": "module",
+    "Rows": "encode",
+    "bootstrap": "uncertainty",
+    "count_metrics": "counts",
+    "direction": "names",
+    "evaluate": "api",
+    "four_fifths": "selection",
+    "group_name": "names",
+    "higher_is_better": "names",
+    "intervals": "api",
+    "table_rates": "api",
+    "tabulate": "counts",
+    "wilson": "uncertainty",
 }
 __all__ = sorted(_HOME)
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'frbench.metrics' has no attribute {name!r}")
+__getattr__ = lazy(__name__, _HOME)
 
 
 def __dir__() -> list[str]:
