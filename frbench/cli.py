@@ -28,6 +28,7 @@ from frbench.callbacks import (
 )
 from frbench.checkpoint import read_checkpoint
 from frbench.data.images import QMNISTWriters
+from frbench.data.max_entropy import MaxEntropy
 from frbench.data.module import GroupDataModule
 from frbench.data.scenarios import Digits
 from frbench.data.steps import FlipLabels, PoisonLargestMargin
@@ -46,8 +47,8 @@ from frbench.spec import differences
 
 __all__ = [
     "ERM", "MLP", "ACSIncome", "Adult", "Bank", "Compas", "Digits", "FlipLabels", "German",
-    "GroupDRO", "LawSchool", "PoisonLargestMargin", "QMNISTWriters", "SmallCNN", "TableData",
-    "Timm", "TwoGaussians", "run",
+    "GroupDRO", "LawSchool", "MaxEntropy", "PoisonLargestMargin", "QMNISTWriters", "SmallCNN",
+    "TableData", "Timm", "TwoGaussians", "run",
 ]  # fmt: skip
 
 #: Arguments of an objective that come from the data and from nowhere else.

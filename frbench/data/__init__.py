@@ -15,6 +15,7 @@ _HOME = {
     "German": "tabular",
     "GroupDataModule": "module",
     "LawSchool": "tabular",
+    "MaxEntropy": "max_entropy",
     "PoisonLargestMargin": "steps",
     "QMNISTWriters": "images",
     "Table": "table",

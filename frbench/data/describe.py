@@ -37,6 +37,7 @@ def describe(data: GroupDataModule) -> str:
     for kind in ("corrupt", "augment"):
         if steps := getattr(data, kind):
             lines.append(f"{kind}: {', '.join(type(step).__name__ for step in steps)}")
+            lines += [text for step in steps if (text := step.report())]
     if data.balance != "none":
         lines.append(
             f"balance: {data.balance} via {data.effective_via}"

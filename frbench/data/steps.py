@@ -25,6 +25,10 @@ class TableStep(ABC):
             encode: Turns raw inputs into a numeric array, for steps that need one.
         """
 
+    def report(self) -> str:
+        """Say what :meth:`apply` did, for the summary before training; nothing by default."""
+        return ""
+
 
 class Corruption(TableStep):
     """Damages the training table (label noise, poisoning); verified rows stay untouched."""
