@@ -23,6 +23,7 @@ compare
   report     select, aggregate over seeds, print and plot:    frbench report RESULTS
 
 inspect
+  graph      which mitigation a causal graph justifies, and why:  frbench graph TASK.yaml
   data       what data is here, what is missing, group tables
   audit      fairness metrics of any model's predictions:     frbench audit FILE.csv --y ...
 
@@ -55,6 +56,12 @@ def _data(argv: list[str]) -> int:
     return data(argv[1:])
 
 
+def _graph(argv: list[str]) -> int:
+    from frbench.causal.command import main as graph
+
+    return graph(argv[1:])
+
+
 def _audit(argv: list[str]) -> int:
     from frbench.audit import main as audit
 
@@ -70,6 +77,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "report": _report,
     "data": _data,
     "audit": _audit,
+    "graph": _graph,
 }
 
 

@@ -48,6 +48,7 @@ def test_the_block_works() -> None:
         "frbench.data.inspect",
         "frbench.data.table",
         "frbench.errors",
+        "frbench.causal",
         "frbench.data.max_entropy",
         "frbench.grid",
         "frbench.metrics",

@@ -67,7 +67,7 @@ def reweigh(
     Example:
         The seven people of the blog on the method: weights 3, 1.5, 2 and 2.
 
-        >>> from frbench.data.max_entropy_domain import Column
+        >>> from frbench.data.max_entropy import Column, Domain, Samples
         >>> domain = Domain((Column("y", (0, 1)), Column("z", ("f", "m"))))
         >>> codes = np.array([[1, 0], [1, 1], [1, 1], [0, 0], [0, 0], [0, 1], [0, 1]])
         >>> samples = Samples.compress(domain, codes)

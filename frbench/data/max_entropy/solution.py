@@ -56,7 +56,7 @@ def solve(
             re-weighting needs is empty, or no distribution has the marginals.
 
     Example:
-        >>> from frbench.data.max_entropy_domain import Column
+        >>> from frbench.data.max_entropy import Column, Domain, Samples
         >>> domain = Domain((Column("y", (0, 1)), Column("z", ("f", "m"))))
         >>> codes = np.array([[1, 0], [1, 1], [1, 1], [0, 0], [0, 0], [0, 1], [0, 1]])
         >>> solution = solve(Samples.compress(domain, codes), "y", "z")

@@ -1,0 +1,93 @@
+"""``frbench graph``: what the causal graph of a task says about balancing and regularising."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from frbench.causal.advice import ACTIONS
+from frbench.causal.analysis import analyze
+from frbench.causal.examples import EXAMPLES, example
+from frbench.causal.graph import CausalTask
+from frbench.causal.render import show, to_markdown
+from frbench.errors import UserError
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit status.
+
+    Raises:
+        UserError: If the task or the image's path cannot be used.
+    """
+    args = _parser().parse_args(argv)
+    if args.task is None:
+        if args.plot or args.format != "table":
+            raise UserError("Name the task to analyse: frbench graph TASK.yaml, or an example.")
+        _list_examples()
+        return 0
+    task = _read(args.task)
+    if args.format == "yaml":
+        print(task.to_yaml(), end="")
+    else:
+        found = analyze(task)
+        if args.format == "json":
+            print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        elif args.format == "markdown":
+            print(to_markdown(found), end="")
+        else:
+            from rich.console import Console
+
+            # Not narrower than the tables when the output is a pipe.
+            width = None if sys.stdout.isatty() else 140
+            show(found, Console(highlight=False, width=width))
+    if args.plot:
+        from frbench.causal.plot import plot
+
+        plot(task, args.plot)
+        print(f"wrote {args.plot}", file=sys.stderr)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="frbench graph",
+        description="Read a task's causal graph and print which mitigation is justified, and why.",
+        epilog="A task file to start from: frbench graph d --format yaml > task.yaml",
+    )
+    parser.add_argument(
+        "task",
+        nargs="?",
+        metavar="TASK",
+        help=f"YAML file, or an example: {', '.join(EXAMPLES)}; none: list the examples",
+    )
+    parser.add_argument("--format", choices=("table", "json", "markdown", "yaml"), default="table")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the graph (.png, .svg)")
+    return parser
+
+
+def _read(name: str) -> CausalTask:
+    if name in EXAMPLES:
+        return example(name)
+    if Path(name).suffix in (".yaml", ".yml") or Path(name).is_file():
+        return CausalTask.from_yaml(name)
+    raise UserError(
+        f"No task {name!r}: give a YAML file or one of the examples {', '.join(EXAMPLES)}."
+    )
+
+
+def _list_examples() -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for column in ("example", "task", "edges", "recommendation"):
+        table.add_column(column)
+    for name in EXAMPLES:
+        task = example(name)
+        edges = " ".join(">".join(edge) for edge in task.edges)
+        table.add_row(name, task.note, edges, ACTIONS[analyze(task).recommendation.action])
+    width = None if sys.stdout.isatty() else 140
+    Console(highlight=False, width=width).print(table)
