@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,10 @@ def commands(start: str) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith(start)]
 
 
-def test_the_method_of_your_own_runs(in_tmp):
+def test_the_method_of_your_own_runs(in_tmp, monkeypatch):
+    # Other tests import files of that name, too; each must get its own.
+    monkeypatch.setitem(sys.modules, "my_method", None)
+    del sys.modules["my_method"]
     (code,) = (block for language, block in BLOCKS if language == "python")
     assert len([line for line in code.splitlines() if line.strip()]) <= 15
     (in_tmp / "my_method.py").write_text(code)
