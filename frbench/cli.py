@@ -40,7 +40,7 @@ from frbench.help import page
 from frbench.messages import cause, readable
 from frbench.networks import MLP, SmallCNN, Timm
 from frbench.objectives import ERM, GroupDRO, Objective
-from frbench.objectives.base import FREE_ON_RESUME
+from frbench.objectives.checks import FREE_ON_RESUME
 from frbench.output import log_final_table, print_metrics, write_new, write_predictions
 from frbench.quiet import quieten
 from frbench.spec import differences

@@ -22,6 +22,7 @@ from frbench.data.balance import (
     balance_ratio,
     subsample_rows,
 )
+from frbench.data.checks import check_inputs, check_tables
 from frbench.data.describe import describe
 from frbench.data.loader import EvalLoader, GroupLoader, TensorTable
 from frbench.data.steps import Augmentation, Corruption
@@ -159,29 +160,7 @@ class GroupDataModule(LightningDataModule, ABC):
             if not hasattr(self, name):
                 raise UserError(f"{type(self).__name__} declares no `{name}`.")
         tables = self.tables()
-        tests = [name for name in tables if name == "test" or name.startswith("test/")]
-        if not {"train", "val"} <= set(tables) or not tests:
-            raise UserError(
-                f"{type(self).__name__}.tables() must give train, val and test (or test/<name>), "
-                f"got {sorted(tables)}."
-            )
-        for name, table in tables.items():
-            if not len(table):
-                raise UserError(f"{type(self).__name__}: the {name} split is empty.")
-            for column, size in (("y", self.num_classes), ("z", self.num_attributes)):
-                values = getattr(table, column)
-                low = 0 if column == "y" else -1
-                if values.min() < low or values.max() >= size:
-                    raise UserError(
-                        f"{type(self).__name__}: column {column} of the {name} split has values "
-                        f"{values.min()}..{values.max()}, expected {low}..{size - 1}."
-                    )
-            weight = table.weight
-            if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0):
-                raise UserError(
-                    f"{type(self).__name__}: weights of the {name} split must be finite, not "
-                    "negative, and not all zero."
-                )
+        check_tables(tables, self.sizes, type(self).__name__)
         return tables
 
     @cached_property
@@ -301,17 +280,7 @@ class GroupDataModule(LightningDataModule, ABC):
         """Encode and check the inputs of a split."""
         x = self.encode(table.x)
         if isinstance(x, np.ndarray):
-            if x.shape[1:] != tuple(self.sizes.input_shape):
-                raise UserError(
-                    f"{type(self).__name__}: inputs of the {name} split have shape "
-                    f"{x.shape[1:]}, but sizes declares {tuple(self.sizes.input_shape)}."
-                )
-            if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
-                row = int(np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(1))[0])
-                raise UserError(
-                    f"{type(self).__name__}: row {row} of the {name} split holds NaN or infinite "
-                    "inputs; drop or fill them."
-                )
+            check_inputs(x, self.sizes, f"{type(self).__name__}: the {name} split")
         elif len(table) and self.clean_share and name == "train":
             raise UserError("data.clean_share needs inputs that are arrays.")
         return table.replace(x=x)

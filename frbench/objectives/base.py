@@ -18,10 +18,11 @@ from frbench.distributed import all_sum, rank, world_size
 from frbench.errors import UserError
 from frbench.metrics import GroupCounts
 from frbench.networks import MLP, Network, SmallCNN
+from frbench.objectives.checks import check_fit, check_same_data, data_spec
 from frbench.objectives.optimizer import build_optimizer, build_scheduler, check_optimizer
 from frbench.objectives.training_log import LogSteps, TrainingLog
 from frbench.penalties import Penalty
-from frbench.spec import differences, to_spec
+from frbench.spec import to_spec
 from frbench.state import Staged
 
 
@@ -255,7 +256,7 @@ class Objective(LightningModule, Staged, ABC):
             )
         self.group_names = data.group_names
         if stage == "fit":
-            self._check_fit(data)
+            check_fit(self, data)
         names = data.val_names if stage in ("fit", "validate") else data.test_names
         self._evaluated = names
         self._evaluators = nn.ModuleList(
@@ -268,40 +269,6 @@ class Objective(LightningModule, Staged, ABC):
             ).to(self.device)
             for _ in names
         )
-
-    def _check_fit(self, data: Any) -> None:
-        name = type(self).__name__
-        if self.uses_clean and not data.clean_share:
-            raise UserError(f"{name} needs verified rows: set data.clean_share, to 0.1 say.")
-        if data.clean_share and not self.uses_clean:
-            raise UserError(
-                f"data.clean_share holds out rows that {name} does not use; set it to 0, or use "
-                "an objective with uses_clean."
-            )
-        coupled = [name] if self.couples_batch else []
-        coupled += self.penalty_names
-        if self.trainer.accumulate_grad_batches > 1 and coupled:
-            raise UserError(
-                f"{coupled[0]} looks at the whole batch, so gradients cannot be accumulated over "
-                "parts of it; set trainer.accumulate_grad_batches to 1."
-            )
-        precision = str(self.trainer.precision)
-        if precision.endswith("-true") and precision != "32-true":
-            raise UserError(
-                f"trainer.precision: {precision} would store weights and statistics in it; use "
-                "bf16-mixed, 16-mixed or 32-true."
-            )
-        if precision == "16-mixed" and (self.optimizer_options or {}).get("fused"):
-            raise UserError(
-                "A fused optimiser hides which steps 16-mixed skips, so method state would move "
-                "in skipped steps; set fused to false."
-            )
-        if cast(Any, self.trainer).overfit_batches:
-            raise UserError(
-                "trainer.overfit_batches replaces the training loader; use "
-                "trainer.limit_train_batches, or a smaller data set."
-            )
-        to_spec(self)  # a constructor argument that was not kept must fail now, not at saving
 
     @property
     def _clean_rows(self) -> int:
@@ -374,24 +341,6 @@ class Objective(LightningModule, Staged, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what only training needs."""
         if self._trainer is not None and self.trainer.state.fn == "fit":
-            stored, given = checkpoint["frbench"]["data"], data_spec(self.trainer)
-            if (
-                stored
-                and given
-                and (changed := differences(stored, given, "data", FREE_ON_RESUME))
-            ):
-                raise UserError(f"The run to continue was trained on other data: {changed}.")
+            check_same_data(checkpoint["frbench"]["data"], self.trainer)
             self._seed = checkpoint["frbench"]["seed"]
             self.training_log.load_state_dict(checkpoint["frbench"]["training_log"])
-
-
-#: Options of the data that may change when a run is continued: they change no batch.
-FREE_ON_RESUME = ("num_workers", "test_while_training")
-
-
-def data_spec(trainer: Any) -> dict[str, Any] | None:
-    """Return the datamodule as plain data; None without one, or if it cannot be written down."""
-    try:
-        return to_spec(getattr(trainer, "datamodule", None))
-    except UserError:
-        return None

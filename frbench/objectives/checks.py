@@ -1,0 +1,83 @@
+"""What must hold before an objective trains, or continues to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from frbench.errors import UserError
+from frbench.spec import differences, to_spec
+
+if TYPE_CHECKING:
+    from frbench.objectives.base import Objective
+
+#: Options of the data that may change when a run is continued: they change no batch.
+FREE_ON_RESUME = ("num_workers", "test_while_training")
+
+
+def data_spec(trainer: Any) -> dict[str, Any] | None:
+    """Return the datamodule as plain data; None without one, or if it cannot be written down."""
+    try:
+        return to_spec(getattr(trainer, "datamodule", None))
+    except UserError:
+        return None
+
+
+def check_same_data(stored: dict[str, Any] | None, trainer: Any) -> None:
+    """Refuse to continue a run on other data than it began on.
+
+    Args:
+        stored: What :func:`data_spec` gave when the checkpoint was written.
+        trainer: The trainer that continues.
+
+    Raises:
+        UserError: Naming the options that differ.
+    """
+    given = data_spec(trainer)
+    known = stored is not None and given is not None
+    if known and (changed := differences(stored, given, "data", FREE_ON_RESUME)):
+        raise UserError(f"The run to continue was trained on other data: {changed}.")
+
+
+def check_fit(objective: Objective, data: Any) -> None:
+    """Check that data, trainer and method fit, before training.
+
+    Args:
+        objective: The method, attached to its trainer.
+        data: The datamodule.
+
+    Raises:
+        UserError: Naming what does not fit and the remedy.
+    """
+    trainer: Any = objective.trainer
+    name = type(objective).__name__
+    if objective.uses_clean and not data.clean_share:
+        raise UserError(f"{name} needs verified rows: set data.clean_share, to 0.1 say.")
+    if data.clean_share and not objective.uses_clean:
+        raise UserError(
+            f"data.clean_share holds out rows that {name} does not use; set it to 0, or use "
+            "an objective with uses_clean."
+        )
+    coupled = [name] if objective.couples_batch else []
+    coupled += objective.penalty_names
+    if trainer.accumulate_grad_batches > 1 and coupled:
+        raise UserError(
+            f"{coupled[0]} looks at the whole batch, so gradients cannot be accumulated over "
+            "parts of it; set trainer.accumulate_grad_batches to 1."
+        )
+    precision = str(trainer.precision)
+    if precision.endswith("-true") and precision != "32-true":
+        raise UserError(
+            f"trainer.precision: {precision} would store weights and statistics in it; use "
+            "bf16-mixed, 16-mixed or 32-true."
+        )
+    if precision == "16-mixed" and (objective.optimizer_options or {}).get("fused"):
+        raise UserError(
+            "A fused optimiser hides which steps 16-mixed skips, so method state would move "
+            "in skipped steps; set fused to false."
+        )
+    if trainer.overfit_batches:
+        raise UserError(
+            "trainer.overfit_batches replaces the training loader; use "
+            "trainer.limit_train_batches, or a smaller data set."
+        )
+    to_spec(objective)  # a constructor argument that was not kept must fail now, not at saving
