@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import warnings
 from inspect import signature
@@ -390,6 +391,8 @@ def train(argv: list[str]) -> FrbenchCLI:
         # A UserError of a constructor arrives wrapped by the parser that called it.
         if (user_error := cause(error)) is not None:
             raise user_error from None
+        if missing := re.search(r"HINT: Try running `(pip install [^`]*)`", str(error)):
+            raise UserError(f"A package is missing: {missing[1]}.") from error
         if "is not in bounds" in str(error):
             raise UserError(f"seed_everything: {error}.") from error
         raise

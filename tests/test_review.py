@@ -1,5 +1,7 @@
 """What a review found once must not come back: each test failed before its cure."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
@@ -113,6 +115,18 @@ def test_an_adjustment_does_not_chase_a_group_without_rows():
         GroupDRO(2, 2, [2], adjustment=-1.0)
     with pytest.raises(UserError, match="eta"):
         GroupDRO(2, 2, [2], eta=float("nan"))
+
+
+@pytest.mark.parametrize("kwargs", [{"mode": "greedy"}, {"adjustment": 1.0}])
+def test_counts_are_asked_for_where_there_is_no_datamodule(kwargs):
+    data = TwoGaussians(n=64, batch_size=16)
+    with pytest.raises(UserError, match="bind_groups"):
+        trainer().fit(
+            GroupDRO(2, 2, [2], **kwargs), data.train_dataloader(), data.val_dataloader()
+        )
+    bound = GroupDRO(2, 2, [2], **kwargs)
+    bound.bind_groups(torch.tensor([10, 20, 30, 4]), ["a", "b", "c", "d"])
+    trainer().fit(bound, data.train_dataloader(), data.val_dataloader())
 
 
 def test_fused_optimisers_and_skipped_steps_do_not_mix():
@@ -365,3 +379,13 @@ def test_seeds_belong_to_the_grid(in_tmp, capsys):
     (in_tmp / "g.yaml").write_text("data: {d: {data: TwoGaussians}}\nmethods: {m: {}}\n")
     assert main(["bench", "g.yaml", "--seed_everything=7"]) == 2
     seed_everything(0, verbose=False)
+
+
+def test_a_logger_whose_package_is_missing_is_one_line(in_tmp, capsys):
+    pytest.importorskip("pytorch_lightning.loggers.mlflow")
+    if importlib.util.find_spec("mlflow") is not None:
+        pytest.skip("mlflow is installed here")
+    assert main(["fit", "--data=TwoGaussians", "--trainer.logger=MLFlowLogger"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("frbench: error: A package is missing: pip install")
+    assert len(error.splitlines()) == 1

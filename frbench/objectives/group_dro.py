@@ -95,8 +95,15 @@ class GroupDRO(Objective):
         """Read group counts and adjustments of the table that training sees."""
         super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and data is not None:
+        if stage != "fit":
+            return
+        if data is not None:
             self.bind_groups(torch.as_tensor(data.train_counts).flatten(), data.group_names)
+        elif (self.mode == "greedy" or self.adjustment) and not self.train_counts.any():
+            raise UserError(
+                "GroupDRO needs the groups' training counts for greedy and adjustment: fit with a "
+                "datamodule, or call bind_groups first."
+            )
 
     def bind_groups(self, train_counts: Tensor, group_names: list[str]) -> None:
         """Set n_g and C_g / sqrt(n_g).
