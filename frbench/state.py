@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 
@@ -37,9 +36,10 @@ class Staged(nn.Module):
         """Forget what was proposed."""
         self._proposed = {}
 
-    @torch.no_grad()
     def commit(self) -> None:
         """Write what was proposed into the buffers."""
         for name, value in self._proposed.items():
-            getattr(self, name).copy_(value)
+            buffer = self._buffers[name]
+            assert buffer is not None  # checked when it was staged
+            buffer.copy_(value)
         self.discard()

@@ -82,6 +82,8 @@ class GroupDRO(Objective):
         self.gamma = gamma
         self.min_weight = min_weight
         self.present_only = present_only
+        # Whether a training row may lack its attribute; the data say so before training.
+        self._may_be_unknown = True
         groups = self.sizes.num_groups
         uniform = torch.full((groups,), 1 / groups)
         self.register_buffer("log_q", uniform.log())
@@ -98,6 +100,7 @@ class GroupDRO(Objective):
         if stage != "fit":
             return
         if data is not None:
+            self._may_be_unknown = bool((data.training[0].z < 0).any())
             self.bind_groups(torch.as_tensor(data.train_counts).flatten(), data.group_names)
         elif (self.mode == "greedy" or self.adjustment) and not self.train_counts.any():
             raise UserError(
@@ -140,10 +143,11 @@ class GroupDRO(Objective):
         mean = totals[:, 0] / mass
         with torch.no_grad():
             weights = self._update(mean[:-1], totals[:-1, 1] > 0)
-            unknown = totals[-1:, 1] / mass.sum()
-            weights = torch.cat([weights * (1 - unknown), unknown])
+            if self._may_be_unknown:
+                unknown = totals[-1:, 1] / mass.sum()
+                weights = torch.cat([weights * (1 - unknown), unknown])
             # sum_g w_g L_g as one weighted sum over samples, times W: DDP averages gradients.
-            sample = batch.weight * (weights / mass)[slot] * world_size()
+            sample = batch.weight * (weights / mass[: len(weights)])[slot] * world_size()
         return sample @ out.losses
 
     def _update(self, mean: Tensor, present: Tensor) -> Tensor:
