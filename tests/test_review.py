@@ -266,6 +266,8 @@ def test_epoch_weights_multiply_the_balance_and_are_checked():
 def test_clean_rows_do_not_depend_on_the_number_of_devices():
     data = TwoGaussians(n=200, batch_size=20, clean_share=0.25)
     assert data.clean_per_batch == 5
+    with pytest.raises(UserError, match="leaves 0 verified"):  # a batch would lose training rows
+        _ = TwoGaussians(n=64, clean_share=0.001).training
     few = TwoGaussians(n=28, batch_size=64, clean_share=0.25)
     assert few.clean_per_batch == 5  # of the 21 rows left, not of the nominal batch
 
@@ -295,7 +297,10 @@ def test_labels_are_codes():
 @pytest.mark.parametrize("dtype", [np.int64, np.float64, np.bool_, np.uint8])
 def test_features_of_any_number_type_train(dtype):
     table = rows(x=(np.ones((40, 2)) * (np.arange(40) % 2)[:, None]).astype(dtype))
-    trainer().fit(ERM(2, 2, [2]), datamodule=Given(table))
+    model = ERM(2, 2, [2])
+    trainer().fit(model, datamodule=Given(table))
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    assert next(iter(Given(table).train_dataloader())).x.dtype == torch.float32
 
 
 @pytest.mark.parametrize("step", [FlipLabels(0.5), PoisonLargestMargin(0.1)])

@@ -169,6 +169,11 @@ class GroupDataModule(LightningDataModule, ABC):
         rng = np.random.default_rng([self.seed, 7])
         table = self.splits["train"]
         num_clean = round(self.clean_share * len(table))
+        if self.clean_share and not 0 < num_clean < len(table):
+            raise UserError(
+                f"data.clean_share: {self.clean_share} of {len(table)} training rows leaves "
+                f"{num_clean} verified and {len(table) - num_clean} other rows; both are needed."
+            )
         rows = rng.permutation(len(table)) if num_clean else np.arange(len(table))
         clean = table.take(np.sort(rows[:num_clean]))
         clean = clean.replace(clean=np.ones(num_clean, bool))

@@ -256,9 +256,9 @@ def test_h_a_saturated_q_comes_back():
 
 def test_i_two_forwards_before_one_backward():
     objective = make(eta=0.1)
-    a = objective.risk(*batch_of([1.0, 2], [0, 1]))
-    b = objective.risk(*batch_of([2.0, 2], [0, 3]))
-    (a + b).backward()
+    first, second = batch_of([1.0, 2], [0, 1]), batch_of([2.0, 2], [0, 3])
+    (objective.risk(*first) + objective.risk(*second)).backward()
+    assert all((out.losses.grad > 0).all() for out, _ in (first, second))
 
 
 def test_m_n_o_counts_come_from_the_data_and_absent_groups_break_nothing():
