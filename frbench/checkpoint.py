@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,21 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "frbench" not in checkpoint:
         raise UserError(f"{path} was not written by frbench; train with `frbench fit`.")
     return checkpoint
+
+
+def read_description(path: str | Path) -> dict[str, Any]:
+    """Read what a checkpoint says of its method and data; a file is read once.
+
+    Raises:
+        UserError: As :func:`read_checkpoint`.
+    """
+    path = Path(path)
+    return _description(path, path.stat().st_mtime_ns if path.is_file() else 0)
+
+
+@lru_cache(maxsize=1)
+def _description(path: Path, written: int) -> dict[str, Any]:
+    return read_checkpoint(path)["frbench"]
 
 
 def load(path: str | Path) -> Objective:

@@ -27,7 +27,7 @@ from frbench.callbacks import (
     RollingCheckpoint,
     SanityCheck,
 )
-from frbench.checkpoint import read_checkpoint
+from frbench.checkpoint import read_checkpoint, read_description
 from frbench.data.images import QMNISTWriters
 from frbench.data.max_entropy import MaxEntropy
 from frbench.data.module import GroupDataModule
@@ -112,7 +112,7 @@ class FrbenchCLI(LightningCLI):
             if config.model.init_args.get(name):
                 raise UserError(f"model.{name} comes from the data; remove it from your options.")
         if config.get("ckpt_path"):
-            stored = read_checkpoint(config.ckpt_path)["frbench"]
+            stored = read_description(config.ckpt_path)
             given = yaml.safe_load(self._parser(self.subcommand).dump(config))
             changed = differences(stored["model"], given["model"], "model", LINKED, partial=True)
             if not changed and self.subcommand == "fit" and stored["data"]:
@@ -150,7 +150,7 @@ class FrbenchCLI(LightningCLI):
         """Build data, model and trainer; the data must have the sizes of the checkpoint."""
         super().instantiate_classes()
         if path := self._get(self.config, "ckpt_path"):
-            stored = read_checkpoint(path)["frbench"]["model"]["init_args"]
+            stored = read_description(path)["model"]["init_args"]
             ours = {name: getattr(self.model, name) for name in LINKED}
             if theirs := {k: stored[k] for k in LINKED if k in stored and stored[k] != ours[k]}:
                 raise UserError(
@@ -357,7 +357,7 @@ def train(argv: list[str]) -> FrbenchCLI:
         warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
     check_configs(argv)
     if paths := option_values(argv, "--ckpt_path"):
-        stored = read_checkpoint(paths[-1])["frbench"]
+        stored = read_description(paths[-1])
         model = stored["model"]
         init_args = {k: v for k, v in model["init_args"].items() if k not in LINKED}
         words = [f"--model={json.dumps({**model, 'init_args': init_args})}"]
