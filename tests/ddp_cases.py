@@ -73,7 +73,7 @@ CASES = {
     "erm-weight": (ERM, {}, {"balance": "conditional", "via": "weight"}),
     "erm-epoch-weights": (Reweighted, {}, {}),
     "erm-pairwise": (ERM, {"penalties": [Pairwise(0.3)]}, {}),
-    "erm-clean": (Clean, {}, {"clean_share": 0.2, "corrupt": [FlipLabels(0.2)]}),
+    "erm-clean": (Clean, {}, {"clean_share": 0.17, "corrupt": [FlipLabels(0.2)]}),
     "dro": (GroupDRO, {"eta": 0.5}, {}),
     "dro-balanced": (GroupDRO, {"eta": 0.5, "adjustment": 2.0},
                      {"balance": "joint", "marginals": "uniform"}),

@@ -265,11 +265,11 @@ def test_epoch_weights_multiply_the_balance_and_are_checked():
 
 def test_clean_rows_do_not_depend_on_the_number_of_devices():
     data = TwoGaussians(n=200, batch_size=20, clean_share=0.25)
-    assert data.clean_per_batch == 5
-    with pytest.raises(UserError, match="leaves 0 verified"):  # a batch would lose training rows
+    assert data.clean_per_batch == 7
+    with pytest.raises(UserError, match="is 0 verified rows"):  # a batch would lose training rows
         _ = TwoGaussians(n=64, clean_share=0.001).training
     few = TwoGaussians(n=28, batch_size=64, clean_share=0.25)
-    assert few.clean_per_batch == 5  # of the 21 rows left, not of the nominal batch
+    assert few.clean_per_batch == 7  # of the 21 rows left, not of the nominal batch
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ _UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases"
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _QMNIST = _github("facebookresearch/qmnist", "94061367ec2e099ea18c553c75727ecf849ddb9b")
 _LE_QUY = _github("tailequy/fairness_dataset", "abb5a18b822ba56a221c5311082e192e85000b95")
+_FR_TRAIN = _github("yuji-roh/fr-train", "7165502d62cacf75df3a40b760809c10865ecacc")
 _CELEBA = "the CelebA page of the Multimedia Laboratory, CUHK (non-commercial research only)"
 
 #: Every file that a data set of frbench reads, by its path below the data folder.
@@ -123,6 +124,17 @@ FILES: dict[str, KnownFile] = {
         f"{_QMNIST}/qmnist-test-labels-idx2-int.gz",
         "github.com/facebookresearch/qmnist",
     ),
+    **{
+        f"fr_train/{name}.npy": KnownFile(
+            sha256, f"{_FR_TRAIN}/{name}.npy", "github.com/yuji-roh/fr-train"
+        )
+        for name, sha256 in {
+            "X_synthetic": "4b9373a94dc98b4c9ebe7ddbd3eba5969f472619dc8ed4256b8c1aa412a88caa",
+            "y_synthetic": "723e5ca434638a6c4cfbafc36f729c52d9bb2cf2afe66d5ea3a96ac9d8e15ffe",
+            "s1_synthetic": "fe13a2522ae477c9a52b12d3a1dfb7054418b92e12abdbb87c2fc1310f4f7598",
+            "y_poi": "422be1f47bccf1dbafb6e4bb5dfbfe9748694725cface95083d05f8f9f5d47e6",
+        }.items()
+    },
     "celeba/list_attr_celeba.txt": KnownFile(
         "f0e5da289d5ccf75ffe8811132694922b60f2af59256ed362afa03fefba324d0", None, _CELEBA
     ),

@@ -46,8 +46,12 @@ class GroupDataModule(LightningDataModule, ABC):
         marginals: For joint: keep P(Y) and P(Z), or make the cells uniform.
         corrupt: Steps that damage the training split.
         augment: Steps that extend or replace the training split.
-        clean_share: Share of the training rows held out, before corruption, as verified rows; a
-            matching number of them is appended to every batch (for methods with uses_clean).
+        clean_share: Share of the training rows held out, before corruption, as verified rows (of
+            the split ``clean``, where the data set has one); an epoch passes over them once,
+            a part at the end of every batch (for methods with uses_clean).
+        clean_noise: Share of the verified rows whose label is wrong all the same.
+        clean_only: Train on the verified rows alone, any method: the baseline that trusts
+            nothing else.
         num_workers: Processes that fetch batches; 0 is fastest for tables.
         seed: Seed of splits, draws and batch order.
         test_while_training: Also evaluate the test tables at every validation (oracle curves);
@@ -71,6 +75,8 @@ class GroupDataModule(LightningDataModule, ABC):
         corrupt: list[Corruption] | None = None,
         augment: list[Augmentation] | None = None,
         clean_share: float = 0.0,
+        clean_noise: float = 0.0,
+        clean_only: bool = False,
         num_workers: int = 0,
         seed: int = 0,
         test_while_training: bool = False,
@@ -80,6 +86,13 @@ class GroupDataModule(LightningDataModule, ABC):
             raise UserError(f"data.batch_size must be at least 1, got {batch_size}.")
         if not 0 <= clean_share < 1:
             raise UserError(f"data.clean_share must lie in [0, 1), got {clean_share}.")
+        if (clean_noise or clean_only) and not clean_share:
+            raise UserError(
+                "data.clean_noise and data.clean_only are about verified rows; set data.clean_share "
+                "to have some."
+            )
+        if not 0 <= clean_noise <= 1:
+            raise UserError(f"data.clean_noise must lie in [0, 1], got {clean_noise}.")
         given = {"balance": balance, "via": via or "sample", "marginals": marginals}
         for name, kind in (("balance", Balance), ("via", Via), ("marginals", Marginals)):
             if given[name] not in get_args(kind):
@@ -103,6 +116,8 @@ class GroupDataModule(LightningDataModule, ABC):
         self.corrupt = corrupt
         self.augment = augment
         self.clean_share = clean_share
+        self.clean_noise = clean_noise
+        self.clean_only = clean_only
         self.num_workers = num_workers
         self.seed = seed
         self.test_while_training = test_while_training
@@ -111,7 +126,10 @@ class GroupDataModule(LightningDataModule, ABC):
     # ---- what a subclass writes -------------------------------------------------------------
     @abstractmethod
     def tables(self) -> dict[str, Table]:
-        """Return the splits: ``train``, ``val`` and ``test``, or several ``test/<name>``."""
+        """Return the splits: ``train``, ``val`` and ``test``, or several ``test/<name>``.
+
+        A data set with verified rows of its own gives them as ``clean``.
+        """
 
     def encode(self, x: Any) -> Any:
         """Turn raw inputs of a split into the array that batches index; the identity here."""
@@ -167,17 +185,9 @@ class GroupDataModule(LightningDataModule, ABC):
     def training(self) -> tuple[Table, Table, np.ndarray]:
         """What training sees: its table, the clean rows, and one balance weight per row."""
         rng = np.random.default_rng([self.seed, 7])
-        table = self.splits["train"]
-        num_clean = round(self.clean_share * len(table))
-        if self.clean_share and not 0 < num_clean < len(table):
-            raise UserError(
-                f"data.clean_share: {self.clean_share} of {len(table)} training rows leaves "
-                f"{num_clean} verified and {len(table) - num_clean} other rows; both are needed."
-            )
-        rows = rng.permutation(len(table)) if num_clean else np.arange(len(table))
-        clean = table.take(np.sort(rows[:num_clean]))
-        clean = clean.replace(clean=np.ones(num_clean, bool))
-        table = table.take(np.sort(rows[num_clean:]))
+        table, clean = self._hold_out(self.splits["train"], rng)
+        if self.clean_only:
+            table, clean = clean, clean.take(np.arange(0))
         for step in [*(self.corrupt or []), *(self.augment or [])]:
             table = step.apply(table, rng, self.encode)
         ratio = balance_ratio(
@@ -194,6 +204,27 @@ class GroupDataModule(LightningDataModule, ABC):
             ratio = np.ones(len(table))
         weight = table.weight * ratio
         return table, clean, weight / weight.mean()
+
+    def _hold_out(self, table: Table, rng: np.random.Generator) -> tuple[Table, Table]:
+        """Divide the training split into the rows to train on and the verified rows."""
+        own = self.splits.get("clean")
+        total = len(table) + (0 if own is None else len(own))
+        num_clean = round(self.clean_share * total)
+        most = len(table) - 1 if own is None else len(own)
+        if self.clean_share and not 0 < num_clean <= most:
+            raise UserError(
+                f"data.clean_share: {self.clean_share} of {total} training rows is {num_clean} "
+                f"verified rows; there may be 1 to {most}."
+            )
+        pool = table if own is None else own
+        rows = rng.permutation(len(pool)) if num_clean else np.arange(len(pool))
+        clean = pool.take(np.sort(rows[:num_clean]))
+        noise = np.random.default_rng([self.seed, 8])
+        wrong = noise.permutation(num_clean)[: round(self.clean_noise * num_clean)]
+        y = clean.y.copy()
+        y[wrong] = (y[wrong] + noise.integers(1, self.num_classes, len(wrong))) % self.num_classes
+        clean = clean.replace(y=y, clean=np.ones(num_clean, bool))
+        return (table.take(np.sort(rows[num_clean:])) if own is None else table), clean
 
     @property
     def effective_via(self) -> Via:
@@ -228,17 +259,17 @@ class GroupDataModule(LightningDataModule, ABC):
 
     @property
     def clean_per_batch(self) -> int:
-        """Clean rows appended to each global batch: their share of it, at least one."""
-        if not self.clean_share:
+        """Verified rows appended to each global batch: as many as it has of the training rows."""
+        if not self.clean_share or self.clean_only:
             return 0
-        batch_size = min(self.batch_size, len(self.training[0]))
-        return max(1, round(batch_size * self.clean_share))
+        table, clean, _ = self.training
+        return max(1, round(min(1.0, self.batch_size / len(table)) * len(clean)))
 
     def fingerprint(self) -> str:
         """Hash of what training and evaluation see; equal data gives an equal hash."""
         digest = hashlib.sha256()
         table, clean, weight = self.training
-        tables = {"training": table, "clean": clean, **self.splits}
+        tables = {**self.splits, "training": table, "clean": clean}
         for name, part in sorted(tables.items()):
             digest.update(name.encode())
             x = self.encode(part.x) if len(part) else None

@@ -1,12 +1,13 @@
-"""FR-Train's two Gaussians, generated."""
+"""FR-Train's two Gaussians: the released arrays, or rows generated like them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from frbench.batch import Sizes
+from frbench.data.files import locate, open_binary
 from frbench.data.module import GroupDataModule
 from frbench.data.table import Table
 from frbench.errors import UserError
@@ -52,20 +53,47 @@ def two_gaussians(
     return x.astype(np.float32), y, z
 
 
+#: Rows of the released arrays that the released code uses, and, for validation, rows that it
+#: leaves unused (it selects nothing).
+_RELEASED = {
+    "train": slice(0, 1800),
+    "clean": slice(2000, 2200),
+    "val": slice(2200, 2700),
+    "test": slice(2700, 3700),
+}
+
+
+def _released(name: str) -> np.ndarray:
+    """Read one released array."""
+    path = locate(f"fr_train/{name}.npy")
+    try:
+        with open_binary(path) as file:
+            return np.load(file)
+    except (EOFError, OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable array file ({error}).") from error
+
+
 class TwoGaussians(GroupDataModule):
     """FR-Train's synthetic data: two overlapping Gaussians, an attribute that follows the label.
 
-    Poison it with ``corrupt: PoisonLargestMargin``, the rule of the released poisoned labels.
+    Generated, training has n rows, validation and test n // 2. Poison it with ``corrupt:
+    PoisonLargestMargin``, the rule of the released poisoned labels. Released, the rows are those
+    of the released code: 1800 to train, 200 verified (all of them for ``clean_share: 0.1``), 1000
+    to test; validation has 500 rows that it leaves unused.
+
+    Source: arXiv 2002.10234 and its released code.
 
     Args:
-        n: Training rows; validation and test have half as many each.
+        n: Training rows; generated data only, like the next two.
         positive_rate: P(Y=1), in (0, 1).
         c: Factor of P(z=1 | x), positive; 1 is the original.
         attribute_as_input: Whether z is a third input, as in the released code.
+        source: ``generated``, or ``released``: the arrays ``fr_train/*.npy`` of the data folder.
+        poisoned: Whether training has the released poisoned labels (10 % flipped, all z = 1).
         **kwargs: Arguments of :class:`GroupDataModule`.
 
     Raises:
-        UserError: For a value out of range.
+        UserError: For a value out of range, an option of the other source, or a missing file.
 
     Example:
         >>> TwoGaussians(n=100).splits["train"].x.shape
@@ -81,6 +109,8 @@ class TwoGaussians(GroupDataModule):
         positive_rate: float = 0.5,
         c: float = 1.0,
         attribute_as_input: bool = False,
+        source: Literal["generated", "released"] = "generated",
+        poisoned: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -89,10 +119,24 @@ class TwoGaussians(GroupDataModule):
                 "TwoGaussians needs 0 < positive_rate < 1, c > 0 and n >= 2, got "
                 f"{positive_rate}, {c}, {n}."
             )
+        if source not in ("generated", "released"):
+            raise UserError(f"TwoGaussians.source is generated or released, got {source!r}.")
+        if source == "released" and (n, positive_rate, c) != (2000, 0.5, 1.0):
+            raise UserError(
+                "TwoGaussians: n, positive_rate and c shape generated data; drop them, or drop "
+                "source: released."
+            )
+        if source == "generated" and poisoned:
+            raise UserError(
+                "TwoGaussians.poisoned are the released labels; set source: released, or poison "
+                "generated data by corrupt: PoisonLargestMargin."
+            )
         self.n = n
         self.positive_rate = positive_rate
         self.c = c
         self.attribute_as_input = attribute_as_input
+        self.source = source
+        self.poisoned = poisoned
 
     @property
     def sizes(self) -> Sizes:  # type: ignore[override]
@@ -100,14 +144,24 @@ class TwoGaussians(GroupDataModule):
         return Sizes(2, 2, (3 if self.attribute_as_input else 2,))
 
     def tables(self) -> dict[str, Table]:
-        """Draw the three splits."""
-        tables = {}
-        for i, (name, n) in enumerate(
-            {"train": self.n, "val": self.n // 2, "test": self.n // 2}.items()
-        ):
-            rng = np.random.default_rng([self.seed, i])
-            x, y, z = two_gaussians(n, self.positive_rate, self.c, rng)
-            if self.attribute_as_input:
-                x = np.concatenate([x, z[:, None].astype(np.float32)], 1)
-            tables[name] = Table(x, y, z)
-        return tables
+        """Draw the three splits, or cut the released arrays into four."""
+        if self.source == "released":
+            x, y, z = (_released(f"{name}_synthetic") for name in ("X", "y", "s1"))
+            rows = {name: (x[part], y[part] > 0, z[part]) for name, part in _RELEASED.items()}
+            if self.poisoned:
+                train = _RELEASED["train"]
+                rows["train"] = (x[train], _released("y_poi")[train] > 0, z[train])
+        else:
+            sizes = {"train": self.n, "val": self.n // 2, "test": self.n // 2}
+            rows = {
+                name: two_gaussians(
+                    n, self.positive_rate, self.c, np.random.default_rng([self.seed, i])
+                )
+                for i, (name, n) in enumerate(sizes.items())
+            }
+        return {name: self._table(*columns) for name, columns in rows.items()}
+
+    def _table(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> Table:
+        if self.attribute_as_input:
+            x = np.concatenate([x, z[:, None].astype(np.float32)], 1)
+        return Table(x, y, z)

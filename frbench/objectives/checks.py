@@ -50,12 +50,15 @@ def check_fit(objective: Objective, data: Any) -> None:
     """
     trainer: Any = objective.trainer
     name = type(objective).__name__
-    if objective.uses_clean and not data.clean_share:
-        raise UserError(f"{name} needs verified rows: set data.clean_share, to 0.1 say.")
-    if data.clean_share and not objective.uses_clean:
+    if objective.uses_clean and not data.clean_per_batch:
         raise UserError(
-            f"data.clean_share holds out rows that {name} does not use; set it to 0, or use "
-            "an objective with uses_clean."
+            f"{name} needs verified rows beside the others: set data.clean_share, to 0.1 say, and "
+            "leave data.clean_only false."
+        )
+    if data.clean_per_batch and not objective.uses_clean:
+        raise UserError(
+            f"data.clean_share holds out rows that {name} does not use; set it to 0, train "
+            "on them alone by data.clean_only, or use an objective with uses_clean."
         )
     coupled = [name] if objective.couples_batch else []
     coupled += objective.penalty_names

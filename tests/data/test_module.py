@@ -108,10 +108,34 @@ def test_clean_rows_are_held_out_before_corruption_and_come_last_in_every_batch(
     assert len(table) == 30 and len(clean) == 10 and clean.clean.all()
     assert (table.y == 1 - table.x[:, 0] % 2).all()  # all flipped
     assert (clean.y == clean.x[:, 0] % 2).all()  # none flipped
-    assert data.clean_per_batch == 2
+    assert data.clean_per_batch == 3
     for batch in data.train_dataloader():
-        assert batch.clean.tolist() == [False] * 8 + [True] * 2
+        assert batch.clean.tolist() == [False] * 8 + [True] * 3
         assert set(batch.x[8:, 0].tolist()) <= set(clean.x[:, 0].tolist())
+    whole = Tiny(given(), clean_share=0.25, batch_size=30)
+    (batch,) = whole.train_dataloader()
+    assert sorted(batch.x[30:, 0].tolist()) == sorted(whole.training[1].x[:, 0].tolist())
+
+
+def test_verified_rows_of_the_data_sets_own_with_a_stated_share_and_noise():
+    own = Table(np.arange(100, 110, dtype=np.float32)[:, None], np.arange(10) % 2, np.zeros(10))
+    splits = given() | {"clean": own}
+    plain = Tiny(splits, corrupt=[FlipLabels(rate=1.0)])
+    assert len(plain.training[0]) == 40 and not len(plain.training[1])
+    noisy = Tiny(splits, clean_share=0.2, clean_noise=0.3, batch_size=40)
+    table, clean, _ = noisy.training
+    assert len(table) == 40 and clean.clean.all() and clean.x[:, 0].tolist() == [*range(100, 110)]
+    assert (clean.y != own.y).sum() == 3 and noisy.clean_per_batch == 10
+    alone = Tiny(splits, clean_share=0.1, clean_only=True, corrupt=[FlipLabels(rate=1.0)])
+    table, clean, _ = alone.training
+    assert len(table) == 5 and not len(clean) and alone.clean_per_batch == 0
+    assert (table.x >= 100).all() and (table.y == table.x[:, 0] % 2).all()
+    with pytest.raises(UserError, match="there may be 1 to 10"):
+        _ = Tiny(splits, clean_share=0.3).training
+    for bad in ({"clean_only": True}, {"clean_noise": 0.1},
+                {"clean_share": 0.2, "clean_noise": 2}):  # fmt: skip
+        with pytest.raises(UserError, match="clean_"):
+            Tiny(splits, **bad)
 
 
 def test_validation_and_test_are_never_corrupted():
@@ -196,6 +220,39 @@ def test_two_gaussians_fit_the_released_arrays(shared_data):
         np.testing.assert_allclose(ours.mean(0), theirs.mean(0), atol=0.15)
         np.testing.assert_allclose(np.cov(ours.T), np.cov(theirs.T), atol=0.35)
         assert gz[gy == label].mean() == pytest.approx(z[(y > 0) == label].mean(), abs=0.03)
+
+
+def test_released_splits_are_those_of_the_released_code(shared_data):
+    clean = TwoGaussians(source="released", attribute_as_input=True, clean_share=0.1,
+                         batch_size=1800)  # fmt: skip
+    table, verified, _ = clean.training
+    assert (len(table), len(verified), len(clean.splits["test"])) == (1800, 200, 1000)
+    for t, p1, z1, y0, y1 in (
+        (table, 0.507, 0.442, 0.350, 0.706),
+        (clean.splits["test"], 0.519, 0.427, 0.347, 0.749),
+    ):  # the statistics of the specification
+        rates = [t.y.mean(), t.z.mean(), t.y[t.z == 0].mean(), t.y[t.z == 1].mean()]
+        np.testing.assert_allclose(rates, [p1, z1, y0, y1], atol=6e-4)
+    folder = shared_data / "fr_train"
+    x = np.load(folder / "X_synthetic.npy")
+    for part, first in ((table, 0), (verified, 2000), (clean.splits["test"], 2700)):
+        np.testing.assert_array_equal(part.x[:, :2], x[first : first + len(part)])
+        np.testing.assert_array_equal(part.x[:, 2], part.z)
+    (batch,) = clean.train_dataloader()
+    assert batch.clean.sum() == 200 and len(batch.y) == 2000
+    poisoned = TwoGaussians(source="released", poisoned=True)
+    flipped = poisoned.training[0].y != table.y
+    assert flipped.sum() == 179 and (table.z[flipped] == 1).all()
+    assert (poisoned.splits["test"].y == clean.splits["test"].y).all()
+    assert len(clean.splits["val"]) == 500
+    one_percent = TwoGaussians(source="released", clean_share=0.01, seed=3)
+    assert len(one_percent.training[1]) == 20 and len(one_percent.training[0]) == 1800
+
+
+def test_options_of_the_other_source_are_refused():
+    for options in ({"source": "released", "c": 1.4}, {"poisoned": True}, {"source": "new"}):
+        with pytest.raises(UserError, match=r"source|released"):
+            TwoGaussians(**options)
 
 
 def test_two_gaussians_options():
