@@ -88,8 +88,8 @@ class GroupDataModule(LightningDataModule, ABC):
             raise UserError(f"data.clean_share must lie in [0, 1), got {clean_share}.")
         if (clean_noise or clean_only) and not clean_share:
             raise UserError(
-                "data.clean_noise and data.clean_only are about verified rows; set data.clean_share "
-                "to have some."
+                "data.clean_noise and data.clean_only are about verified rows: set "
+                "data.clean_share to have some."
             )
         if not 0 <= clean_noise <= 1:
             raise UserError(f"data.clean_noise must lie in [0, 1], got {clean_noise}.")
