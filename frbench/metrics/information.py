@@ -137,7 +137,8 @@ def chain_information(v: Any, columns: Sequence[Any], k: int = 8) -> list[float]
         >>> [round(term, 1) + 0.0 for term in chain_information(v, [other, v], k=5)]
         [0.0, 0.7]
     """
-    terms, before = [], []
+    terms: list[float] = []
+    before: list[np.ndarray] = []
     for column in columns:
         given = list(before) or None
         terms.append(conditional_mutual_information(v, column, given, k))
