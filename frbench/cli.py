@@ -39,7 +39,7 @@ from frbench.data.tabular import ACSIncome, Adult, Bank, Compas, German, LawScho
 from frbench.errors import UserError
 from frbench.help import page
 from frbench.messages import cause, readable
-from frbench.networks import MLP, SmallCNN, Timm
+from frbench.networks import MLP, VGG, SmallCNN, Timm, ViT
 from frbench.objectives import ERM, GroupDRO, Objective
 from frbench.objectives.checks import FREE_ON_RESUME
 from frbench.output import log_final_table, print_metrics, write_new, write_predictions
@@ -47,9 +47,9 @@ from frbench.quiet import quieten
 from frbench.spec import differences
 
 __all__ = [
-    "ERM", "MLP", "ACSIncome", "Adult", "Bank", "Compas", "Digits", "FlipLabels", "German",
+    "ERM", "MLP", "VGG", "ACSIncome", "Adult", "Bank", "Compas", "Digits", "FlipLabels", "German",
     "GroupDRO", "LawSchool", "MaxEntropy", "PoisonLargestMargin", "QMNISTWriters", "SmallCNN",
-    "TableData", "Timm", "TwoGaussians", "run",
+    "TableData", "Timm", "TwoGaussians", "ViT", "run",
 ]  # fmt: skip
 
 #: Arguments of an objective that come from the data and from nowhere else.

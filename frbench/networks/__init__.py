@@ -1,8 +1,9 @@
 """Networks: x -> features -> logits."""
 
 from frbench.networks.base import Network
-from frbench.networks.cnn import SmallCNN
+from frbench.networks.cnn import VGG, SmallCNN
 from frbench.networks.mlp import MLP
 from frbench.networks.timm import Timm
+from frbench.networks.vit import ViT
 
-__all__ = ["MLP", "Network", "SmallCNN", "Timm"]
+__all__ = ["MLP", "VGG", "Network", "SmallCNN", "Timm", "ViT"]

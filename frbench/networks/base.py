@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from frbench.batch import Sizes
+from frbench.errors import UserError
 
 
 class Network(nn.Module, ABC):
@@ -39,3 +40,16 @@ class Network(nn.Module, ABC):
         """Return features [B, D] and logits [B, C]."""
         features = self.backbone(x)
         return features, self.head(features)
+
+
+def check_image(sizes: Sizes, owner: str) -> None:
+    """Refuse inputs that are no images.
+
+    Raises:
+        UserError: Unless the shape of an input is [channels, height, width].
+    """
+    if len(sizes.input_shape) != 3:
+        raise UserError(
+            f"{owner} needs images [channels, height, width], got inputs of shape "
+            f"{sizes.input_shape}; use --model.network MLP."
+        )

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frbench.batch import Sizes
 from frbench.errors import UserError
-from frbench.networks.base import Network
+from frbench.networks.base import Network, check_image
 
 
 class Timm(Network):
@@ -21,14 +22,23 @@ class Timm(Network):
     Args:
         name: Name in timm's list, ``resnet50`` say.
         checkpoint: Local file of weights for that model (state dict or safetensors); the
-            classifier of the checkpoint is dropped.
-        freeze: Keep the backbone fixed, in evaluation mode; only the head is trained.
+            classifier of the checkpoint is dropped, every other tensor must fit.
+        freeze: Keep the backbone fixed, in evaluation mode (BatchNorm statistics too); only the
+            head is trained.
         options: Further arguments of ``timm.create_model``, ``{pad_type: same}`` say.
+        image_size: Height and width to which inputs are resized (bilinear) before the model;
+            None leaves them.
+        mean: What is subtracted from inputs in [0, 1], one number or one for each channel; it
+            belongs to the weights.
+        std: By what they are divided then.
 
     Raises:
-        UserError: For an unknown name, a missing file, or weights of another model.
+        UserError: For an unknown name, a missing or unreadable file, or weights of another
+            model.
     """
 
+    input_mean: Tensor
+    input_std: Tensor
     transient_arguments: ClassVar[dict[str, Any]] = {"checkpoint": None}
 
     def __init__(
@@ -37,22 +47,42 @@ class Timm(Network):
         checkpoint: str | None = None,
         freeze: bool = False,
         options: dict[str, Any] | None = None,
+        image_size: list[int] | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
         self.checkpoint = checkpoint
         self.freeze = freeze
         self.options = options
+        self.image_size = image_size
+        self.mean = mean
+        self.std = std
+        if (image_size is not None) and (len(image_size) != 2 or min(image_size) < 1):
+            raise UserError(f"Timm.image_size must be [height, width], got {image_size}.")
+        if min(std or [1.0]) <= 0:
+            raise UserError(f"Timm.std must be positive, got {std}.")
 
     def build(self, sizes: Sizes) -> tuple[nn.Module, int]:
         """Return the timm model and its number of features."""
         import timm
 
+        check_image(sizes, "Timm")
         if not timm.is_model(self.name):
             known = timm.list_models(f"*{self.name[:6]}*")[:8]
             raise UserError(f"timm has no model {self.name!r}; similar names: {known or 'none'}.")
+        channels = sizes.input_shape[0]
+        for name, default in (("mean", 0.0), ("std", 1.0)):
+            values = getattr(self, name) or [default]
+            if len(values) not in (1, channels):
+                raise UserError(
+                    f"Timm.{name} has {len(values)} numbers for images of {channels} channels."
+                )
+            shape = torch.tensor(values).view(-1, 1, 1)
+            self.register_buffer(f"input_{name}", shape, persistent=False)
         model = timm.create_model(
-            self.name, num_classes=0, in_chans=sizes.input_shape[0], **(self.options or {})
+            self.name, num_classes=0, in_chans=channels, **(self.options or {})
         )
         if self.checkpoint is not None:
             self._load(model)
@@ -68,13 +98,32 @@ class Timm(Network):
         path = Path(str(self.checkpoint))
         if not path.is_file():
             raise UserError(f"model.network.checkpoint: there is no file {path}.")
-        state = load_state_dict(str(path), weights_only=True)
-        wanted = set(model.state_dict())
-        missing = sorted(wanted - set(state))
-        if missing:
+        try:
+            state = load_state_dict(str(path), weights_only=True)
+        except Exception as error:  # many types, for a damaged or foreign file
             raise UserError(
-                f"{path.name} holds no weights {missing[:3]} of timm's {self.name}; is it a "
-                "checkpoint of another model?"
+                f"model.network.checkpoint: {path} is no readable file of weights (state dict or "
+                "safetensors): it is damaged, or holds something else."
+            ) from error
+        wanted = model.state_dict()
+        classifiers = cast(Any, model).pretrained_cfg.get("classifier") or ()
+        classifiers = [classifiers] if isinstance(classifiers, str) else list(classifiers)
+        problems = [f"it lacks {key}" for key in sorted(set(wanted) - set(state))]
+        problems += [
+            f"it has {key}, which the model lacks"
+            for key in sorted(set(state) - set(wanted))
+            if not any(key.startswith(f"{name}.") for name in classifiers)
+        ]
+        problems += [
+            f"{key} has shape {tuple(state[key].shape)}, the model's {tuple(wanted[key].shape)}"
+            for key in wanted
+            if key in state and state[key].shape != wanted[key].shape
+        ]
+        if problems:
+            raise UserError(
+                f"model.network.checkpoint: {path.name} does not fit timm's {self.name}: "
+                f"{problems[0]} ({len(problems)} differences). Is it of another model, or for "
+                "other options or input channels?"
             )
         model.load_state_dict({key: state[key] for key in wanted})
 
@@ -87,6 +136,9 @@ class Timm(Network):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return features [B, D] and logits [B, C]."""
+        x = (x - self.input_mean) / self.input_std
+        if self.image_size is not None and list(x.shape[2:]) != self.image_size:
+            x = F.interpolate(x, self.image_size, mode="bilinear", antialias=False)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
             features = self.backbone(x)
         return features, self.head(features)
