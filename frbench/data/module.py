@@ -189,6 +189,7 @@ class GroupDataModule(LightningDataModule, ABC):
         if self.clean_only:
             table, clean = clean, clean.take(np.arange(0))
         for step in [*(self.corrupt or []), *(self.augment or [])]:
+            step.bind(self.class_names, self.attribute_names)
             table = step.apply(table, rng, self.encode)
         ratio = balance_ratio(
             table,
