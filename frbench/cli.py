@@ -19,7 +19,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-# Classes imported here can be named without their module on the command line and in YAML.
+from frbench import data, networks, objectives, penalties
 from frbench.callbacks import (
     BestCheckpoint,
     CSVLogger,
@@ -28,33 +28,25 @@ from frbench.callbacks import (
     SanityCheck,
 )
 from frbench.checkpoint import read_checkpoint, read_description
-from frbench.data.images import QMNISTWriters
-from frbench.data.max_entropy import MaxEntropy
 from frbench.data.module import GroupDataModule
-from frbench.data.scenarios import Digits
-from frbench.data.steps import FlipLabels, PoisonLargestMargin
-from frbench.data.synthetic import TwoGaussians
-from frbench.data.table_data import TableData
-from frbench.data.tabular import ACSIncome, Adult, Bank, Compas, German, LawSchool
 from frbench.errors import UserError
 from frbench.help import page
 from frbench.messages import cause, readable
-from frbench.networks import MLP, VGG, SmallCNN, Timm, ViT
-from frbench.objectives import ERM, GroupDRO, Objective
+from frbench.objectives import Objective
 from frbench.objectives.checks import FREE_ON_RESUME
 from frbench.output import log_final_table, print_metrics, write_new, write_predictions
 from frbench.quiet import quieten
 from frbench.spec import differences
 
-__all__ = [
-    "ERM", "MLP", "VGG", "ACSIncome", "Adult", "Bank", "Compas", "Digits", "FlipLabels", "German",
-    "GroupDRO", "LawSchool", "MaxEntropy", "PoisonLargestMargin", "QMNISTWriters", "SmallCNN",
-    "TableData", "Timm", "TwoGaussians", "ViT", "run",
-]  # fmt: skip
+# jsonargparse resolves a bare class name among the classes that are imported: all that a package
+# exports can be named without its module on the command line and in YAML.
+for _package in (data, networks, objectives, penalties):
+    for _name in _package.__all__:
+        getattr(_package, _name)
 
-#: Arguments of an objective that come from the data and from nowhere else.
 #: Epochs of a run that is given no limit of its own.
 MAX_EPOCHS = 30
+#: Arguments of an objective that come from the data and from nowhere else.
 LINKED = ("num_classes", "num_attributes", "input_shape", "vocab_size")
 
 
