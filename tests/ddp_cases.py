@@ -21,7 +21,7 @@ from frbench.data.table import Table
 from frbench.distributed import all_gather, rank, world_size
 from frbench.networks import MLP
 from frbench.objectives import ERM, GroupDRO
-from frbench.penalties import Penalty
+from frbench.penalties import ConditionalMMD, MarginalMMD, Penalty
 
 
 class Rows(GroupDataModule):
@@ -73,6 +73,10 @@ CASES = {
     "erm-weight": (ERM, {}, {"balance": "conditional", "via": "weight"}),
     "erm-epoch-weights": (Reweighted, {}, {}),
     "erm-pairwise": (ERM, {"penalties": [Pairwise(0.3)]}, {}),
+    "erm-mmd": (ERM, {"penalties": [ConditionalMMD(2.0), MarginalMMD(2.0, biased=False)]},
+                {"balance": "class", "via": "weight"}),
+    "erm-mmd-features": (ERM, {"penalties": [
+        ConditionalMMD(1.0, "features", [0.5, 2.0], median=True, squared=False)]}, {}),
     "erm-clean": (Clean, {}, {"clean_share": 0.17, "corrupt": [FlipLabels(0.2)]}),
     "dro": (GroupDRO, {"eta": 0.5}, {}),
     "dro-balanced": (GroupDRO, {"eta": 0.5, "adjustment": 2.0},

@@ -16,7 +16,7 @@ from frbench.data.files import find
 from frbench.data.module import GroupDataModule
 from frbench.data.table_data import TableData
 from frbench.networks import MLP, Network
-from frbench.objectives import Objective
+from frbench.objectives import ERM, Objective
 from frbench.penalties import Penalty
 from frbench.spec import from_spec, init_parameters, to_spec
 
@@ -37,6 +37,7 @@ def found(base):
 
 
 OBJECTIVES, DATA, NETWORKS = found(Objective), found(GroupDataModule), found(Network)
+PENALTIES = found(Penalty)
 FILES = {
     "ACSIncome": "acs/acs_income_2018_test.npz", "Adult": "adult/adult.data",
     "Bank": "bank/bank-additional-full.csv", "Compas": "compas/compas-scores-two-years.csv",
@@ -73,18 +74,18 @@ def test_every_class_is_public():  # and so its bare name resolves on the comman
             assert cls.__name__ in home.__all__
 
 
-@pytest.mark.parametrize("cls", [*OBJECTIVES, *NETWORKS], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [*OBJECTIVES, *NETWORKS, *PENALTIES], ids=lambda cls: cls.__name__)
 def test_constructors_keep_their_arguments(cls):
-    instance = cls() if cls in NETWORKS else cls(2, 2, [2], network=MLP(hidden=[3]))
+    instance = cls() if cls not in OBJECTIVES else cls(2, 2, [2], network=MLP(hidden=[3]))
     assert all(hasattr(instance, name) for name in init_parameters(cls))
     twin = from_spec(to_spec(instance))
     assert type(twin) is cls and to_spec(twin) == to_spec(instance)
 
 
-def fit(cls, folder=None, **options):
+def fit(cls, folder=None, penalties=None, **options):
     seed_everything(2, verbose=False)
     data = TwoGaussians(n=64, batch_size=16)
-    model = cls(2, 2, [2], network=MLP(hidden=[4]), lr=0.01)
+    model = cls(2, 2, [2], network=MLP(hidden=[4]), lr=0.01, penalties=penalties)
     trainer = Trainer(
         max_epochs=2, accelerator="cpu", devices=1, logger=False, num_sanity_val_steps=0,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
@@ -155,3 +156,31 @@ def test_equal_seeds_give_equal_data(data_class):
         pytest.skip("hashing its inputs twice takes seconds; the splits are tested elsewhere")
     prints = [build(data_class, seed=seed).fingerprint() for seed in (0, 0, 1)]
     assert prints[0] == prints[1] != prints[2]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("cls", PENALTIES, ids=lambda cls: cls.__name__)
+def test_penalties_train_and_are_rebuilt_from_their_checkpoint(cls, precision, tmp_path):
+    model, _ = fit(ERM, tmp_path, precision=precision, penalties=[cls(0.5)])
+    twin = load(tmp_path / "x.ckpt")
+    for key, value in model.state_dict().items():
+        assert torch.isfinite(value).all() and torch.equal(value, twin.state_dict()[key]), key
+    assert all(torch.isfinite(value) for value in model.all_state_to_log().values())
+
+
+@pytest.mark.parametrize("cls", PENALTIES, ids=lambda cls: cls.__name__)
+def test_penalties_are_finite_scalars_that_do_not_depend_on_the_order(cls):
+    (batch,) = list(TwoGaussians(n=64, batch_size=64).train_dataloader())
+    absent = batch._replace(z=batch.z * 0, group=batch.y * 2)
+    unknown = batch._replace(z=batch.z * 0 - 1, group=batch.y * 0 - 1)
+    model = ERM(2, 2, [2], network=MLP(hidden=[4]), penalties=[cls()])
+    order = torch.randperm(64)
+    for whole in (batch, absent, unknown):
+        values = []
+        for rows in (torch.arange(64), order):
+            part = type(batch)(*(column[rows] for column in whole))
+            value = model.penalties[0](model.outputs(part), part)
+            model.discard_all()
+            assert value.ndim == 0 and torch.isfinite(value)
+            values.append(value.item())
+        assert values[0] == pytest.approx(values[1], rel=1e-4, abs=1e-6)

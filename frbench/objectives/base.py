@@ -143,6 +143,13 @@ class Objective(LightningModule, Staged, ABC):
         """Scalars that describe the method's state, logged with the losses."""
         return {}
 
+    def all_state_to_log(self) -> dict[str, Tensor]:
+        """Return the state of the method, and that of each penalty under its name."""
+        logged = self.state_to_log()
+        for name, penalty in zip(self.penalty_names, self._penalties(), strict=True):
+            logged |= {f"{name}/{key}": value for key, value in penalty.state_to_log().items()}
+        return logged
+
     # ---- the step ---------------------------------------------------------------------------
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [B, C]."""

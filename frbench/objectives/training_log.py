@@ -73,7 +73,7 @@ class TrainingLog:
         names = list(self.terms)
         means = all_sum(torch.stack([self.terms[n].float() for n in names])) / world_size()
         metrics = dict(zip(names, means.tolist(), strict=True))
-        state = self.objective.state_to_log()
+        state = self.objective.all_state_to_log()
         if state:
             values = torch.stack([v.float() for v in state.values()]).tolist()
             metrics |= dict(zip(state, values, strict=True))

@@ -1,5 +1,6 @@
 """Penalties: terms added to an objective's risk."""
 
 from frbench.penalties.base import Penalty
+from frbench.penalties.mmd import ConditionalMMD, MarginalMMD
 
-__all__ = ["Penalty"]
+__all__ = ["ConditionalMMD", "MarginalMMD", "Penalty"]

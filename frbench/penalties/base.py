@@ -34,6 +34,10 @@ class Penalty(Staged, ABC):
         parameters = [p for p in nn.Module.parameters(self) if p.requires_grad]
         return [{"params": parameters}] if parameters else []
 
+    def state_to_log(self) -> dict[str, Tensor]:
+        """Scalars that describe the penalty's state, logged under its name."""
+        return {}
+
     @abstractmethod
     def forward(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the term before its weight, a scalar."""

@@ -1,0 +1,211 @@
+"""Maximum mean discrepancy between the outputs of two attribute values."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from itertools import combinations
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from frbench.batch import Batch, Outputs, Sizes
+from frbench.distributed import all_gather
+from frbench.errors import UserError
+from frbench.penalties.base import Penalty
+
+#: Keeps 0 / 0 of an empty cell, and the slope of the root at zero, finite.
+TINY = 1e-12
+
+
+class _MMD(Penalty):
+    """Mean over strata of the MMD between two cells; subclasses say what cells and strata are.
+
+    With k(a, b) = exp(-|a - b|^2 / (2 sigma^2)) and normalised weights inside each cell, the
+    biased MMD^2 of cells p and q is E_pp k + E_qq k - 2 E_pq k over all pairs of rows (a row and
+    itself included, the V-statistic); the unbiased one leaves those out (the U-statistic). All
+    means come from one kernel matrix of the global batch.
+    """
+
+    cells: Tensor
+    pairs: Tensor
+    strata: Tensor
+
+    def __init__(
+        self,
+        weight: float = 1.0,
+        tensor: Literal["logit", "probability", "features"] = "logit",
+        sigma_squared: float | list[float] = 1.0,
+        median: bool = False,
+        biased: bool = True,
+        squared: bool = True,
+    ) -> None:
+        super().__init__(weight)
+        name = type(self).__name__
+        if tensor not in ("logit", "probability", "features"):
+            raise UserError(
+                f"{name}.tensor: expected logit, probability or features, got {tensor!r}."
+            )
+        self.tensor = tensor
+        self.sigma_squared = sigma_squared
+        self.median = median
+        self.biased = biased
+        self.squared = squared
+        self._scales = sigma_squared if isinstance(sigma_squared, list) else [sigma_squared]
+        if not self._scales or not all(0 < s < math.inf for s in self._scales):
+            raise UserError(f"{name}.sigma_squared must be positive, got {sigma_squared}.")
+        self.register_buffer("strata", torch.zeros(2, dtype=torch.long))
+
+    @abstractmethod
+    def cell(self, batch: Batch) -> Tensor:
+        """Return the cell of each row, negative for none [B]."""
+
+    @abstractmethod
+    def num_cells(self, sizes: Sizes) -> tuple[int, int]:
+        """Return the number of label strata and of cells in each."""
+
+    def bind(self, sizes: Sizes) -> None:
+        """List the cells and the pairs that are compared: two attribute values of one label."""
+        labels, values = self.num_cells(sizes)
+        pairs = torch.zeros(labels * values, labels * values, dtype=torch.bool)
+        for y in range(labels):
+            for first, second in combinations(range(y * values, (y + 1) * values), 2):
+                pairs[first, second] = True
+        self.register_buffer("cells", torch.arange(labels * values), persistent=False)
+        self.register_buffer("pairs", pairs, persistent=False)
+
+    def forward(self, out: Outputs, batch: Batch) -> Tensor:
+        """Return the mean MMD over the strata with two rows on either side; 0 without any."""
+        member = (all_gather(self.cell(batch))[:, None] == self.cells).to(out.logits.dtype)
+        member = member * all_gather(batch.weight)[:, None]
+        # Share of each row in its cell [B, G]; weights that are constant in a cell cancel.
+        share = member / member.sum(0).clamp(min=TINY)
+        mean = share.T @ self.kernel(all_gather(self.compared(out))) @ share
+        within = mean.diagonal()
+        if not self.biased:
+            own = share.square().sum(0)
+            within = (within - own) / (1 - own).clamp(min=TINY)
+        mmd = within[:, None] + within - 2 * mean
+        enough = (member > 0).sum(0) >= 2
+        active = self.pairs & enough[:, None] & enough
+        count = active.sum()
+        self.stage(strata=self.strata + torch.stack([count, self.pairs.sum()]))
+        if not self.squared:
+            mmd = mmd.clamp(min=TINY).sqrt()
+        return torch.where(active, mmd, 0.0).sum() / count.clamp(min=1)
+
+    def compared(self, out: Outputs) -> Tensor:
+        """Return the rows that are compared [B, D]."""
+        if self.tensor == "features":
+            return out.features.flatten(1)
+        if self.tensor == "probability":
+            p = out.logits.softmax(1)
+            return p[:, 1:] if p.shape[1] == 2 else p
+        if out.logits.shape[1] == 2:
+            return out.logits[:, 1:] - out.logits[:, :1]
+        return math.sqrt(2) * (out.logits - out.logits.mean(1, keepdim=True))
+
+    def kernel(self, rows: Tensor) -> Tensor:
+        """Return the kernel of all pairs of rows [B, B]."""
+        if rows.shape[1] == 1:
+            distance = (rows - rows.T).square()
+        else:
+            rows = rows - rows.mean(0).detach()  # nearer the origin, less is cancelled
+            norm = rows.square().sum(1)
+            distance = (norm[:, None] + norm - 2 * rows @ rows.T).clamp(min=0)
+        unit: Tensor | float = 1.0
+        if self.median:
+            i, j = torch.triu_indices(len(rows), len(rows), offset=1, device=rows.device)
+            unit = distance.detach()[i, j].median().clamp(min=TINY)
+        parts = [torch.exp(distance * (-0.5 / (s * unit))) for s in self._scales]
+        return parts[0] if len(parts) == 1 else torch.stack(parts).mean(0)
+
+    def state_to_log(self) -> dict[str, Tensor]:
+        """Return the share of strata that had to be skipped so far."""
+        return {"skipped_strata": 1 - self.strata[0] / self.strata[1].clamp(min=1)}
+
+
+class ConditionalMMD(_MMD):
+    """Penalise a dependence of the output on z given y, f(X) ⊥ Z | Y.
+
+    The mean over labels y and pairs of attribute values z < z' of the (squared) maximum mean
+    discrepancy between the outputs of the cells (y, z) and (y, z'), from the global batch;
+    see ``docs/mind_the_graph.md`` for the formula. Source: arXiv 2406.17433, Section 5, and
+    2106.00545; MMD^2: Gretton et al. (2012), equations 3 and 5. The sources leave kernel and
+    estimator open: the default, biased MMD^2 with sigma^2 = 1 on the logit, has its effect
+    over the strengths 0 to 10 that arXiv 2406.17433 scans.
+
+    A label and pair with fewer than two rows on either side is skipped; the log names the share
+    (``skipped_strata``), and ``data.rows_per_group`` prevents it. Rows of unknown z take no part.
+    Weights that depend on (y, z) alone, as those of balancing do, cancel.
+
+    Args:
+        weight: Factor of the term in the loss.
+        tensor: What is compared: ``logit`` (log-odds of two classes; of more, centred logits on
+            the same scale), ``probability``, or ``features`` of the backbone.
+        sigma_squared: sigma^2 of the kernel exp(-|a - b|^2 / (2 sigma^2)); of several, the mean
+            of the kernels is used.
+        median: Multiply them by the median squared distance of the batch.
+        biased: Whether a row is compared with itself (the V-statistic, never negative).
+        squared: Whether MMD^2 or its root is penalised.
+
+    Raises:
+        UserError: For an unknown tensor, or a sigma^2 that is not positive.
+
+    Example:
+        >>> penalty = ConditionalMMD(weight=5.0)
+        >>> penalty.bind(Sizes(2, 2, (1,)))
+        >>> logits = torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.0, -1.0], [0.0, -1.0]])
+        >>> y, z, one = torch.zeros(4).long(), torch.tensor([0, 0, 1, 1]), torch.ones(4)
+        >>> batch = Batch(logits, y, z, z, one, one > 1, y)
+        >>> round(penalty(Outputs(logits, logits, one), batch).item(), 4)  # 2 - 2 exp(-2)
+        1.7293
+    """
+
+    def cell(self, batch: Batch) -> Tensor:
+        """Return y * A + z."""
+        return batch.group
+
+    def num_cells(self, sizes: Sizes) -> tuple[int, int]:
+        """Return (C, A)."""
+        return sizes.num_classes, sizes.num_attributes
+
+
+class MarginalMMD(_MMD):
+    """Penalise a dependence of the output on z, f(X) ⊥ Z.
+
+    As :class:`ConditionalMMD`, between the attribute values of the whole batch, whatever the
+    label. Rows count by ``batch.weight``, so that balancing by weights and by drawing rows are
+    the same penalty. Source: arXiv 2406.17433, Section 5.2 (causal tasks: on P, before
+    balancing), and 2105.06422 (weights).
+
+    Args:
+        weight: Factor of the term in the loss.
+        tensor: What is compared: ``logit`` (log-odds of two classes; of more, centred logits on
+            the same scale), ``probability``, or ``features`` of the backbone.
+        sigma_squared: sigma^2 of the kernel exp(-|a - b|^2 / (2 sigma^2)); of several, the mean
+            of the kernels is used.
+        median: Multiply them by the median squared distance of the batch.
+        biased: Whether a row is compared with itself (the V-statistic, never negative).
+        squared: Whether MMD^2 or its root is penalised.
+
+    Raises:
+        UserError: For an unknown tensor, or a sigma^2 that is not positive.
+
+    Example:
+        >>> penalty = MarginalMMD(biased=False)
+        >>> penalty.bind(Sizes(2, 2, (1,)))
+        >>> logits = torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
+        >>> y, z, one = torch.zeros(4).long(), torch.tensor([0, 0, 1, 1]), torch.ones(4)
+        >>> penalty(Outputs(logits, logits, one), Batch(logits, y, z, z, one, one > 1, y)).item()
+        0.0
+    """
+
+    def cell(self, batch: Batch) -> Tensor:
+        """Return z."""
+        return batch.z
+
+    def num_cells(self, sizes: Sizes) -> tuple[int, int]:
+        """Return (1, A)."""
+        return 1, sizes.num_attributes
