@@ -76,7 +76,7 @@ def test_every_class_is_public():  # and so its bare name resolves on the comman
 
 @pytest.mark.parametrize("cls", [*OBJECTIVES, *NETWORKS, *PENALTIES], ids=lambda cls: cls.__name__)
 def test_constructors_keep_their_arguments(cls):
-    instance = cls() if cls not in OBJECTIVES else cls(2, 2, [2], network=MLP(hidden=[3]))
+    instance = cls(2, 2, [2], network=MLP(hidden=[3])) if cls in OBJECTIVES else cls()
     assert all(hasattr(instance, name) for name in init_parameters(cls))
     twin = from_spec(to_spec(instance))
     assert type(twin) is cls and to_spec(twin) == to_spec(instance)
@@ -84,8 +84,8 @@ def test_constructors_keep_their_arguments(cls):
 
 def fit(cls, folder=None, penalties=None, max_epochs=2, **options):
     seed_everything(2, verbose=False)
-    data = TwoGaussians(n=64, batch_size=16)
     model = cls(2, 2, [2], network=MLP(hidden=[4]), lr=0.01, penalties=penalties)
+    data = TwoGaussians(n=64, batch_size=16, clean_share=0.25 if model.uses_clean else 0.0)
     trainer = Trainer(
         max_epochs=max_epochs, accelerator="cpu", devices=1, logger=False, num_sanity_val_steps=0,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
@@ -135,6 +135,45 @@ def test_risks_are_finite_scalars_that_do_not_depend_on_the_order(cls):
     assert not any(b.requires_grad for b in model.buffers())
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("cls", PENALTIES, ids=lambda cls: cls.__name__)
+def test_penalties_train_are_rebuilt_and_weigh_nothing_at_weight_zero(cls, precision, tmp_path):
+    model, _ = fit(ERM, tmp_path, penalties=[cls(weight=0.5)], precision=precision)
+    twin = load(tmp_path / "x.ckpt")
+    for key, value in model.state_dict().items():
+        assert torch.isfinite(value).all() and torch.equal(value, twin.state_dict()[key]), key
+    assert all(torch.isfinite(value) for value in model.all_state_to_log().values())
+    erm, off = fit(ERM)[0], fit(ERM, penalties=[cls(weight=0.0)])[0]
+    for key, value in erm.network.state_dict().items():
+        assert torch.equal(value, off.network.state_dict()[key]), key
+        assert precision != "32-true" or not torch.equal(value, model.network.state_dict()[key])
+
+
+@pytest.mark.parametrize("rows", ["all", "one z", "unknown z", "one row"])
+@pytest.mark.parametrize("cls", PENALTIES, ids=lambda cls: cls.__name__)
+def test_penalties_are_finite_scalars_that_do_not_depend_on_the_order(cls, rows):
+    data = TwoGaussians(n=64, batch_size=64)
+    (batch,) = list(data.train_dataloader())
+    if rows != "all":
+        batch = batch._replace(z=batch.z * 0, group=batch.y * 2)
+    if rows == "unknown z":
+        batch = batch._replace(z=batch.z - 1, group=batch.group * 0 - 1)
+    if rows == "one row":
+        batch = type(batch)(*(column[:1] for column in batch))
+    model = ERM(2, 2, [2], network=MLP(hidden=[4]), penalties=[cls()])
+    (penalty,) = model.penalties
+    values, gradients = [], []
+    for order in (torch.arange(len(batch.y)), torch.randperm(len(batch.y))):
+        part = type(batch)(*(column[order] for column in batch))
+        value = penalty(model.outputs(part), part)
+        penalty.discard()
+        assert value.ndim == 0 and torch.isfinite(value)
+        gradients += torch.autograd.grad(value, model.network.parameters(), allow_unused=True)
+        values.append(value.item())
+    assert values[0] == pytest.approx(values[1], rel=1e-5, abs=1e-6)
+    assert all(torch.isfinite(g).all() for g in gradients if g is not None)
+
+
 def test_tables_fit_their_sizes_and_names(data_class):
     data = build(data_class)
     assert len(data.class_names) == data.num_classes
@@ -156,31 +195,3 @@ def test_equal_seeds_give_equal_data(data_class):
         pytest.skip("hashing its inputs twice takes seconds; the splits are tested elsewhere")
     prints = [build(data_class, seed=seed).fingerprint() for seed in (0, 0, 1)]
     assert prints[0] == prints[1] != prints[2]
-
-
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("cls", PENALTIES, ids=lambda cls: cls.__name__)
-def test_penalties_train_and_are_rebuilt_from_their_checkpoint(cls, precision, tmp_path):
-    model, _ = fit(ERM, tmp_path, precision=precision, penalties=[cls(0.5)])
-    twin = load(tmp_path / "x.ckpt")
-    for key, value in model.state_dict().items():
-        assert torch.isfinite(value).all() and torch.equal(value, twin.state_dict()[key]), key
-    assert all(torch.isfinite(value) for value in model.all_state_to_log().values())
-
-
-@pytest.mark.parametrize("cls", PENALTIES, ids=lambda cls: cls.__name__)
-def test_penalties_are_finite_scalars_that_do_not_depend_on_the_order(cls):
-    (batch,) = list(TwoGaussians(n=64, batch_size=64).train_dataloader())
-    absent = batch._replace(z=batch.z * 0, group=batch.y * 2)
-    unknown = batch._replace(z=batch.z * 0 - 1, group=batch.y * 0 - 1)
-    model = ERM(2, 2, [2], network=MLP(hidden=[4]), penalties=[cls()])
-    order = torch.randperm(64)
-    for whole in (batch, absent, unknown):
-        values = []
-        for rows in (torch.arange(64), order):
-            part = type(batch)(*(column[rows] for column in whole))
-            value = model.penalties[0](model.outputs(part), part)
-            model.discard_all()
-            assert value.ndim == 0 and torch.isfinite(value)
-            values.append(value.item())
-        assert values[0] == pytest.approx(values[1], rel=1e-4, abs=1e-6)

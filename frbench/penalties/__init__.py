@@ -1,6 +1,8 @@
 """Penalties: terms added to an objective's risk."""
 
+from frbench.penalties.adversary import Adversary
 from frbench.penalties.base import Penalty
 from frbench.penalties.mmd import ConditionalMMD, MarginalMMD
+from frbench.penalties.mutual_information import MutualInformation
 
-__all__ = ["ConditionalMMD", "MarginalMMD", "Penalty"]
+__all__ = ["Adversary", "ConditionalMMD", "MarginalMMD", "MutualInformation", "Penalty"]
