@@ -177,7 +177,7 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("frbench"))
 
 
-def _folders() -> list[Path]:
+def data_folders() -> list[Path]:
     """Folders in the order of the search; only the first may hold files of unknown origin."""
     if not (data := os.environ.get("FRBENCH_DATA")):
         return [cache_folder()]
@@ -191,7 +191,7 @@ def _folders() -> list[Path]:
 def find(name: str) -> Path | None:
     """Return where a file lies, plain or gzipped, or None; neither checked nor downloaded."""
     plain = name.removesuffix(".gz")
-    candidates = [folder / form for folder in _folders() for form in (plain, plain + ".gz")]
+    candidates = [folder / form for folder in data_folders() for form in (plain, plain + ".gz")]
     return next((path for path in candidates if path.is_file()), None)
 
 

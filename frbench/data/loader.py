@@ -14,20 +14,25 @@ from torch.utils.data import DataLoader, Dataset
 
 from frbench.batch import Batch
 from frbench.data.table import Table
+from frbench.errors import UserError
 
 
 @contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed python, numpy and torch; the state of the first two is put back at the end."""
+def kept_generators() -> Iterator[None]:
+    """Put the state of python's and numpy's global generators back at the end."""
     python, array = random.getstate(), np.random.get_state()  # noqa: NPY002
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - transforms may draw from the global generator
-    torch.default_generator.manual_seed(seed)
     try:
         yield
     finally:
         random.setstate(python)
         np.random.set_state(array)  # noqa: NPY002
+
+
+def seed_all(seed: int) -> None:
+    """Seed python, numpy and torch; transforms may draw from any of them."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.default_generator.manual_seed(seed)
 
 
 class TensorTable(Dataset):
@@ -39,7 +44,8 @@ class TensorTable(Dataset):
         weight: ``batch.weight`` of each row, float [N].
         num_attributes: A, for the group ids.
         prepare: Maps raw inputs of a batch to model inputs (uint8 images to floats, say).
-        augment: Random transform of prepared inputs; seeded per batch by the loader.
+        augment: Random transform of prepared inputs [n, ...]; called and seeded sample by
+            sample, n = 1.
     """
 
     def __init__(
@@ -63,15 +69,19 @@ class TensorTable(Dataset):
     def __len__(self) -> int:
         return len(self.y)
 
-    def __getitem__(self, key: tuple[np.ndarray, int]) -> Batch:
-        array, seed = key
+    def __getitem__(self, key: tuple[np.ndarray, np.ndarray | None]) -> Batch:
+        array, seeds = key
         rows = torch.as_tensor(array)
         x = self.prepare(torch.as_tensor(self.x[rows]))
-        if self.augment is not None:
-            # Seeding by batch, not by worker, keeps the draw when a resumed epoch deals its
-            # batches to other workers.
-            with torch.random.fork_rng(devices=[]), seeded(seed):
-                x = self.augment(x)
+        if self.augment is not None and seeds is not None:
+            # Seeding by sample, not by worker or batch, keeps the draw when a resumed epoch deals
+            # its batches to other workers, and on any number of devices.
+            drawn = []
+            with torch.random.fork_rng(devices=[]), kept_generators():
+                for i, seed in enumerate(seeds.tolist()):
+                    seed_all(seed)
+                    drawn.append(self.augment(x[i : i + 1]))
+            x = torch.cat(drawn)
         return Batch(
             x, self.y[rows], self.z[rows], self.group[rows], self.weight[rows], self.clean[rows],
             rows,
@@ -79,7 +89,10 @@ class TensorTable(Dataset):
 
 
 def _fetch(
-    dataset: TensorTable, keys: Iterable[tuple[np.ndarray, int]], num_workers: int, pin: bool
+    dataset: TensorTable,
+    keys: Iterable[tuple[np.ndarray, np.ndarray | None]],
+    num_workers: int,
+    pin: bool,
 ) -> Iterator[Batch]:
     """Yield the batches of the keys, from worker processes if there are any."""
     if not num_workers:
@@ -90,7 +103,7 @@ def _fetch(
     # Workers live for one pass. A DataLoader that outlives it, in a reference cycle with its
     # sampler, is collected late or in another loader's forked workers, and then waits for
     # processes that are not its own.
-    yield from DataLoader(
+    loader = DataLoader(
         dataset,
         sampler=list(keys),
         batch_size=None,
@@ -98,6 +111,10 @@ def _fetch(
         pin_memory=pin,
         generator=torch.Generator().manual_seed(0),  # the global one must not move
     )
+    try:
+        yield from loader
+    except UserError as error:  # a worker's comes with its traceback as the message
+        raise UserError(str(error).strip().rpartition("UserError: ")[2]) from None
 
 
 class GroupLoader:
@@ -211,15 +228,21 @@ class GroupLoader:
         start = batch * size + self.rank * share
         return order[start : start + share]
 
-    def keys(self) -> Iterator[tuple[np.ndarray, int]]:
-        """Yield (rows, seed of the random transform) for the rest of the epoch."""
-        order, clean = self._order(), self._clean_order()
+    def keys(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (rows, seeds of their random transforms) for the rest of the epoch.
+
+        A seed follows from (seed, epoch, place in the global order): a row that the sampler draws
+        twice is transformed in two ways, and the number of devices has no part in it.
+        """
+        streams = [(self._order(), self.batch_size)]
+        if self.clean_per_batch:
+            streams.append((self._clean_order(), self.clean_per_batch))
+        rng = np.random.default_rng([self.seed, self.epoch, 2])
+        both = [(order, rng.integers(2**32, size=len(order)), n) for order, n in streams]
         for batch in range(self.delivered, len(self)):
-            rows = self._slice(order, batch, self.batch_size)
-            if self.clean_per_batch:
-                rows = np.concatenate([rows, self._slice(clean, batch, self.clean_per_batch)])
-            seed = np.random.SeedSequence([self.seed, self.epoch, batch, self.rank])
-            yield rows, int(seed.generate_state(1)[0])
+            rows = [self._slice(order, batch, n) for order, _, n in both]
+            seeds = [self._slice(drawn, batch, n) for _, drawn, n in both]
+            yield np.concatenate(rows), np.concatenate(seeds)
 
     def __iter__(self) -> Iterator[Batch]:
         # A generator: Lightning calls iter() long before the epoch starts and before it says
@@ -289,7 +312,7 @@ class EvalLoader:
     ) -> None:
         rows = (np.arange(len(dataset)) if rows is None else rows)[rank::world_size]
         self.keys = [
-            (rows[start : start + batch_size], 0) for start in range(0, len(rows), batch_size)
+            (rows[start : start + batch_size], None) for start in range(0, len(rows), batch_size)
         ]
         self.dataset = dataset
         self.num_workers = num_workers

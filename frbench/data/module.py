@@ -273,13 +273,13 @@ class GroupDataModule(LightningDataModule, ABC):
         tables = {**self.splits, "training": table, "clean": clean}
         for name, part in sorted(tables.items()):
             digest.update(name.encode())
-            x = self.encode(part.x) if len(part) else None
+            x: Any = self.encode(part.x) if len(part) else None
             x = x.numpy() if isinstance(x, Tensor) else x
             if isinstance(x, np.ndarray):
                 digest.update(f"{x.dtype}{x.shape}".encode())
                 digest.update(x.tobytes())
             else:  # lazily decoded inputs: what they are made from
-                digest.update(pickle.dumps(x))
+                digest.update(x.digest() if hasattr(x, "digest") else pickle.dumps(x))
             for column in (part.y, part.z, part.weight, part.clean):
                 digest.update(column.tobytes())
         digest.update(np.ascontiguousarray(weight).tobytes())
@@ -318,8 +318,6 @@ class GroupDataModule(LightningDataModule, ABC):
         x = self.encode(table.x)
         if isinstance(x, np.ndarray):
             check_inputs(x, self.sizes, f"{type(self).__name__}: the {name} split")
-        elif len(table) and self.clean_share and name == "train":
-            raise UserError("data.clean_share needs inputs that are arrays.")
         return table.replace(x=x)
 
     def train_dataloader(self) -> GroupLoader:
@@ -327,8 +325,11 @@ class GroupDataModule(LightningDataModule, ABC):
         table, clean, weight = self.training
         rows = self._encoded(table, "train")
         if len(clean):
+            lazy = not isinstance(rows.x, np.ndarray)  # then the raw inputs are joined
             rows = Table(
-                np.concatenate([rows.x, self.encode(clean.x)]),
+                self.encode(np.concatenate([table.x, clean.x]))
+                if lazy
+                else np.concatenate([rows.x, self.encode(clean.x)]),
                 np.concatenate([table.y, clean.y]),
                 np.concatenate([table.z, clean.z]),
                 clean=np.concatenate([table.clean, clean.clean]),
