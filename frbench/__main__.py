@@ -17,6 +17,7 @@ train and evaluate (options of Lightning's command line)
   validate   evaluate on val:    frbench validate --data Digits --ckpt_path runs/.../best.ckpt
   test       evaluate on test:   frbench test --data Digits --ckpt_path runs/.../best.ckpt
   predict    write predictions:  frbench predict --data Digits --ckpt_path runs/.../best.ckpt
+  dfr        refit the last layer on group-balanced held-out rows:  frbench dfr --ckpt_path ...
 
 compare
   bench      run a grid of data x method x settings x seeds:  frbench bench GRID.yaml
@@ -36,6 +37,12 @@ def _train(argv: list[str]) -> int:
     from frbench.cli import run
 
     return run(argv)
+
+
+def _dfr(argv: list[str]) -> int:
+    from frbench.dfr import main as dfr
+
+    return dfr(argv[1:])
 
 
 def _bench(argv: list[str]) -> int:
@@ -73,6 +80,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "validate": _train,
     "test": _train,
     "predict": _train,
+    "dfr": _dfr,
     "bench": _bench,
     "report": _report,
     "data": _data,

@@ -374,6 +374,10 @@ class GroupDataModule(LightningDataModule, ABC):
             for name in names
         ]
 
+    def eval_loader(self, name: str) -> EvalLoader:
+        """Return the loader of one split, in the table's order and without random transforms."""
+        return self._eval_loaders([name])[0]
+
     @property
     def _is_small(self) -> bool:
         """Whether inputs are so small that evaluation may use larger batches."""

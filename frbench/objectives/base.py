@@ -365,6 +365,11 @@ class Objective(LightningModule, Staged, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what only training needs."""
         if self._trainer is not None and self.trainer.state.fn == "fit":
+            if "dfr" in checkpoint["frbench"]:
+                raise UserError(
+                    "The last layer of this checkpoint was refitted by frbench dfr; continue "
+                    "training from the run's last.ckpt."
+                )
             check_same_data(checkpoint["frbench"]["data"], self.trainer)
             self._seed = checkpoint["frbench"]["seed"]
             self.training_log.load_state_dict(checkpoint["frbench"]["training_log"])
