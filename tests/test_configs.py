@@ -2,12 +2,15 @@
 
 import json
 import os
+import shutil
 from itertools import groupby
 from pathlib import Path
 
 import pytest
 from command import run
 
+from frbench.data.celeba import read_attributes, read_split
+from frbench.data.faces import draw_celeba
 from frbench.grid import read_grid
 
 pytestmark = pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning")
@@ -18,6 +21,10 @@ METHODS = sorted((CONFIGS / "method").glob("*.yaml"))
 GRIDS = sorted([*(CONFIGS / "bench").glob("*.yaml"), *(CONFIGS / "papers").rglob("*.yaml")])
 #: Data that need no file.
 EMBEDDED = {"digits", "two_gaussians", "Digits", "TwoGaussians"}
+
+#: Data of images: they are drawn, and networks small and without weights.
+IMAGES = {"celeba", "celeba_hair", "waterbirds", "image_table", "CelebA", "ImageTable"}
+SMALL = ("--data.image_size=32", "--data.batch_size=8", "--data.num_workers=0")
 
 FAST = (
     "--trainer.fast_dev_run=true",
@@ -53,6 +60,33 @@ def no_wrong_folder(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("FRBENCH_DATA")
 
 
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with drawn faces under the names of each image set."""
+    root = tmp_path_factory.mktemp("data")
+    draw_celeba(root / "celeba", n=120)
+    frame = read_attributes(root / "celeba" / "list_attr_celeba.txt")
+    frame = (frame[["Blond_Hair", "Male"]] == 1).astype(int)
+    split = read_split(root / "celeba" / "list_eval_partition.txt")
+    frame.insert(0, "split", split.loc[frame.index].to_numpy())
+    columns = {"waterbirds": ["img_filename", "y", "place"], "images": ["file", "y", "z"]}
+    for name, (file, y, z) in columns.items():
+        shutil.copytree(root / "celeba" / "img_align_celeba", root / name)
+        table = frame.rename(columns={"Blond_Hair": y, "Male": z}).rename_axis(file)
+        table.to_csv(root / name / "metadata.csv")
+    return root
+
+
+def network(options: dict) -> list[str]:
+    """Words that make a cell's network small: timm's smallest, or a few channels."""
+    kind = options.get("model.network")
+    if kind == "Timm":
+        return ["--model.network.name=resnet10t", "--model.network.checkpoint=null"]
+    if kind == "VGG":
+        return ["--model.network.channels=[4, 4]", "--model.network.strides=[2, 2]"]
+    return []
+
+
 def arms() -> list:
     """List the first cell of each data set and method of each grid."""
     found = []
@@ -74,12 +108,21 @@ def test_there_are_configs_of_every_kind() -> None:
 
 
 @pytest.mark.parametrize("path", DATA, ids=name)
-def test_data_runs(path: Path, in_tmp: Path, request: pytest.FixtureRequest) -> None:
+def test_data_runs(
+    path: Path,
+    in_tmp: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    more: list[str] = []
     if path.stem == "multinli":
         write_multinli(in_tmp / "multinli.jsonl")
+    elif path.stem in IMAGES:
+        monkeypatch.setenv("FRBENCH_DATA", str(request.getfixturevalue("drawn")))
+        more = [*SMALL]
     elif path.stem not in EMBEDDED:
         request.getfixturevalue("shared_data")
-    run("fit", f"--config={path}", *FAST)
+    run("fit", f"--config={path}", *more, *FAST)
 
 
 @pytest.mark.parametrize("path", METHODS, ids=name)
@@ -90,12 +133,20 @@ def test_method_runs_on_top_of_base_and_data(path: Path, in_tmp: Path) -> None:
 
 @pytest.mark.parametrize(("path", "index"), arms())
 def test_arm_of_grid_runs(
-    path: Path, index: int, in_tmp: Path, request: pytest.FixtureRequest
+    path: Path,
+    index: int,
+    in_tmp: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cell = read_grid(path)[index]
-    if cell.options["data"] not in EMBEDDED:
+    more: list[str] = []
+    if cell.options["data"] in IMAGES:
+        monkeypatch.setenv("FRBENCH_DATA", str(request.getfixturevalue("drawn")))
+        more = [*SMALL, *network(cell.options)]
+    elif cell.options["data"] not in EMBEDDED:
         request.getfixturevalue("shared_data")
-    run("fit", *cell.arguments(), *FAST)
+    run("fit", *cell.arguments(), *more, *FAST)
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=name)

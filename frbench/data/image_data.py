@@ -56,6 +56,7 @@ class ImageData(GroupDataModule):
             probability 1/2; crop, a random box of 70 to 100 % of the area, resized, then flip.
         fractions: Shares of train, val and test where the table gives no split; stratified on
             (y, z).
+        max_train: At most this many training rows, drawn at random; None keeps all.
         num_workers: Processes that decode; 0 decodes in the training process.
         **kwargs: As for :class:`~frbench.data.module.GroupDataModule`.
 
@@ -72,6 +73,7 @@ class ImageData(GroupDataModule):
         channels: Literal[1, 3] = 3,
         augmentation: Augmentations = "none",
         fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
+        max_train: int | None = None,
         num_workers: int = 4,
         **kwargs: Any,
     ) -> None:
@@ -82,6 +84,9 @@ class ImageData(GroupDataModule):
         self.channels = channels
         self.augmentation = augmentation
         self.fractions = fractions
+        self.max_train = max_train
+        if max_train is not None and max_train < 1:
+            raise UserError(f"data.max_train must be at least 1, got {max_train}.")
         if image_size < 1:
             raise UserError(f"data.image_size must be at least 1, got {image_size}.")
         if channels not in (1, 3):
@@ -124,6 +129,9 @@ class ImageData(GroupDataModule):
         tables = {}
         for i, name in enumerate(SPLITS):
             kept = np.flatnonzero(part == i)
+            if name == "train" and self.max_train is not None and self.max_train < len(kept):
+                rng = np.random.default_rng([self.seed, 13])
+                kept = np.sort(rng.choice(kept, self.max_train, replace=False))
             tables[name] = Table(names[kept], y.codes[kept], z.codes[kept])
         return tables
 

@@ -64,10 +64,10 @@ class ImageFiles:
                 full = image.size
                 box = self._box(*full, path)
                 shorter = min(box[2] - box[0], box[3] - box[1])
-                if shorter >= 2 * self.size:
-                    # JPEG can be decoded at 1/2, 1/4 or 1/8: as long as that is no smaller than
-                    # what is wanted, it saves most of the work.
-                    scale = self.size / shorter
+                if shorter >= 4 * self.size:
+                    # JPEG can be decoded at 1/2, 1/4 or 1/8. Twice the wanted size is left for
+                    # the resizing, or the picture would become sharper than a full decode's.
+                    scale = 2 * self.size / shorter
                     image.draft(mode, (int(full[0] * scale), int(full[1] * scale)))
                 ratio = image.size[0] / full[0], image.size[1] / full[1]
                 left, right = box[0] * ratio[0], box[2] * ratio[0]

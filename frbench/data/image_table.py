@@ -122,9 +122,10 @@ class ImageTable(ImageData):
         codes = column.map(value_name).map({str(i): i for i in range(len(names))})
         if codes.isna().any():
             row = int(np.flatnonzero(codes.isna())[0])
+            value = value_name(column.iloc[row])
             raise UserError(
-                f"column {column.name!r} has the value {column.iloc[row]!r} in row {row}, out of "
-                f"range: data.value_names names the values 0..{len(names) - 1}."
+                f"column {column.name!r} has the value {value} in row {row}, out of range: "
+                f"data.value_names names the values 0..{len(names) - 1}."
             )
         return Factor(codes.to_numpy(np.int64), list(names))
 
@@ -136,6 +137,6 @@ class ImageTable(ImageData):
             row = int(np.flatnonzero(part.isna())[0])
             raise self._error(
                 f"column {self.split!r} must hold train, val, test or 0, 1, 2, got "
-                f"{column.iloc[row]!r} in row {row}."
+                f"{value_name(column.iloc[row])} in row {row}."
             )
         return part.to_numpy(np.int64)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frbench.batch import Sizes
+from frbench.data.files import find
 from frbench.errors import UserError
 from frbench.networks.base import Network, check_image
 
@@ -21,8 +22,9 @@ class Timm(Network):
 
     Args:
         name: Name in timm's list, ``resnet50`` say.
-        checkpoint: Local file of weights for that model (state dict or safetensors); the
-            classifier of the checkpoint is dropped, every other tensor must fit.
+        checkpoint: Local file of weights for that model (state dict or safetensors), or its path
+            below ``FRBENCH_DATA``; the classifier of the checkpoint is dropped, every other
+            tensor must fit.
         freeze: Keep the backbone fixed, in evaluation mode (BatchNorm statistics too); only the
             head is trained.
         options: Further arguments of ``timm.create_model``, ``{pad_type: same}`` say.
@@ -97,7 +99,13 @@ class Timm(Network):
 
         path = Path(str(self.checkpoint))
         if not path.is_file():
-            raise UserError(f"model.network.checkpoint: there is no file {path}.")
+            found = find(str(path))
+            if found is None:
+                raise UserError(
+                    f"model.network.checkpoint: there is no file {path}, neither seen from "
+                    f"{Path.cwd()} nor below FRBENCH_DATA."
+                )
+            path = found
         try:
             state = load_state_dict(str(path), weights_only=True)
         except Exception as error:  # many types, for a damaged or foreign file
