@@ -179,6 +179,7 @@ class GroupDataModule(LightningDataModule, ABC):
         clean = clean.replace(clean=np.ones(num_clean, bool))
         table = table.take(np.sort(rows[num_clean:]))
         for step in [*(self.corrupt or []), *(self.augment or [])]:
+            step.bind(self.class_names, self.attribute_names)
             table = step.apply(table, rng, self.encode)
         ratio = balance_ratio(
             table,

@@ -15,6 +15,13 @@ Encode = Callable[[Any], Any]
 class TableStep(ABC):
     """A map from training table to training table; subclasses write :meth:`apply`."""
 
+    #: Names of the classes and of the attribute values, for messages; empty until :meth:`bind`.
+    names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+
+    def bind(self, class_names: tuple[str, ...], attribute_names: tuple[str, ...]) -> None:
+        """Learn how the data set calls its classes and attribute values."""
+        self.names = (tuple(class_names), tuple(attribute_names))
+
     @abstractmethod
     def apply(self, table: Table, rng: np.random.Generator, encode: Encode) -> Table:
         """Return the edited table.

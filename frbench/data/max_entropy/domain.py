@@ -1,4 +1,4 @@
-"""Discrete domains: columns, their embedding, compressed samples."""
+"""Discrete domains and their compressed samples."""
 
 from __future__ import annotations
 
@@ -6,125 +6,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from frbench.data.encode import sorted_values
+from frbench.data.max_entropy.column import Column
 from frbench.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-Kind = Literal["categorical", "ordinal"]
-
 #: Keys of rows are mixed-radix numbers below this.
 _MAX_KEY = 2**62
-
-
-@dataclass(frozen=True)
-class Column:
-    """One feature of a domain.
-
-    Attributes:
-        name: Name of the column.
-        values: The values that it may take, in the order of their codes.
-        kind: categorical, embedded as one-hot; or ordinal, embedded as one number: the value, or
-            its position if the values are no numbers. Two values need one number either way.
-
-    Raises:
-        UserError: If there are no values, or a value is given twice.
-    """
-
-    name: str
-    values: tuple[Any, ...]
-    kind: Kind = "categorical"
-
-    def __post_init__(self) -> None:
-        if not self.values or len(set(self.values)) < len(self.values):
-            raise UserError(
-                f"column '{self.name}' must declare distinct values, got {list(self.values)}."
-            )
-
-    @property
-    def is_number(self) -> bool:
-        """Whether one number embeds the column."""
-        return self.kind == "ordinal" or len(self.values) == 2
-
-    @cached_property
-    def scale(self) -> tuple[np.ndarray, float]:
-        """The values as numbers [V], and their range; positions if they are no numbers."""
-        numeric = all(isinstance(v, int | float | np.number) for v in self.values)
-        raw = self.values if numeric and self.kind == "ordinal" else range(len(self.values))
-        numbers = np.asarray(raw, dtype=np.float64)
-        return numbers, float(np.ptp(numbers)) or 1.0
-
-    @cached_property
-    def points(self) -> np.ndarray:
-        """Coordinates of the values [V, r].
-
-        Numbers are scaled to [0, 1]. One-hot vectors lie in the plane of sum one, along whose
-        normal the dual is flat: an orthonormal basis of that plane takes the gauge away.
-        """
-        if self.is_number:
-            numbers, span = self.scale
-            return ((numbers - numbers.min()) / span)[:, None]
-        v = len(self.values)
-        basis = np.zeros((v, v - 1))
-        for j in range(1, v):
-            basis[:j, j - 1] = 1 / math.sqrt(j * (j + 1))
-            basis[j, j - 1] = -j / math.sqrt(j * (j + 1))
-        return basis
-
-    def codes(self, values: Sequence | pd.Series) -> np.ndarray:
-        """Return positions of the given values in ``values``, int64 [N].
-
-        Raises:
-            UserError: If the column does not declare a value.
-        """
-        import pandas as pd
-
-        index = pd.Index(list(self.values), dtype="object")
-        given = pd.Index(values, dtype="object")
-        codes = index.get_indexer(given)
-        if (codes < 0).any():
-            raise UserError(
-                f"column '{self.name}' holds {given[codes < 0][0]!r}, a value that its domain "
-                f"does not declare ({', '.join(map(str, self.values[:10]))}); add the value to "
-                "the domain, or drop the rows."
-            )
-        return codes.astype(np.int64)
-
-    def mean(self, given: float | Mapping[Any, float]) -> np.ndarray:
-        """Turn a marginal that a user gives into coordinates.
-
-        Args:
-            given: The mean of a numeric column, the share of the second of two values, or the
-                share of every value.
-
-        Returns:
-            Mean of the coordinates [r].
-
-        Raises:
-            UserError: If the marginal does not fit the column.
-        """
-        if isinstance(given, Mapping):
-            shares = np.zeros(len(self.values))
-            shares[self.codes(list(given))] = list(given.values())
-            if (shares < 0).any() or abs(shares.sum() - 1) > 1e-9:
-                raise UserError(
-                    f"marginals: the shares of column '{self.name}' must be at least 0 and sum "
-                    f"to 1, got {dict(given)}."
-                )
-            return shares @ self.points
-        if not self.is_number:
-            raise UserError(
-                f"marginals: column '{self.name}' has {len(self.values)} categories; give the "
-                "share of every one as {value: share}."
-            )
-        numbers, span = self.scale
-        return np.array([(float(given) - numbers.min()) / span])
 
 
 @dataclass(frozen=True)
@@ -227,6 +122,18 @@ class Domain:
         """
         return np.stack([column.codes(frame[column.name]) for column in self.columns], axis=1)
 
+    def frame(self, codes: np.ndarray) -> pd.DataFrame:
+        """Return the values of rows given by their codes, crossed columns taken apart again."""
+        import pandas as pd
+
+        out = {}
+        for column, code in zip(self.columns, codes.T, strict=True):
+            parts = column.parts or (column,)
+            places = np.unravel_index(code, [len(part.values) for part in parts])
+            for part, place in zip(parts, places, strict=True):
+                out[part.name] = pd.Series(list(part.values)).to_numpy()[place]
+        return pd.DataFrame(out)
+
     def embed(self, codes: np.ndarray) -> np.ndarray:
         """Return the coordinates of rows, float64 [N, d]."""
         parts = [c.points[codes[:, i]] for i, c in enumerate(self.columns)]
@@ -291,6 +198,28 @@ class Samples:
     def embedded(self) -> np.ndarray:
         """Coordinates of the distinct rows [K, d]."""
         return self.domain.embed(self.rows)
+
+    def cross(self, names: str | Sequence[str], role: str) -> tuple[Samples, str]:
+        """Replace several columns by one of their combinations, the last; return its name, too.
+
+        The points of the domain stay the same, and so do the distinct rows and their order; but
+        the shares of the combinations become means of coordinates. One column stays as it is.
+
+        Raises:
+            UserError: If a column is unknown or given twice, or none is.
+        """
+        names = [names] if isinstance(names, str) else list(names)
+        places = [self.domain.position(name, role) for name in names]
+        if not names or len(set(names)) < len(names):
+            raise UserError(f"max entropy: give one or more distinct {role} columns, got {names}.")
+        if len(names) == 1:
+            return self, names[0]
+        kept = [i for i in range(len(self.domain.columns)) if i not in places]
+        column = Column.cross([self.domain.columns[i] for i in places])
+        codes = np.ravel_multi_index(tuple(self.rows[:, places].T), self.domain.widths[places])
+        domain = Domain((*(self.domain.columns[i] for i in kept), column))
+        rows = np.column_stack([self.rows[:, kept], codes])
+        return Samples(domain, rows, self.counts, self.inverse), column.name
 
     def cells(self, label: int, protected: int) -> tuple[np.ndarray, tuple[int, int]]:
         """Return the (y, z) cell of each distinct row, ``y * A + z`` [K], and (C, A)."""

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from frbench.data.max_entropy.domain import Domain, Samples
 from frbench.errors import UserError
-
-if TYPE_CHECKING:
-    pass
-
 
 #: Of the dual, in coordinates where every column spans at most sqrt(2).
 _TOLERANCE = 1e-11
@@ -99,9 +95,12 @@ class Dual:
         return Point(value, gradient, hessian, rho, shares, factors)
 
 
-def check_inside(domain: Domain, theta: np.ndarray) -> None:
-    """Refuse a theta on or outside the border of the domain's hull, where lambda is infinite."""
-    for column, block in zip(domain.columns, domain.blocks, strict=True):
+def check_inside(domain: Domain, theta: np.ndarray, z: int, band: float) -> None:
+    """Refuse a theta on or outside the border of the domain's hull, where lambda is infinite.
+
+    The shares of the column at position z may be off by band.
+    """
+    for i, (column, block) in enumerate(zip(domain.columns, domain.blocks, strict=True)):
         # A point is inside if, and only if, all its shares (or its two distances) are positive.
         if column.is_number:
             shares = np.array([1 - theta[block][0], theta[block][0]])
@@ -109,7 +108,7 @@ def check_inside(domain: Domain, theta: np.ndarray) -> None:
         else:
             shares = column.points @ theta[block] + 1 / len(column.values)
             names = list(column.values)
-        if len(column.values) > 1 and shares.min() <= 1e-12:
+        if len(column.values) > 1 and shares.min() + (band if i == z else 0.0) <= 1e-12:
             value = names[int(shares.argmin())]
             raise UserError(
                 f"max entropy: the marginals leave no share to {value!r} of column "
@@ -152,11 +151,13 @@ def _direction(point: Point, definite: bool) -> np.ndarray:
     return step * min(1.0, _MAX_MOVE / max(np.abs(step).max(), 1e-300))
 
 
-def newton(dual: Dual, domain: Domain) -> tuple[np.ndarray, Point, int]:
+def newton(
+    dual: Dual, domain: Domain, start: np.ndarray | None = None, tolerance: float = _TOLERANCE
+) -> tuple[np.ndarray, Point, int]:
     """Minimise the dual by Newton's method with backtracking; return lambda, h, steps."""
-    lam = np.zeros(dual.rows.shape[1])
+    lam = np.zeros(dual.rows.shape[1]) if start is None else start
     point, steps = dual.at(lam), 0
-    while np.linalg.norm(point.gradient) > _TOLERANCE:
+    while np.linalg.norm(point.gradient) > tolerance:
         step = _direction(point, dual.c > 0)
         decrement = float(point.gradient @ step)
         length = 1.0

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
 from frbench.data.max_entropy.domain import Samples, cell_mass
 from frbench.errors import UserError
-
-if TYPE_CHECKING:
-    pass
-
 
 Prior = Literal["data", "reweighted"]
 #: Of one column: a mean (or the share of the second of two values), or the share of every value.
@@ -43,7 +39,11 @@ def rates(joint: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def reweigh(
-    samples: Samples, label: str, protected: str, tau: float = 1.0, prior: Prior = "reweighted"
+    samples: Samples,
+    label: str | Sequence[str],
+    protected: str | Sequence[str],
+    tau: float = 1.0,
+    prior: Prior = "reweighted",
 ) -> np.ndarray:
     """Give the distinct rows the weights of the prior, w_k ~ n_k c(y) / c(y, z) for reweighted.
 
@@ -53,8 +53,8 @@ def reweigh(
 
     Args:
         samples: The samples.
-        label: Column of y.
-        protected: Column of z.
+        label: Column of y, or several, whose combinations are the values of y.
+        protected: Column of z, or several: then of intersections.
         tau: Representation rate of the weights, in (0, 1].
         prior: reweighted, or data.
 
@@ -76,7 +76,12 @@ def reweigh(
         {(0, 0): 2.0, (0, 1): 2.0, (1, 0): 3.0, (1, 1): 1.5}
     """
     if not 0 < tau <= 1:
-        raise UserError(f"max entropy: tau must lie in (0, 1], got {tau}.")
+        raise UserError(
+            f"max entropy: tau must lie in (0, 1], got {tau}; 1 makes the values of "
+            f"{protected!r} equally frequent."
+        )
+    samples, label = samples.cross(label, "label")
+    samples, protected = samples.cross(protected, "protected")
     y = samples.domain.position(label, "label")
     z = samples.domain.position(protected, "protected")
     if prior == "data":
@@ -109,8 +114,8 @@ def expectation(
 
     Args:
         samples: The samples.
-        label: Column of y.
-        protected: Column of z.
+        label: Column of y; several are crossed first, see :meth:`Samples.cross`.
+        protected: Column of z, likewise.
         marginals: data, the mean of the samples; reweighted, their mean under Algorithm 1's
             weights; balanced, as data with all values of z equally likely; or given, for some
             columns, as {column: mean or {value: share}}, the others as data.

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from frbench.data.max_entropy.band import newton_in_band
 from frbench.data.max_entropy.domain import Domain, Samples, cell_mass
 from frbench.data.max_entropy.dual import Dual, Point, check_inside, newton
 from frbench.data.max_entropy.prior import Marginals, Prior, expectation, rates, reweigh
 from frbench.errors import UserError
-
-if TYPE_CHECKING:
-    pass
-
 
 #: Added to every point's share of the data before KL, as the released code does.
 _SHARE = 1e-7
@@ -26,12 +23,13 @@ _MAX_KL_SIZE = 10**6
 
 def solve(
     samples: Samples,
-    label: str,
-    protected: str,
+    label: str | Sequence[str],
+    protected: str | Sequence[str],
     smoothing: float = 0.5,
     prior: Prior = "reweighted",
     marginals: Marginals = "reweighted",
     tau: float = 1.0,
+    band: float = 0.0,
 ) -> Solution:
     """Find p* = argmin KL(p || q_C) subject to E_p[a] = theta, with q_C = (1 - C) w + C u.
 
@@ -41,12 +39,16 @@ def solve(
 
     Args:
         samples: The samples, compressed.
-        label: Column of the outcome y.
-        protected: Column of the protected attribute z; cross columns first for intersections.
+        label: Column of the outcome y, of any number of values; or several columns, whose
+            combinations are the outcomes.
+        protected: Column of the protected attribute z; or several, whose combinations are z: rates
+            of intersections, which those of every single column are never below.
         smoothing: C, the share of the uniform distribution u in the prior, in [0, 1].
         prior: Weights w of the samples: data, or reweighted, by :func:`reweigh`.
         marginals: See :func:`expectation`.
         tau: Representation rate of the re-weighting, in (0, 1].
+        band: Largest distance of P(z) from its goal, for every value of z; 0 meets it exactly. A
+            band keeps p* nearer to the prior where the exact goal costs much.
 
     Returns:
         The distribution with its rates.
@@ -64,7 +66,16 @@ def solve(
         (1.0, [1.0, 1.0])
     """
     if not 0 <= smoothing <= 1:
-        raise UserError(f"max entropy: smoothing must lie in [0, 1], got {smoothing}.")
+        raise UserError(
+            f"max entropy: smoothing must lie in [0, 1], got {smoothing}; it is the share of the "
+            "uniform distribution in the prior."
+        )
+    if not 0 <= band < 1:
+        raise UserError(
+            f"max entropy: band must lie in [0, 1), got {band}; it is a distance of shares."
+        )
+    samples, label = samples.cross(label, "label")
+    samples, protected = samples.cross(protected, "protected")
     y = samples.domain.position(label, "label")
     z = samples.domain.position(protected, "protected")
     column = samples.domain.columns[z]
@@ -76,9 +87,11 @@ def solve(
     weight = reweigh(samples, label, protected, tau, prior)
     theta = expectation(samples, label, protected, marginals, tau)
     if smoothing:
-        check_inside(samples.domain, theta)
-    dual = Dual(samples, weight, theta, smoothing)
-    lam, point, steps = newton(dual, samples.domain)
+        check_inside(samples.domain, theta, z, band)
+    if band:
+        lam, theta, point, steps = newton_in_band(samples, weight, theta, smoothing, z, band)
+    else:
+        lam, point, steps = newton(Dual(samples, weight, theta, smoothing), samples.domain)
     return Solution(samples, y, z, smoothing, tau, weight, theta, lam, steps, point)
 
 
@@ -87,13 +100,13 @@ class Solution:
     """The max-entropy distribution: with probability rho a sample, else independent columns.
 
     Attributes:
-        samples: The samples.
+        samples: The samples; several columns of y or z are one, of their combinations.
         y: Position of the label's column.
         z: Position of the protected column.
         smoothing: C.
         tau: Representation rate of the re-weighting.
         weight: Weights w of the distinct rows in the prior [K].
-        theta: Mean of the coordinates [d].
+        theta: Mean of the coordinates, inside the band if there is one [d].
         multipliers: lambda, in the domain's coordinates [d].
         steps: Newton steps taken.
         point: The dual at lambda.
@@ -207,10 +220,15 @@ class Solution:
         return float(kl + math.log1p(_SHARE * domain.size))
 
     @property
+    def delta(self) -> float:
+        """Largest distance of the joints of p* and the prior, max |p*(y, z) - q_C(y, z)|."""
+        return float(np.abs(self.joint - self.prior_joint).max())
+
+    @property
     def bound(self) -> float:
         """A lower bound of SR for binary y and z, tau - 4 d (1 + tau) / (C + 4 d).
 
-        d = max |p*(y, z) - q_C(y, z)|, computed; needs the reweighted prior, and RR of at least
+        d is :attr:`delta`, computed; needs the reweighted prior, and RR of at least
         tau. Theorem 4.5 of arXiv 1906.02164, re-derived. The exact SR is never smaller. nan where
         it does not apply.
         """
@@ -218,7 +236,7 @@ class Solution:
             return math.nan
         if self.representation_rate < self.tau - 1e-9 or not self._is_reweighted:
             return math.nan
-        delta = 4 * float(np.abs(self.joint - self.prior_joint).max())
+        delta = 4 * self.delta
         return self.tau - delta * (1 + self.tau) / (self.smoothing + delta)
 
     @property
@@ -249,19 +267,37 @@ class Solution:
         order = rng.permutation(n)
         return codes[order], source[order]
 
+    def by_protected(self, joint: np.ndarray) -> dict[str, np.ndarray]:
+        """Sum P(Y, Z) over all but one protected column: {column: P(Y, column)}, and Z itself."""
+        column = self.samples.domain.columns[self.z]
+        widths = [len(part.values) for part in column.parts or (column,)]
+        cells = joint.reshape(len(joint), *widths)
+        out = {
+            part.name: cells.sum(tuple(j for j in range(1, cells.ndim) if j != i))
+            for i, part in enumerate(column.parts, 1)
+        }
+        return {**out, column.name: joint}
+
     def describe(self) -> str:
         """Text of the rates before and after, and of the fit."""
-        columns = self.samples.domain.columns
+        y = self.samples.domain.columns[self.y]
         cells, shape = self.samples.cells(self.y, self.z)
-        before, after = rates(cell_mass(cells, self.samples.counts, shape)), rates(self.joint)
+        lines = []
+        data = cell_mass(cells, self.samples.counts, shape)
+        afters = self.by_protected(self.joint)
+        for name, joint in self.by_protected(data).items():
+            before, after = rates(joint), rates(afters[name])
+            lines.append(f"representation rate of {name}: {before[0]:.4f} -> {after[0]:.4f}")
+            lines += [
+                f"statistical rate of {y.name}={value} over {name}: {old:.4f} -> {new:.4f}"
+                for value, old, new in zip(y.values, before[1], after[1], strict=True)
+            ]
+        if not math.isnan(self.bound):
+            lines.append(
+                f"statistical rate at least {max(self.bound, 0):.4f} by theorem 4.5 (delta "
+                f"{self.delta:.4f})"
+            )
         size = self.samples.domain.size
-        lines = [
-            f"representation rate of {columns[self.z].name}: {before[0]:.4f} -> {after[0]:.4f}"
-        ]
-        lines += [
-            f"statistical rate of {columns[self.y].name}={value}: {old:.4f} -> {new:.4f}"
-            for value, old, new in zip(columns[self.y].values, before[1], after[1], strict=True)
-        ]
         kl = f"KL to the data {self.kl_to_data:.4f}"
         if math.isnan(self.kl_to_data):
             kl = f"KL to the data left out: the domain has {size:.3g} points"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from frbench.data.max_entropy.table import TableColumns
 from frbench.data.steps import Augmentation, Encode
 from frbench.data.table import Table
 from frbench.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class MaxEntropy(Augmentation):
@@ -32,8 +29,9 @@ class MaxEntropy(Augmentation):
         smoothing: C in [0, 1]: share of the uniform distribution in the prior.
         prior: Weights of the samples in the prior: data or reweighted (Algorithm 1).
         marginals: data, reweighted, balanced, or {column: mean or {value: share}} with columns
-            ``label``, ``attribute`` (values "0", "1", ...) and inputs.
+            ``label`` and ``attribute``, whose values are named as in the summary, and inputs.
         tau: Representation rate of the re-weighting, in (0, 1].
+        band: Largest distance of P(z) from its goal, for every value of z.
         bins: Ascending inner edges of numeric inputs.
         max_bins: Numeric inputs with more distinct values are cut at quantiles.
         ordinal: Numeric inputs of which only the mean is kept.
@@ -62,6 +60,7 @@ class MaxEntropy(Augmentation):
         prior: Prior = "reweighted",
         marginals: Literal["data", "reweighted", "balanced"] | dict[str, Given] = "reweighted",
         tau: float = 1.0,
+        band: float = 0.0,
         bins: dict[str, list[float]] | None = None,
         max_bins: int = 10,
         ordinal: list[str] | None = None,
@@ -82,6 +81,7 @@ class MaxEntropy(Augmentation):
         self.prior: Prior = prior
         self.marginals = marginals
         self.tau = tau
+        self.band = band
         self.bins = bins
         self.max_bins = max_bins
         self.ordinal = ordinal
@@ -94,24 +94,19 @@ class MaxEntropy(Augmentation):
 
     def apply(self, table: Table, rng: np.random.Generator, encode: Encode) -> Table:
         """Return rows drawn from the distribution, or the table with new weights."""
-        if (table.z < 0).any():
-            raise UserError(
-                f"MaxEntropy: {(table.z < 0).sum()} training rows have no attribute; use "
-                "data.missing_attribute: drop or group."
-            )
-        frame = _frame(table.x)
         columns = TableColumns.of(
-            frame,
-            table.y,
-            table.z,
-            table.weight,
-            self.bins or {},
-            self.max_bins,
-            self.ordinal or [],
+            table, self.names, self.bins or {}, self.max_bins, self.ordinal or []
         )
         samples = Samples.compress(columns.domain, columns.codes, table.weight)
         self.solution = solution = solve(
-            samples, "label", "attribute", self.smoothing, self.prior, self.marginals, self.tau
+            samples,
+            "label",
+            "attribute",
+            self.smoothing,
+            self.prior,
+            self.marginals,
+            self.tau,
+            self.band,
         )
         if self.via == "weight":
             weight = np.where(
@@ -126,16 +121,3 @@ class MaxEntropy(Augmentation):
         if isinstance(table.x, np.ndarray):
             return Table(x.to_numpy(table.x.dtype), codes[:, 0], codes[:, 1])
         return Table(x, codes[:, 0], codes[:, 1])
-
-
-def _frame(x: Any) -> pd.DataFrame:
-    """Return raw inputs as named columns."""
-    import pandas as pd
-
-    if isinstance(x, pd.DataFrame):
-        return x.rename(columns=str)
-    if isinstance(x, np.ndarray) and x.ndim == 2:
-        return pd.DataFrame(x, columns=[f"x{i}" for i in range(x.shape[1])])
-    raise UserError(
-        "MaxEntropy needs a table of named columns; images and texts have no discrete domain."
-    )

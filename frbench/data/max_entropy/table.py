@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from frbench.data.max_entropy.domain import Column, Domain, Samples
+from frbench.data.encode import MAX_LEVELS
+from frbench.data.max_entropy.column import Column
+from frbench.data.max_entropy.domain import Domain, Samples
+from frbench.data.table import Table
 from frbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,52 +43,64 @@ class TableColumns:
     @classmethod
     def of(
         cls,
-        frame: pd.DataFrame,
-        y: np.ndarray,
-        z: np.ndarray,
-        weight: np.ndarray,
+        table: Table,
+        names: tuple[Sequence[str], Sequence[str]],
         bins: Mapping[str, Sequence[float]],
         max_bins: int,
         ordinal: Sequence[str],
+        who: str = "MaxEntropy",
     ) -> TableColumns:
         """Make every column discrete.
 
         Args:
-            frame: Inputs [N rows].
-            y: Labels [N].
-            z: Attributes [N].
-            weight: Weights [N].
+            table: Inputs (a DataFrame, or an array of two dimensions), labels and attributes.
+            names: Names of the classes and of the attribute values; empty if they have none.
             bins: Ascending inner edges of numeric columns.
             max_bins: Numeric columns with more distinct values get min(max_bins, N^(1/3))
                 quantile bins, fewer where quantiles coincide.
             ordinal: Columns whose mean only is kept; of all others, every value's share.
+            who: Name of the step, for messages.
 
         Raises:
-            UserError: If bins or ordinal name no column, or do not fit theirs.
+            UserError: If bins or ordinal name no column, or do not fit theirs; if a row has no
+                attribute, a column too many categories, or the inputs are no table.
         """
-        for option, names in (("bins", bins), ("ordinal", ordinal)):
-            if absent := [name for name in names if name not in frame.columns]:
+        if (table.z < 0).any():
+            raise UserError(
+                f"{who}: {(table.z < 0).sum()} training rows have no attribute; use "
+                "data.missing_attribute: drop or group."
+            )
+        frame = _frame(table.x, who)
+        for option, chosen in (("bins", bins), ("ordinal", ordinal)):
+            if absent := [name for name in chosen if name not in frame.columns]:
                 raise UserError(
-                    f"MaxEntropy: {option} names {absent[0]!r}, which is no input; the inputs "
+                    f"{who}: {option} names {absent[0]!r}, which is no input; the inputs "
                     f"are: {', '.join(map(str, frame.columns))}."
                 )
         columns = [
-            Column(name, tuple(str(i) for i in range(int(values.max()) + 1)))
-            for name, values in (("label", y), ("attribute", z))
+            Column(name, tuple(given) or tuple(map(str, range(int(values.max()) + 1))))
+            for name, given, values in zip(
+                ("label", "attribute"), names, (table.y, table.z), strict=True
+            )
         ]
-        codes, restating = [y, z], []
+        codes, restating = [table.y, table.z], []
         quantiles = max(2, min(max_bins, round(len(frame) ** (1 / 3))))
         for name in map(str, frame.columns):
             column, code, order = _discretise(
-                frame[name], bins.get(name), max_bins, quantiles, name in ordinal
+                frame[name], bins.get(name), max_bins, quantiles, name in ordinal, who
             )
-            if _restates(order, z):
+            if _restates(order, table.z):
                 restating.append(name)
+            elif len(column.values) > MAX_LEVELS and not column.is_number:
+                raise UserError(
+                    f"{who}: column '{name}' has {len(column.values)} categories, more than "
+                    f"{MAX_LEVELS}; drop it, or merge categories."
+                )
             else:
                 columns.append(column)
                 codes.append(code)
         domain = Domain(tuple(columns))
-        return cls(frame, domain, np.stack(codes, axis=1), weight, tuple(restating))
+        return cls(frame, domain, np.stack(codes, axis=1), table.weight, tuple(restating))
 
     def draw(
         self, samples: Samples, codes: np.ndarray, source: np.ndarray, rng: np.random.Generator
@@ -115,6 +130,18 @@ class TableColumns:
             out[name] = self.frame[name].array[rows]
         return pd.DataFrame(out)
 
+    def redraw(self, codes: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
+        """Turn codes of the same rows [N, F] into inputs; what did not change stays as it is."""
+        out = self.frame.copy()
+        modelled = {column.name: i for i, column in enumerate(self.domain.columns) if i > 1}
+        for name in self.frame.columns:
+            if (i := modelled.get(str(name))) is None:
+                continue
+            rows, changed = np.arange(len(codes)), codes[:, i] != self.codes[:, i]
+            rows[changed] = self._pick(self.codes[:, i], codes[changed, i], rng)
+            out[name] = self.frame[name].array[rows]
+        return out
+
     def _pick(
         self, groups: np.ndarray, wanted: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
@@ -129,7 +156,12 @@ class TableColumns:
 
 
 def _discretise(
-    series: pd.Series, edges: Sequence[float] | None, max_bins: int, quantiles: int, ordinal: bool
+    series: pd.Series,
+    edges: Sequence[float] | None,
+    max_bins: int,
+    quantiles: int,
+    ordinal: bool,
+    who: str,
 ) -> tuple[Column, np.ndarray, np.ndarray]:
     """Return the column, its codes [N], and ranks of the raw values, -1 where missing [N]."""
     import pandas as pd
@@ -141,13 +173,11 @@ def _discretise(
     missing = ranks < 0
     numeric = types.is_numeric_dtype(series) and not types.is_bool_dtype(series)
     if (edges is not None or ordinal) and not numeric:
-        raise UserError(
-            f"MaxEntropy: column '{name}' is not numeric; leave it out of the options."
-        )
+        raise UserError(f"{who}: column '{name}' is not numeric; leave it out of the options.")
     if ordinal:
         if missing.any() or len(levels) < 2:
             raise UserError(
-                f"MaxEntropy: ordinal column '{name}' lacks values in some rows, or has one value "
+                f"{who}: ordinal column '{name}' lacks values in some rows, or has one value "
                 "only; drop the rows or take it out of ordinal."
             )
         return Column(name, tuple(levels.tolist()), "ordinal"), ranks, ranks
@@ -157,7 +187,7 @@ def _discretise(
             inner = np.arange(1, quantiles) / quantiles
             edges = np.unique(np.quantile(numbers[~missing], inner)).tolist()
         elif not edges or list(edges) != sorted(set(edges)):
-            raise UserError(f"MaxEntropy: the bins of '{name}' must ascend, got {list(edges)}.")
+            raise UserError(f"{who}: the bins of '{name}' must ascend, got {list(edges)}.")
         shown = [f"{name}<{edges[0]:g}", *(f"{name}>={edge:g}" for edge in edges)]
         codes = np.searchsorted(np.asarray(edges, np.float64), numbers, side="right")
     else:
@@ -180,3 +210,16 @@ def _restates(ranks: np.ndarray, z: np.ndarray) -> bool:
     steps = int((np.diff(pairs[1]) != 0).sum())
     repeated = len(z) >= 5 * num_levels or steps == num_attributes - 1
     return pairs.shape[1] == num_levels and repeated
+
+
+def _frame(x: Any, who: str) -> pd.DataFrame:
+    """Return raw inputs as named columns."""
+    import pandas as pd
+
+    if isinstance(x, pd.DataFrame):
+        return x.rename(columns=str)
+    if isinstance(x, np.ndarray) and x.ndim == 2:
+        return pd.DataFrame(x, columns=[f"x{i}" for i in range(x.shape[1])])
+    raise UserError(
+        f"{who} needs a table of named columns; images and texts have no discrete domain."
+    )
