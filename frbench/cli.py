@@ -28,9 +28,12 @@ from frbench.callbacks import (
     SanityCheck,
 )
 from frbench.checkpoint import read_checkpoint, read_description
+from frbench.data.baselines import Massaging, Reweigh, Subset
+from frbench.data.calmon import OptimizedPreprocessing
 from frbench.data.images import QMNISTWriters
 from frbench.data.max_entropy import MaxEntropy
 from frbench.data.module import GroupDataModule
+from frbench.data.released import AdultSmall, CompasLarge, CompasSmall
 from frbench.data.scenarios import Digits
 from frbench.data.steps import FlipLabels, PoisonLargestMargin
 from frbench.data.synthetic import TwoGaussians
@@ -47,9 +50,10 @@ from frbench.quiet import quieten
 from frbench.spec import differences
 
 __all__ = [
-    "ERM", "MLP", "ACSIncome", "Adult", "Bank", "Compas", "Digits", "FlipLabels", "German",
-    "GroupDRO", "LawSchool", "MaxEntropy", "PoisonLargestMargin", "QMNISTWriters", "SmallCNN",
-    "TableData", "Timm", "TwoGaussians", "run",
+    "ERM", "MLP", "ACSIncome", "Adult", "AdultSmall", "Bank", "Compas", "CompasLarge",
+    "CompasSmall", "Digits", "FlipLabels", "German", "GroupDRO", "LawSchool", "Massaging",
+    "MaxEntropy", "OptimizedPreprocessing", "PoisonLargestMargin", "QMNISTWriters", "Reweigh",
+    "SmallCNN", "Subset", "TableData", "Timm", "TwoGaussians", "run",
 ]  # fmt: skip
 
 #: Arguments of an objective that come from the data and from nowhere else.

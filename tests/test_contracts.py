@@ -39,6 +39,8 @@ def found(base):
 OBJECTIVES, DATA, NETWORKS = found(Objective), found(GroupDataModule), found(Network)
 FILES = {
     "ACSIncome": "acs/acs_income_2018_test.npz", "Adult": "adult/adult.data",
+    "AdultSmall": "adult/adult.data", "CompasLarge": "compas/compas-scores.csv",
+    "CompasSmall": "compas/compas-scores-two-years.csv",
     "Bank": "bank/bank-additional-full.csv", "Compas": "compas/compas-scores-two-years.csv",
     "German": "german/german.data", "LawSchool": "law_school/bar_pass_prediction.csv",
     "QMNISTWriters": "QMNIST/raw/qmnist-train-labels-idx2-int",
