@@ -170,7 +170,7 @@ class OptimizedPreprocessing(Augmentation):
     def apply(self, table: Table, rng: np.random.Generator, encode: Encode) -> Table:
         """Return the table with every row edited at random."""
         who = type(self).__name__
-        columns = TableColumns.of(table, self.names, self.bins or {}, self.max_bins, [], who)
+        columns = TableColumns.of(table, self.names, self.bins or {}, self.max_bins, [], who=who)
         samples = Samples.compress(columns.domain, columns.codes, table.weight)
         program, points = self.program(columns, samples)
         p, self.change = program.solve(self.epsilon, self.thresholds, self.probabilities)

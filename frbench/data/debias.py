@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -87,15 +87,15 @@ def main(argv: list[str]) -> int:
     if args.out.exists():
         raise UserError(f"--out {args.out} exists, and is not overwritten; give another name.")
     if args.out.suffix not in (".csv", ".parquet") or not args.out.parent.is_dir():
-        raise UserError(
-            f"--out {args.out} must be a .csv or .parquet file in a folder that exists."
-        )
+        raise UserError(f"--out {args.out}: give a .csv or .parquet file in a folder that exists.")
+    if not Path(args.file).is_file():
+        raise UserError(f"there is no file {args.file} (seen from {Path.cwd()}).")
     frame = read_table(args.file, args.sep)
     frame, y, z = _prepare(frame, args)
     step = MaxEntropy(
         args.smoothing,
         args.prior,
-        _marginals(args, y, z),
+        _marginals(args, z),
         args.tau,
         args.band,
         _edges(args.bins),
@@ -105,6 +105,7 @@ def main(argv: list[str]) -> int:
         args.via,
     )
     step.bind(tuple(y.names), tuple(z.names))
+    step.columns = (args.target, "&".join(args.protected))
     chosen = [args.target, *args.protected]
     table = Table(frame.drop(columns=chosen), y.codes, z.codes)
     fair = step.apply(table, np.random.default_rng(args.seed), np.asarray)
@@ -115,15 +116,16 @@ def main(argv: list[str]) -> int:
     ):
         _, first = np.unique(old, return_index=True)  # a row that has each code
         out[names] = frame[names].iloc[first[new]].reset_index(drop=True)
-    out = out[[name for name in frame.columns]]
+    out = out[list(frame.columns)]
     if args.via == "weight":
         out["weight"] = fair.weight
     _report(frame, out, y, args)
     assert step.solution is not None
     print(step.solution.describe().splitlines()[-1])
-    out.to_parquet(args.out) if args.out.suffix == ".parquet" else out.to_csv(
-        args.out, index=False
-    )
+    if args.out.suffix == ".parquet":
+        out.to_parquet(args.out, index=False)
+    else:
+        out.to_csv(args.out, index=False, mode="x")
     print(f"written to {args.out}")
     return 0
 
@@ -177,12 +179,11 @@ def _edges(words: list[str]) -> dict[str, list[float]]:
     return out
 
 
-def _marginals(args: argparse.Namespace, y: Factor, z: Factor) -> dict[str, Given] | str:
-    """Read ``reweighted`` or ``income=no:0.7,yes:0.3 age=35``, by the names of the user's columns."""
+def _marginals(args: argparse.Namespace, z: Factor) -> Any:
+    """Read ``reweighted`` or ``income=no:0.7,yes:0.3 age=35``."""
     if len(args.marginals) == 1 and "=" not in args.marginals[0]:
-        return str(args.marginals[0])
+        return args.marginals[0]
     out: dict[str, Given] = {}
-    names = {args.target: "label", "&".join(args.protected): "attribute"}
     for word in args.marginals:
         name, _, text = word.partition("=")
         try:
@@ -201,7 +202,7 @@ def _marginals(args: argparse.Namespace, y: Factor, z: Factor) -> dict[str, Give
                 f"--marginals: of several protected columns give the shares of the combinations: "
                 f"{'&'.join(args.protected)}={z.names[0]}:SHARE,..."
             )
-        out[names.get(name, name)] = given
+        out[name] = given
     return out
 
 
