@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class TableColumns:
     """A training table as samples of a domain, and the way back.
 
-    The domain's columns are those of label and attribute, then the discrete and binned inputs. Binning
-    is an extension beyond the paper: a drawn bin becomes a value that a sample has in that bin.
+    The domain's columns are label, attribute, and the discrete and binned inputs. Binning is an
+    extension beyond the paper: a drawn bin becomes a value that a sample has in that bin.
 
     Attributes:
         frame: Inputs of the rows.
