@@ -5,20 +5,16 @@ be set before numpy starts); ``--skip-growth`` leaves out the tables of up to 10
 """
 
 import argparse
-import os
 import statistics
 import time
 from collections.abc import Callable
-from datetime import datetime
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from frbench.data.max_entropy import solve
-from frbench.data.max_entropy.domain import Column, Domain, Samples
+from frbench.data.max_entropy import Column, Domain, Samples, solve
+from frbench.data.released import AdultSmall, CompasLarge, CompasSmall
 
 #: Targets in ms: fit of the compressed samples, draw of 10,000 samples.
 TARGETS = {"COMPAS small": (1.0, 5.0), "Adult": (1.5, 5.0), "COMPAS large": (10.0, 5.0)}
@@ -29,103 +25,18 @@ CONFIGURATIONS = [
 ]
 
 
-def compas_small(folder: Path) -> pd.DataFrame:
-    """5,278 defendants of two races, 144 possible rows; the columns of AIF360 0.2."""
-    frame = pd.read_csv(folder / "compas" / "compas-scores-two-years.csv")
-    keep = (
-        frame["days_b_screening_arrest"].between(-30, 30)
-        & (frame["is_recid"] != -1)
-        & (frame["c_charge_degree"] != "O")
-        & frame["score_text"].notna()
-        & frame["race"].isin(["African-American", "Caucasian"])
-    )
-    frame = frame[keep]
-    columns = {
-        "sex": frame["sex"] == "Female",
-        "race": frame["race"] == "Caucasian",
-        "age": frame["age_cat"],
-        "priors": np.digitize(frame["priors_count"], [1, 4]),  # none, 1 to 3, more
-        "charge": frame["c_charge_degree"],
-        "label": frame["two_year_recid"],
-    }
-    return pd.DataFrame(columns)
-
-
-def adult(folder: Path) -> pd.DataFrame:
-    """All 48,842 rows, 504 possible; the columns of AIF360 0.2."""
-    parts = [
-        pd.read_csv(
-            folder / "adult" / f"adult.{suffix}", header=None, skiprows=skip, skipinitialspace=True
-        )
-        for suffix, skip in (("data", 0), ("test", 1))
-    ]
-    frame = pd.concat(parts, ignore_index=True)
-    columns = {
-        "race": frame[8] == "White",
-        "sex": frame[9] == "Male",
-        "age": np.minimum(frame[0] // 10, 7),  # decades, the last one 70 and above
-        "education": np.clip(frame[4], 5, 13),  # years, the ends open
-        "label": frame[14].str.startswith(">50K"),
-    }
-    return pd.DataFrame(columns)
-
-
-def compas_large(folder: Path) -> pd.DataFrame:
-    """8,723 screenings in 19 columns, of which the released loader makes 4.8e10 possible rows.
-
-    Like that loader it splits lines at every comma and drops those that then do not parse. Race
-    is Caucasian or not: the loader's own choice follows the hash seed.
-    """
-    lines = [
-        line.split(",")
-        for line in (folder / "compas" / "compas-scores.csv").read_text().split("\n")
-    ]
-    place = {name: i for i, name in enumerate(lines[0])}
-    with (folder / "compas" / "charges_features.txt").open() as file:
-        flags = [line.strip().split(",") for line in file]
-    charges = {
-        row[0]: dict(zip(flags[0][1:], map(float, row[1:]), strict=True)) for row in flags[1:]
-    }
-    counts = ["juv_fel_count", "decile_score", "juv_misd_count", "juv_other_count"]
-    rows = []
-    for line in lines[1:]:
-        if len(line) != len(lines[0]):
-            continue
-        get = {name: line[i] for name, i in place.items()}
-        try:
-            first, last = (datetime.fromisoformat(get[f"c_jail_{way}"]) for way in ("in", "out"))
-            datetime.fromisoformat(get["c_offense_date"])
-            months = abs((first - last).days) / 12  # days over twelve: the loader's months
-            row = {
-                "sex": get["sex"] == "Male",
-                "age": np.digitize(int(get["age"]), [25, 65], right=True),
-                "race": get["race"] == "Caucasian",
-                **{name: int(get[name]) for name in counts},
-                "priors": np.digitize(int(get["priors_count"]), [0, 10, 20, 30, 40], right=True),
-                "jail": np.digitize(months, [0, 3, 6, 12, 24, 48, 60], right=True),
-                "charge": get["c_charge_degree"],
-                **charges[get["c_charge_desc"]],
-                "label": int(get["is_recid"]),
-            }
-        except (ValueError, KeyError):
-            continue
-        if row["decile_score"] > 0:
-            rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def tables(folder: Path) -> dict[str, tuple[Samples, str]]:
-    """The three tables, compressed, with their protected column."""
+def tables() -> dict[str, tuple[Samples, str]]:
+    """The three tables of the released code, compressed, with their protected column."""
     out = {}
-    for name, read, protected in (
-        ("COMPAS small", compas_small, "race"),
-        ("Adult", adult, "sex"),
-        ("COMPAS large", compas_large, "race"),
+    for name, data in (
+        ("COMPAS small", CompasSmall()),
+        ("Adult", AdultSmall()),
+        ("COMPAS large", CompasLarge()),
     ):
-        frame = read(folder)
-        numbers = list(frame.columns) if read is compas_large else []
+        frame = data.read()
+        numbers = list(frame.columns) if name == "COMPAS large" else []
         domain = Domain.of(frame, ordinal=numbers)
-        out[name] = (Samples.compress(domain, domain.codes(frame)), protected)
+        out[name] = (Samples.compress(domain, domain.codes(frame)), str(data.attribute))
     return out
 
 
@@ -161,7 +72,7 @@ def main() -> None:
     out = Table(title="Max entropy, one thread (median over C .1, .5 and 6 configurations)")
     for head in ("table", "rows", "unique", "what", "steps", "ms", "target", "x target"):
         out.add_column(head, justify="left" if head in ("table", "what") else "right")
-    for name, (samples, z) in tables(Path(os.environ["FRBENCH_DATA"])).items():
+    for name, (samples, z) in tables().items():
         fits, draws, steps = [], [], []
         for c in (0.1, 0.5):
             for prior, marginals in CONFIGURATIONS:

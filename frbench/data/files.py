@@ -60,6 +60,23 @@ FILES: dict[str, KnownFile] = {
         ),
         "github.com/propublica/compas-analysis",
     ),
+    "compas/compas-scores.csv": KnownFile(
+        "c9864c9e48c0a9e32ab23f7ad05a454d7624a4625c2a54d4447921de544fd8a2",
+        _github(
+            "propublica/compas-analysis",
+            "bafff5da3f2e45eca6c2d5055faad269defd135a/compas-scores.csv",
+        ),
+        "github.com/propublica/compas-analysis",
+    ),
+    "compas/charges_features.txt": KnownFile(
+        "3e596159ec8e5987c347aeaa8d1153f2c3e98302e8618ea7e5717b9141a6a892",
+        _github(
+            "vijaykeswani/Fair-Max-Entropy-Distributions",
+            "9506e54796434e1d3bfd264af955d72eca9f7241/criminals_classification/"
+            "charges_features.txt",
+        ),
+        "github.com/vijaykeswani/Fair-Max-Entropy-Distributions",
+    ),
     "german/german.data": KnownFile(
         "b21f3d81db8071257d5ff1deaeba1fd4303b62712e6fcc9715c7a86202cb5871",
         f"{_UCI}/statlog/german/german.data",

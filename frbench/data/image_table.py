@@ -9,8 +9,8 @@ import numpy as np
 
 from frbench.data.factors import Factor, cross, factor, value_name
 from frbench.data.image_data import Annotations, ImageData, find_folder
+from frbench.data.reading import read_table
 from frbench.data.splits import SPLITS
-from frbench.data.table_data import read_table
 from frbench.errors import UserError
 
 if TYPE_CHECKING:

@@ -11,6 +11,8 @@ USAGE = """\
 usage: frbench data                                   which data files are here
        frbench data --data Adult --data.attribute race --data.balance joint
                                                       group tables, rates, training distribution
+       frbench data debias in.csv --protected sex --target income --out out.csv
+                                                      redraw a table with fair rates (--help)
 """
 
 
@@ -34,6 +36,10 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: If the data set or one of its options does not exist.
     """
+    if argv[:1] == ["debias"]:
+        from frbench.data.debias import main as debias
+
+        return debias(argv[1:])
     if "-h" in argv or "--help" in argv:
         print(USAGE, end="")
         return 0

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from frbench.batch import Sizes
+from frbench.data.reading import read_table
 from frbench.data.splits import SplitPolicy
 from frbench.data.table import Table
-from frbench.data.table_data import read_table
 from frbench.data.text import TextInputs, rows_of
 from frbench.errors import UserError
 

@@ -258,7 +258,7 @@ class IRW(Objective):
         loader = cast(GroupLoader, self.trainer.train_dataloader)
         dataset = copy.copy(loader.dataset)
         dataset.augment = None
-        small = dataset[(np.arange(1), 0)].x.numel() <= 4096
+        small = dataset[(np.arange(1), None)].x.numel() <= 4096
         size = max(train.batch_size, 1024) if small else train.batch_size
         batches = EvalLoader(
             dataset, size, rank(), world_size(), loader.num_workers, loader.pin_memory, rows

@@ -33,7 +33,7 @@ def benchmark():
 
 @pytest.fixture(scope="module")
 def tables(shared_data, benchmark) -> dict[str, tuple[Samples, str]]:
-    return benchmark.tables(shared_data)
+    return benchmark.tables()
 
 
 def random_samples(seed: int) -> Samples:

@@ -74,6 +74,12 @@ def solve(
         raise UserError(
             f"max entropy: band must lie in [0, 1), got {band}; it is a distance of shares."
         )
+    names = [label] if isinstance(label, str) else label
+    others = [protected] if isinstance(protected, str) else protected
+    if both := set(names) & set(others):
+        raise UserError(
+            f"max entropy: column '{min(both)}' is both label and protected; choose another."
+        )
     samples, label = samples.cross(label, "label")
     samples, protected = samples.cross(protected, "protected")
     y = samples.domain.position(label, "label")

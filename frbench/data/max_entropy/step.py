@@ -53,6 +53,8 @@ class MaxEntropy(Augmentation):
 
     #: The distribution of the last table that the step was applied to.
     solution: Solution | None = None
+    #: What marginals and messages call the columns of y and z.
+    columns = ("label", "attribute")
 
     def __init__(
         self,
@@ -95,13 +97,12 @@ class MaxEntropy(Augmentation):
     def apply(self, table: Table, rng: np.random.Generator, encode: Encode) -> Table:
         """Return rows drawn from the distribution, or the table with new weights."""
         columns = TableColumns.of(
-            table, self.names, self.bins or {}, self.max_bins, self.ordinal or []
+            table, self.names, self.bins or {}, self.max_bins, self.ordinal or [], self.columns
         )
         samples = Samples.compress(columns.domain, columns.codes, table.weight)
         self.solution = solution = solve(
             samples,
-            "label",
-            "attribute",
+            *self.columns,
             self.smoothing,
             self.prior,
             self.marginals,

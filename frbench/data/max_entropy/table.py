@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class TableColumns:
     """A training table as samples of a domain, and the way back.
 
-    The domain's columns are ``label``, ``attribute`` and the discrete and binned inputs. Binning
-    is an extension beyond the paper: a drawn bin becomes a value that a sample has in that bin.
+    The domain's columns are label, attribute, and the discrete and binned inputs. Binning is an
+    extension beyond the paper: a drawn bin becomes a value that a sample has in that bin.
 
     Attributes:
         frame: Inputs of the rows.
@@ -48,6 +48,7 @@ class TableColumns:
         bins: Mapping[str, Sequence[float]],
         max_bins: int,
         ordinal: Sequence[str],
+        factors: tuple[str, str] = ("label", "attribute"),
         who: str = "MaxEntropy",
     ) -> TableColumns:
         """Make every column discrete.
@@ -59,6 +60,7 @@ class TableColumns:
             max_bins: Numeric columns with more distinct values get min(max_bins, N^(1/3))
                 quantile bins, fewer where quantiles coincide.
             ordinal: Columns whose mean only is kept; of all others, every value's share.
+            factors: Names of the domain's columns of labels and attributes.
             who: Name of the step, for messages.
 
         Raises:
@@ -79,9 +81,7 @@ class TableColumns:
                 )
         columns = [
             Column(name, tuple(given) or tuple(map(str, range(int(values.max()) + 1))))
-            for name, given, values in zip(
-                ("label", "attribute"), names, (table.y, table.z), strict=True
-            )
+            for name, given, values in zip(factors, names, (table.y, table.z), strict=True)
         ]
         codes, restating = [table.y, table.z], []
         quantiles = max(2, min(max_bins, round(len(frame) ** (1 / 3))))
