@@ -7,6 +7,8 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 from command import run
 
 from frbench.data.celeba import read_attributes, read_split
@@ -74,6 +76,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(root / "celeba" / "img_align_celeba", root / name)
         table = frame.rename(columns={"Blond_Hair": y, "Male": z}).rename_axis(file)
         table.to_csv(root / name / "metadata.csv")
+    (root / "weights").mkdir()
+    torch.save(timm.create_model("resnet10t").state_dict(), root / "weights" / "small.pth")
     return root
 
 
@@ -81,7 +85,7 @@ def network(options: dict) -> list[str]:
     """Words that make a cell's network small: timm's smallest, or a few channels."""
     kind = options.get("model.network")
     if kind == "Timm":
-        return ["--model.network.name=resnet10t", "--model.network.checkpoint=null"]
+        return ["--model.network.name=resnet10t", "--model.network.checkpoint=weights/small.pth"]
     if kind == "VGG":
         return ["--model.network.channels=[4, 4]", "--model.network.strides=[2, 2]"]
     return []

@@ -72,7 +72,8 @@ class ImageFiles:
                 ratio = image.size[0] / full[0], image.size[1] / full[1]
                 left, right = box[0] * ratio[0], box[2] * ratio[0]
                 top, bottom = box[1] * ratio[1], box[3] * ratio[1]
-                small = image.convert(mode).resize(
+                plain = image if image.mode == mode else image.convert(mode)
+                small = plain.resize(
                     (self.size, self.size),
                     Image.Resampling.BILINEAR,
                     box=(left, top, right, bottom),

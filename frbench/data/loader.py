@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from frbench.batch import Batch
 from frbench.data.table import Table
@@ -72,20 +72,29 @@ class TensorTable(Dataset):
     def __getitem__(self, key: tuple[np.ndarray, np.ndarray | None]) -> Batch:
         array, seeds = key
         rows = torch.as_tensor(array)
-        x = self.prepare(torch.as_tensor(self.x[rows]))
-        if self.augment is not None and seeds is not None:
-            # Seeding by sample, not by worker or batch, keeps the draw when a resumed epoch deals
-            # its batches to other workers, and on any number of devices.
-            drawn = []
-            with torch.random.fork_rng(devices=[]), kept_generators():
-                for i, seed in enumerate(seeds.tolist()):
-                    seed_all(seed)
-                    drawn.append(self.augment(x[i : i + 1]))
-            x = torch.cat(drawn)
+        x = torch.as_tensor(self.x[rows])
+        if self.augment is None and isinstance(self.x, Tensor):
+            x = self.prepare(x)
+        else:
+            # Sample by sample: what is large stays in the processor's cache, and in a worker
+            # default_collate writes it straight into the memory shared with the trainer.
+            x = default_collate(list(self._samples(x, seeds)))
         return Batch(
             x, self.y[rows], self.z[rows], self.group[rows], self.weight[rows], self.clean[rows],
             rows,
         )  # fmt: skip
+
+    def _samples(self, x: Tensor, seeds: np.ndarray | None) -> Iterator[Tensor]:
+        """Prepare and transform the inputs of a batch, one by one."""
+        if self.augment is None or seeds is None:
+            yield from (self.prepare(x[i : i + 1])[0] for i in range(len(x)))
+            return
+        # Seeding by sample, not by worker or batch, keeps the draw when a resumed epoch deals its
+        # batches to other workers, and on any number of devices.
+        with torch.random.fork_rng(devices=[]), kept_generators():
+            for i, seed in enumerate(seeds.tolist()):
+                seed_all(seed)
+                yield self.augment(self.prepare(x[i : i + 1]))[0]
 
 
 def _fetch(
