@@ -44,6 +44,12 @@ def describe(data: GroupDataModule) -> str:
             + (f", marginals {data.marginals}" if data.balance == "joint" else "")
             + f"; effective sample size {effective_sample_size(weight):.0f} of {len(table)}"
         )
+    if data.rows_per_group:
+        rows = data.sampled_shares * data.batch_size
+        lines.append(
+            f"stratified: {rows.min():.0f} to {rows.max():.0f} rows of each group in a batch of "
+            f"{data.batch_size}, weighed to keep Q"
+        )
     if len(clean):
         lines.append(f"clean rows: {len(clean)}, {data.clean_per_batch} in each batch")
     return "\n".join([*lines, *data.notes])
