@@ -148,6 +148,22 @@ class GroupDataModule(LightningDataModule, ABC):
             return x
         return x.float() / 255 if x.dtype == torch.uint8 else x.float()
 
+    @property
+    def family_names(self) -> list[str]:
+        """Test tables that are members of a shift family, for the risk-invariance metrics."""
+        return []
+
+    def factors(self, name: str) -> dict[str, np.ndarray]:
+        """Return the factors of each row of a table that a probe may look for, by name.
+
+        Args:
+            name: Name of the table.
+
+        Returns:
+            Codes from 0 on, -1 where unknown [N]; here ``z``.
+        """
+        return {"z": self.splits[name].z}
+
     #: Random transform of prepared training inputs; None for none.
     transform: Callable[[Tensor], Tensor] | None = None
 
