@@ -11,7 +11,7 @@ from pytorch_lightning import Trainer, seed_everything
 
 import frbench
 from frbench import load
-from frbench.data import TwoGaussians
+from frbench.data import Digits, ImageScenario, TwoGaussians
 from frbench.data.files import find
 from frbench.data.module import GroupDataModule
 from frbench.data.table_data import TableData
@@ -42,6 +42,7 @@ FILES = {
     "ACSIncome": "acs/acs_income_2018_test.npz", "Adult": "adult/adult.data",
     "Bank": "bank/bank-additional-full.csv", "Compas": "compas/compas-scores-two-years.csv",
     "German": "german/german.data", "LawSchool": "law_school/bar_pass_prediction.csv",
+    "MNIST": "MNIST/raw/train-images-idx3-ubyte",
     "QMNISTWriters": "QMNIST/raw/qmnist-train-labels-idx2-int",
     "TableData": "dutch/dutch.csv",
 }  # fmt: skip
@@ -50,6 +51,8 @@ FILES = {
 def build(cls, **kwargs):
     if cls in (TableData,):
         kwargs |= {"path": FILES["TableData"], "target": "occupation", "attribute": "sex"}
+    if cls is ImageScenario:
+        kwargs |= {"images": Digits(n=200, n_eval=100), "n": 300, "n_eval": 100}
     return cls(**kwargs)
 
 

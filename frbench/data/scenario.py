@@ -35,9 +35,9 @@ class Scenario(GroupDataModule):
     The image of a digit (say) of class T, copied to three channels, gets rows of noise on top,
     whose colour is that of the task, and in task c a green mark below, left or right by V. See
     :class:`frbench.data.structural.StructuralModel` for the tasks a, a3, b, c and d. Training,
-    validation and test draw from disjoint images. Test tables ``test/P``, ``test/Q``,
-    ``test/P0`` (d also ``test/P0_or``), and ``test/shift=<strength>`` for each member of the
-    family; validation is from P.
+    validation and test draw from disjoint images. Test tables ``test/P``, ``test/Q`` (unless P
+    lacks a cell), ``test/P0`` (d also ``test/P0_or``), and ``test/shift=<strength>`` for each
+    member of the family; validation is from P.
 
     Args:
         task: Letter of the task.
@@ -126,7 +126,8 @@ class Scenario(GroupDataModule):
         )
         for strength in family or []:
             self.model.law(strength)  # out of range: said before anything is drawn
-        self._laws: dict[str, str | float] = {d: d for d in ("P", "Q", "P0")}
+        names = ("P", "Q", "P0") if self.model.has_q else ("P", "P0")
+        self._laws: dict[str, str | float] = {d: d for d in names}
         if task == "d":
             self._laws["P0_or"] = "P0_or"
         self._laws |= {f"shift={s:g}": float(s) for s in family or []}
@@ -134,15 +135,16 @@ class Scenario(GroupDataModule):
         if needed > len(COLOURS):
             raise UserError(f"{name}: there are {len(COLOURS)} colours, but {needed} are needed.")
         values = p_z.shape[1]
-        names = tuple(COLOURS) if task != "d" else tuple(map(str, range(values)))
-        names = names[:values]
+        # In d the colour is not the attribute's own.
+        values_by_name = tuple(COLOURS) if task != "d" else tuple(map(str, range(values)))
+        shown = values_by_name[:values]
         if attribute == "z+v":
-            names = tuple(f"{z}&{side}" for z in names for side in ("left", "right"))
+            shown = tuple(f"{z}&{side}" for z in shown for side in ("left", "right"))
         self.class_names = tuple(_span(group) for group in self.labels)
-        self.attribute_names = names
+        self.attribute_names = shown
         self._factors: dict[str, dict[str, np.ndarray]] = {}
         shape = self.image_shape
-        self.sizes = Sizes(classes, len(names), (3, shape[0] + self._rows_beside, shape[1]))
+        self.sizes = Sizes(classes, len(shown), (3, shape[0] + self._rows_beside, shape[1]))
 
     def _attribute_law(self, classes: int) -> np.ndarray:
         """P(Z | Y) from ``z_rates`` [C, A]."""

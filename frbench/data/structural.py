@@ -133,6 +133,11 @@ class StructuralModel:
             )
 
     @property
+    def has_q(self) -> bool:
+        """Whether P holds every cell (y, z), so that it can be balanced."""
+        return bool((self.law("P").p.sum((1, 3)) > 0).all())
+
+    @property
     def family(self) -> tuple[float, ...]:
         """Strengths of the default shift family."""
         return FAMILY.get(self.task, FAMILY_OF_OTHERS)
@@ -145,7 +150,8 @@ class StructuralModel:
                 member of the shift family.
 
         Raises:
-            UserError: For an unknown name, or a strength out of range.
+            UserError: For an unknown name, a strength out of range, or the Q of a P without rows
+                in some cell.
         """
         classes, values = self.p_z.shape
         colour = np.broadcast_to(np.arange(values), (classes, values))
@@ -154,7 +160,8 @@ class StructuralModel:
         if distribution in ("P", "Q"):
             p = self._table(self.p_z, np.asarray(self.v_rates), self.u_to_z, self.z_to_v)
             if distribution == "Q":
-                p = p * cell_weights(p.sum((1, 3)), "joint", "keep")[:, None, :, None]
+                names = [f"y={y},z={z}" for y in range(classes) for z in range(values)]
+                p = p * cell_weights(p.sum((1, 3)), "joint", "keep", names)[:, None, :, None]
         elif distribution == "P0" or (distribution == "P0_or" and self.task == "d"):
             uniform = np.full((classes, values), 1 / values)
             p = self._table(uniform, np.full(classes, 0.5), 0.0, 0.0)
