@@ -15,6 +15,7 @@ from frbench.data import Digits, ImageScenario, TwoGaussians
 from frbench.data.files import find
 from frbench.data.module import GroupDataModule
 from frbench.data.table_data import TableData
+from frbench.data.text import TextTable
 from frbench.networks import MLP, Network
 from frbench.objectives import ERM, Objective
 from frbench.penalties import Penalty
@@ -40,11 +41,12 @@ OBJECTIVES, DATA, NETWORKS = found(Objective), found(GroupDataModule), found(Net
 PENALTIES = found(Penalty)
 FILES = {
     "ACSIncome": "acs/acs_income_2018_test.npz", "Adult": "adult/adult.data",
+    "AmazonReviews": "amazon/reviews_Musical_Instruments_5.json",
     "Bank": "bank/bank-additional-full.csv", "Compas": "compas/compas-scores-two-years.csv",
     "German": "german/german.data", "LawSchool": "law_school/bar_pass_prediction.csv",
     "MNIST": "MNIST/raw/train-images-idx3-ubyte",
     "QMNISTWriters": "QMNIST/raw/qmnist-train-labels-idx2-int",
-    "TableData": "dutch/dutch.csv",
+    "TableData": "dutch/dutch.csv", "TextTable": "amazon/reviews_Musical_Instruments_5.json",
 }  # fmt: skip
 
 
@@ -53,6 +55,10 @@ def build(cls, **kwargs):
         kwargs |= {"path": FILES["TableData"], "target": "occupation", "attribute": "sex"}
     if cls is ImageScenario:
         kwargs |= {"images": Digits(n=200, n_eval=100), "n": 300, "n_eval": 100}
+    if cls is TextTable:
+        kwargs |= {"path": FILES["TextTable"], "text": ["summary", "reviewText"],
+                   "target": "overall", "attribute": "reviewText", "positive": [4, 5],
+                   "attribute_words": ["not", "never", "no"]}  # fmt: skip
     return cls(**kwargs)
 
 
@@ -186,7 +192,8 @@ def test_tables_fit_their_sizes_and_names(data_class):
         part = table.take(np.arange(min(50, len(table))))
         assert np.shape(data.encode(part.x))[1:] == tuple(data.input_shape)
     batch = next(iter(data.train_dataloader()))
-    assert batch.x.dtype == torch.float32 and torch.isfinite(batch.x).all()
+    assert batch.x.dtype == (torch.int64 if data.vocab_size else torch.float32)
+    assert torch.isfinite(batch.x).all()
     assert batch.x.shape == (128, *data.input_shape)
     assert all(len(column) == 128 for column in batch)
     known = batch.group[batch.z >= 0]

@@ -6,6 +6,7 @@ _HOME = {
     "balance_weights": "balance",
     "ACSIncome": "tabular",
     "Adult": "tabular",
+    "AmazonReviews": "reviews",
     "Augmentation": "steps",
     "Bank": "tabular",
     "Compas": "tabular",
@@ -23,6 +24,8 @@ _HOME = {
     "Scenario": "scenario",
     "Table": "table",
     "TableData": "table_data",
+    "TextInputs": "text",
+    "TextTable": "text",
     "TwoGaussians": "synthetic",
 }
 __all__ = sorted(_HOME)

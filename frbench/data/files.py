@@ -135,6 +135,12 @@ FILES: dict[str, KnownFile] = {
             "y_poi": "422be1f47bccf1dbafb6e4bb5dfbfe9748694725cface95083d05f8f9f5d47e6",
         }.items()
     },
+    "amazon/reviews_Musical_Instruments_5.json": KnownFile(
+        "392f088195a3e5eb20417657c45249227ec469d96e2a1e854dd23a8b877d22f9",
+        None,
+        "the 5-core Musical Instruments reviews of McAuley's Amazon data, 2014; frbench reads "
+        "reviewText and helpful only, and other categories by --data.path",
+    ),
     "celeba/list_attr_celeba.txt": KnownFile(
         "f0e5da289d5ccf75ffe8811132694922b60f2af59256ed362afa03fefba324d0", None, _CELEBA
     ),

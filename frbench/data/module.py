@@ -143,9 +143,9 @@ class GroupDataModule(LightningDataModule, ABC):
         return x
 
     def prepare(self, x: Tensor) -> Tensor:
-        """Turn indexed inputs of a batch into float32, bytes scaled to [0, 1]; token ids stay."""
+        """Turn inputs of a batch into float32, bytes scaled to [0, 1]; token ids into long."""
         if self.vocab_size:
-            return x
+            return x.long()
         return x.float() / 255 if x.dtype == torch.uint8 else x.float()
 
     @property
@@ -412,7 +412,7 @@ class GroupDataModule(LightningDataModule, ABC):
     @property
     def _is_small(self) -> bool:
         """Whether inputs are so small that evaluation may use larger batches."""
-        return int(np.prod(self.sizes.input_shape)) <= 4096
+        return not self.vocab_size and int(np.prod(self.sizes.input_shape)) <= 4096
 
     def val_dataloader(self) -> list[EvalLoader]:
         """Return loaders of ``val_names``."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import warnings
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -12,7 +14,7 @@ import numpy as np
 from frbench.batch import Sizes
 from frbench.data.encode import TableEncoder
 from frbench.data.factors import Factor, binary, cross, factor
-from frbench.data.files import FILES, locate
+from frbench.data.files import FILES, locate, open_binary
 from frbench.data.module import GroupDataModule
 from frbench.data.splits import SPLITS, Split, SplitPolicy
 from frbench.data.table import Table
@@ -43,8 +45,8 @@ class TableData(GroupDataModule):
     What happened to rows without a value is among the notes printed before training.
 
     Args:
-        path: A ``.csv`` or ``.parquet`` file (text also as ``.gz``), or a name that
-            ``frbench data`` lists.
+        path: A ``.csv``, ``.jsonl`` or ``.parquet`` file (text also as ``.gz``), or a name
+            that ``frbench data`` lists.
         target: Column of the labels; rows without one are dropped.
         attribute: Column of the attribute z; of several columns, the combinations that occur
             (``Female&Black``).
@@ -148,11 +150,15 @@ class TableData(GroupDataModule):
         }
         self.notes.extend(rows.notes)
         for name in ("val", "test"):
-            for column, count in self.encoder.unseen(tables[name].x).items():
+            for column, count in self._unseen(tables[name].x).items():
                 self.notes.append(
                     f"{name}: {count} rows whose {column} does not occur in training (all zeros)"
                 )
         return tables
+
+    def _unseen(self, x: pd.DataFrame) -> dict[str, int]:
+        """Count the values of each column that training lacks."""
+        return self.encoder.unseen(x)
 
     def encode(self, x: pd.DataFrame) -> np.ndarray:
         """Encode raw columns by what the training split shows; float32 [N, D]."""
@@ -196,12 +202,7 @@ class TableData(GroupDataModule):
     def _rows(self) -> _Rows:
         frame = self.read()
         self._check_columns(frame)
-        left_out = {self.target, self.split_column, *(self.drop or [])}
-        if not self.attribute_as_input:
-            left_out.update(self._attributes)
-        inputs = [name for name in frame.columns if name not in left_out]
-        if not inputs:
-            raise self._error("no column is left as input; shorten drop.")
+        inputs = self._inputs(frame)
         among = "among" if self.attribute_as_input else "not among"
         notes = [f"attribute {', '.join(self._attributes)}: {among} the inputs"]
         required = {"target": [self.target]}
@@ -219,15 +220,28 @@ class TableData(GroupDataModule):
         y, z = self._factors(frame, notes)
         return _Rows(frame[inputs], y, z, self._split(frame, y, z, notes), notes)
 
+    def _inputs(self, frame: pd.DataFrame) -> list[str]:
+        """Columns that the network sees."""
+        left_out = {self.target, self.split_column, *(self.drop or [])}
+        if not self.attribute_as_input:
+            left_out.update(self._attributes)
+        inputs = [name for name in frame.columns if name not in left_out]
+        if not inputs:
+            raise self._error("no column is left as input; shorten drop.")
+        return inputs
+
+    def _attribute(self, column: pd.Series) -> Factor:
+        """Values of one attribute column."""
+        return factor(column, {**self.default_bins, **(self.bins or {})}.get(str(column.name)))
+
     def _factors(self, frame: pd.DataFrame, notes: list[str]) -> tuple[Factor, Factor]:
         """Labels and attributes of the rows."""
-        bins = {**self.default_bins, **(self.bins or {})}
         try:
             y = factor(frame[self.target])
             if self.positive is not None:
                 chosen = self.positive if isinstance(self.positive, list) else [self.positive]
                 y = binary(y, chosen)
-            z = cross([factor(frame[name], bins.get(name)) for name in self._attributes])
+            z = cross([self._attribute(frame[name]) for name in self._attributes])
         except UserError as error:
             raise self._error(str(error)) from error
         unknown = z.codes < 0
@@ -254,6 +268,14 @@ class TableData(GroupDataModule):
             "bins": self.bins,
             "split_column": [self.split_column] if self.split_column else [],
         }
+        self._check_names(frame, options)
+        if not self._attributes:
+            raise self._error("data.attribute names no column.")
+        if self.target in self._attributes:
+            raise self._error(f"column {self.target!r} is both target and attribute.")
+
+    def _check_names(self, frame: pd.DataFrame, options: Mapping[str, Any]) -> None:
+        """Refuse a column that the table lacks, naming the option."""
         for option, names in options.items():
             for name in names or []:
                 if name not in frame.columns:
@@ -261,10 +283,6 @@ class TableData(GroupDataModule):
                         f"there is no column {name!r} (data.{option}); the columns, separated by "
                         f"{self.sep!r}, are: {', '.join(frame.columns)}."
                     )
-        if not self._attributes:
-            raise self._error("data.attribute names no column.")
-        if self.target in self._attributes:
-            raise self._error(f"column {self.target!r} is both target and attribute.")
 
     def _split(
         self, frame: pd.DataFrame, y: Factor, z: Factor, notes: list[str]
@@ -299,7 +317,7 @@ class TableData(GroupDataModule):
 
 
 def read_table(path: str, sep: str = ",", missing_values: list[str] | None = None) -> pd.DataFrame:
-    """Read a CSV (plain or .gz) or Parquet file, or one that ``frbench data`` lists.
+    """Read a CSV, JSON lines (both also .gz) or Parquet file, or one that ``frbench data`` lists.
 
     Raises:
         UserError: If the file is missing, cannot be read, or names two columns alike.
@@ -314,6 +332,10 @@ def read_table(path: str, sep: str = ",", missing_values: list[str] | None = Non
     try:
         if file.suffix in (".parquet", ".pq"):
             return pd.read_parquet(file).rename(columns=str).reset_index(drop=True)
+        if file.name.removesuffix(".gz").endswith((".json", ".jsonl")):
+            with open_binary(file) as lines:
+                frame = pd.DataFrame([json.loads(line) for line in lines if line.strip()])
+            return frame.rename(columns=str).replace(dict.fromkeys(missing_values or [], np.nan))
         # pandas renames the second of two equal columns: the names must be read as data.
         names = pd.read_csv(file, sep=sep, header=None, nrows=1, dtype=str).iloc[0]
         with warnings.catch_warnings():  # of rows longer than the header

@@ -3,7 +3,11 @@
 from frbench.networks.base import Network
 from frbench.networks.cnn import VGG, SmallCNN
 from frbench.networks.mlp import MLP
+from frbench.networks.text import BagOfWords, PretrainedText, TransformerEncoder
 from frbench.networks.timm import Timm
 from frbench.networks.vit import ViT
 
-__all__ = ["MLP", "VGG", "Network", "SmallCNN", "Timm", "ViT"]
+__all__ = [
+    "MLP", "VGG", "BagOfWords", "Network", "PretrainedText", "SmallCNN", "Timm",
+    "TransformerEncoder", "ViT",
+]  # fmt: skip

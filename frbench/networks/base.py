@@ -19,6 +19,9 @@ class Network(nn.Module, ABC):
         num_features: D.
     """
 
+    #: Whether inputs are token ids.
+    reads_text = False
+
     backbone: nn.Module
     head: nn.Module
     num_features: int
@@ -31,10 +34,17 @@ class Network(nn.Module, ABC):
         """Create the layers; called once, in the objective's constructor.
 
         Raises:
+            UserError: If the network is for text and the data is not, or the reverse.
             ValueError: If the network belongs to another objective already.
         """
         if hasattr(self, "head"):
             raise ValueError("A network belongs to one objective; give each a new one.")
+        if self.reads_text != bool(sizes.vocab_size):
+            has, remedy = ("text", "BagOfWords") if sizes.vocab_size else ("no text", "MLP")
+            raise UserError(
+                f"The data has {has}, which {type(self).__name__} does not read; use "
+                f"--model.network {remedy}."
+            )
         self.backbone, num_features = self.build(sizes)
         self.num_features = num_features
         self.head = nn.Linear(num_features, sizes.num_classes)

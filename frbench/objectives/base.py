@@ -18,7 +18,7 @@ from frbench.distributed import all_sum, rank, world_size
 from frbench.errors import UserError
 from frbench.metrics import GroupCounts, risk_invariance
 from frbench.metrics.family import RISKS
-from frbench.networks import MLP, Network, SmallCNN
+from frbench.networks import MLP, BagOfWords, Network, SmallCNN
 from frbench.objectives.checks import check_fit, check_same_data, data_spec
 from frbench.objectives.optimizer import build_optimizer, build_scheduler, check_optimizer
 from frbench.objectives.training_log import LogSteps, TrainingLog
@@ -35,7 +35,8 @@ class Objective(LightningModule, Staged, ABC):
         num_attributes: A.
         input_shape: Shape of one input.
         vocab_size: Number of token ids, 0 if inputs are not text.
-        network: Maps x to features and logits; by default an MLP, or a small CNN for images.
+        network: Maps x to features and logits; by default an MLP, a small CNN for
+            images, a bag of words for text.
         penalties: Terms added to the risk.
         optimizer: Name of a class of ``torch.optim``.
         lr: Learning rate.
@@ -79,7 +80,8 @@ class Objective(LightningModule, Staged, ABC):
         self.vocab_size = vocab_size
         self.sizes = Sizes(num_classes, num_attributes, tuple(input_shape), vocab_size)
         if network is None:
-            network = SmallCNN() if len(input_shape) == 3 else MLP()
+            image = len(input_shape) == 3
+            network = BagOfWords() if vocab_size else SmallCNN() if image else MLP()
         self.network = network
         self.network.bind(self.sizes)
         self.penalties = nn.ModuleList(penalties or [])

@@ -1,0 +1,269 @@
+"""Networks for token ids: a bag of words, a small transformer, a pretrained encoder."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from frbench.batch import Sizes
+from frbench.errors import UserError
+from frbench.networks.base import Network
+
+PADDING = 0  # as in frbench.data.text, which networks do not import
+
+
+def _mean(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Average vectors [B, L, D] over the tokens that are no padding [B, L]."""
+    share = mask.to(tokens.dtype)
+    return (tokens * share[..., None]).sum(1) / share.sum(1, keepdim=True).clamp(min=1)
+
+
+class _Bag(nn.Module):
+    def __init__(self, vocab_size: int, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, width, padding_idx=PADDING)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _mean(self.embedding(x), x != PADDING)
+
+
+class BagOfWords(Network):
+    """Mean of the words' vectors, then fully connected ReLU layers; word order does not matter.
+
+    Args:
+        width: Size of a word's vector.
+        hidden: Widths of the layers behind the mean; the last one is D. With ``[]`` the logits
+            are linear in the words' frequencies.
+        dropout: Dropout rate after the mean and each layer, in [0, 1).
+
+    Raises:
+        UserError: If a width is not positive.
+
+    Example:
+        >>> net = BagOfWords(width=8, hidden=[4])
+        >>> net.bind(Sizes(2, 2, (5,), vocab_size=20))
+        >>> one, other = torch.tensor([[3, 4, 4, 0, 0]]), torch.tensor([[4, 3, 4, 0, 0]])
+        >>> torch.allclose(net(one)[1], net(other)[1])
+        True
+    """
+
+    reads_text = True
+
+    def __init__(
+        self, width: int = 64, hidden: list[int] | None = None, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.hidden = [32] if hidden is None else hidden
+        self.dropout = dropout
+        if min([width, *self.hidden]) < 1:
+            raise UserError(f"BagOfWords needs positive widths, got {width}, {self.hidden}.")
+
+    def build(self, sizes: Sizes) -> tuple[nn.Module, int]:
+        """Return embedding and layers, and the width of the last one."""
+        layers: list[nn.Module] = [_Bag(sizes.vocab_size, self.width)]
+        width = self.width
+        for next_width in self.hidden:
+            layers += [nn.Dropout(self.dropout), nn.Linear(width, next_width), nn.ReLU()]
+            width = next_width
+        return nn.Sequential(*layers, nn.Dropout(self.dropout)), width
+
+
+class _Block(nn.Module):
+    """Self-attention and a dense layer, each normalised before and added to its input.
+
+    Attention is written out: forward-mode derivatives (IRW) do not exist for torch's fused one.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.before_attention = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.mix = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.dense = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(),
+            nn.Linear(4 * width, width), nn.Dropout(dropout),
+        )  # fmt: skip
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        b, length, width = tokens.shape
+        split = self.query_key_value(self.before_attention(tokens))
+        q, k, v = split.view(b, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])
+        scores = scores.masked_fill(~mask[:, None, None], -torch.inf)
+        mixed = (self.dropout(scores.softmax(-1)) @ v).transpose(1, 2).reshape(b, length, width)
+        tokens = tokens + self.dropout(self.mix(mixed))
+        return tokens + self.dense(tokens)
+
+
+class _Encoder(nn.Module):
+    def __init__(self, sizes: Sizes, width: int, layers: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(sizes.vocab_size, width, padding_idx=PADDING)
+        self.position = nn.Parameter(torch.randn(sizes.input_shape[0], width) * 0.02)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(_Block(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = x != PADDING
+        longest = x.shape[1]
+        tokens = self.dropout(self.embedding(x) + self.position[:longest])
+        for block in self.blocks:
+            tokens = block(tokens, mask)
+        return _mean(self.norm(tokens), mask)
+
+
+class TransformerEncoder(Network):
+    """A small transformer trained from scratch; features are the mean over the tokens.
+
+    Args:
+        width: Size D of a token's vector, divisible by ``heads``.
+        layers: Number of blocks of attention and dense layers (pre-norm, GELU, 4 D wide).
+        heads: Number of attention heads.
+        dropout: Dropout rate, in [0, 1).
+
+    Raises:
+        UserError: If a number is not positive, or heads do not divide the width.
+
+    Example:
+        >>> net = TransformerEncoder(width=8, layers=1, heads=2)
+        >>> net.bind(Sizes(3, 2, (5,), vocab_size=20))
+        >>> net(torch.tensor([[3, 4, 4, 0, 0]]))[1].shape
+        torch.Size([1, 3])
+    """
+
+    reads_text = True
+
+    def __init__(
+        self, width: int = 64, layers: int = 2, heads: int = 4, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.layers = layers
+        self.heads = heads
+        self.dropout = dropout
+        if min(width, layers, heads) < 1 or width % heads:
+            raise UserError(
+                "TransformerEncoder needs positive numbers and a width that its heads divide, got "
+                f"width {width}, layers {layers}, heads {heads}."
+            )
+
+    def build(self, sizes: Sizes) -> tuple[nn.Module, int]:
+        """Return the encoder and D."""
+        return _Encoder(sizes, self.width, self.layers, self.heads, self.dropout), self.width
+
+
+def import_transformers() -> ModuleType:
+    """Import the optional package.
+
+    Raises:
+        UserError: If it is not installed.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise UserError(
+            "Pretrained text models need the package transformers: pip install frbench[text]."
+        ) from error
+    return transformers
+
+
+class _Pretrained(nn.Module):
+    def __init__(self, model: nn.Module, padding: int, pooling: str) -> None:
+        super().__init__()
+        self.model = model
+        self.padding = padding
+        self.pooling = pooling
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = x != self.padding
+        tokens = self.model(input_ids=x, attention_mask=mask.long()).last_hidden_state
+        return tokens[:, 0] if self.pooling == "first" else _mean(tokens, mask)
+
+
+class PretrainedText(Network):
+    """A pretrained encoder (BERT and its like) from a local folder of Hugging Face's format.
+
+    Nothing is downloaded. Give the same folder as ``data.tokenizer``. A checkpoint keeps the
+    architecture and the weights and does not need the folder again.
+
+    Args:
+        path: Folder with ``config.json`` and weights.
+        freeze: Keep the encoder fixed, in evaluation mode; only the head is trained.
+        pooling: Features are the first token's vector or the mean over tokens.
+        config: The architecture, filled in from the folder; not for people.
+
+    Raises:
+        UserError: If transformers is not installed, the folder holds no model, or its vocabulary
+            is smaller than the data's.
+    """
+
+    reads_text = True
+    transient_arguments: ClassVar[dict[str, Any]] = {"path": None}
+
+    def __init__(
+        self,
+        path: str | None = None,
+        freeze: bool = False,
+        pooling: Literal["first", "mean"] = "first",
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.path = path
+        self.freeze = freeze
+        self.pooling = pooling
+        self.config = config
+
+    def build(self, sizes: Sizes) -> tuple[nn.Module, int]:
+        """Return the encoder and its width."""
+        transformers = import_transformers()
+        if self.path is not None:
+            model = self._load(transformers)
+            self.config = json.loads(model.config.to_json_string(use_diff=False))
+        elif self.config is not None:
+            config = transformers.AutoConfig.for_model(**self.config)
+            model = transformers.AutoModel.from_config(config)
+        else:
+            raise UserError("model.network.path: give the local folder of a pretrained encoder.")
+        if model.config.vocab_size < sizes.vocab_size:
+            raise UserError(
+                f"The encoder knows {model.config.vocab_size} token ids, the data has "
+                f"{sizes.vocab_size}; set data.tokenizer to the encoder's own folder."
+            )
+        if self.freeze:
+            model.requires_grad_(False)
+        padding = model.config.pad_token_id
+        encoder = _Pretrained(model, 0 if padding is None else padding, self.pooling)
+        return encoder, cast(int, model.config.hidden_size)
+
+    def _load(self, transformers: ModuleType) -> Any:
+        folder = Path(str(self.path))
+        if not (folder / "config.json").is_file():
+            raise UserError(f"model.network.path: {folder} holds no config.json of a model.")
+        try:
+            return transformers.AutoModel.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"model.network.path: {folder} cannot be loaded: {reason}") from error
+
+    def train(self, mode: bool = True) -> PretrainedText:
+        """Set the mode; a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.freeze and hasattr(self, "backbone"):
+            self.backbone.eval()
+        return self
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features [B, D] and logits [B, C]."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
+            features = self.backbone(x)
+        return features, self.head(features)
