@@ -188,7 +188,7 @@ class TextTable(TextInputs, TableData):
         target: Column of the labels.
         attribute: Column of the attribute z, or several; with ``attribute_words`` a text column.
         attribute_words: The attribute is whether the text of its column holds one of these words
-            (``without``, ``with``), as for the negations of MultiNLI. In YAML write "no" in quotes.
+            (``without``, ``with``), as for the negations of MultiNLI. In YAML quote "no".
         **kwargs: As for :class:`TextInputs` and, about rows, labels, attributes and splits, for
             :class:`~frbench.data.table_data.TableData`.
 
