@@ -9,6 +9,7 @@ _HOME = {
     "Analysis": "analysis",
     "CausalTask": "graph",
     "Independence": "independence",
+    "REAL": "examples",
     "Recommendation": "advice",
     "analyze": "analysis",
     "balanced_graphs": "independence",

@@ -11,7 +11,7 @@ from pathlib import Path
 from frbench.causal.advice import ACTIONS
 from frbench.causal.analysis import analyze
 from frbench.causal.evidence import confront
-from frbench.causal.examples import EXAMPLES, example
+from frbench.causal.examples import EXAMPLES, REAL, example, source
 from frbench.causal.graph import CausalTask
 from frbench.causal.render import show, to_markdown
 from frbench.errors import UserError
@@ -39,10 +39,10 @@ def main(argv: list[str]) -> int:
     if args.data:
         from frbench.causal.columns import columns
 
-        values, source = columns(task, args.data, options, args.column)
-        evidence = confront(task, values, source, args.level, args.given)
+        values, where = columns(task, args.data, options, args.column)
+        evidence = confront(task, values, where, args.level, args.given)
     if args.format == "yaml":
-        print(task.to_yaml(), end="")
+        print(source(args.task) or task.to_yaml(), end="")
     else:
         found = analyze(task)
         if args.format == "json":
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         "task",
         nargs="?",
         metavar="TASK",
-        help=f"YAML file, or an example: {', '.join(EXAMPLES)}; none: list the examples",
+        help=f"YAML file, or an example: {', '.join([*EXAMPLES, *REAL])}; none: list the examples",
     )
     parser.add_argument(
         "--data",
@@ -98,12 +98,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _read(name: str) -> CausalTask:
-    if name in EXAMPLES:
+    if name in (*EXAMPLES, *REAL):
         return example(name)
     if Path(name).suffix in (".yaml", ".yml") or Path(name).is_file():
         return CausalTask.from_yaml(name)
     raise UserError(
-        f"No task {name!r}: give a YAML file or one of the examples {', '.join(EXAMPLES)}."
+        f"No task {name!r}: give a YAML file or one of the examples "
+        f"{', '.join([*EXAMPLES, *REAL])}."
     )
 
 
@@ -115,7 +116,7 @@ def _list_examples() -> None:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for column in ("example", "task", "edges", "recommendation"):
         table.add_column(column)
-    for name in EXAMPLES:
+    for name in (*EXAMPLES, *REAL):
         task = example(name)
         edges = " ".join(">".join(edge) for edge in task.edges)
         table.add_row(name, task.note, edges, ACTIONS[analyze(task).recommendation.action])
