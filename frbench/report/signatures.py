@@ -126,17 +126,23 @@ def _lost(row: Row) -> Iterator[Signature]:
 
 
 def _encoded(row: Row) -> Iterator[Signature]:
-    key = _key(row.runs[0], ("test/P0", "test/Q", "test"), ("encoding",))
-    if not key:
-        return
-    chance = row.runs[0].metrics.get(f"{key}_chance", 0.5)
-    if _clear(value := _over(row.runs, key), chance + ENCODED):
-        yield Signature(
-            row.data, row.method, "the factor is still encoded",
-            f"{_text(key, value)}, chance {chance:.2f}",
-            "harmless as long as the head ignores it (equalized odds low); otherwise penalise the "
-            "features (tensor: features), or train the backbone, not the head alone, on Q.",
-        )  # fmt: skip
+    """Read the probe of z and of every further factor (`frbench.callbacks.EncodingProbe`)."""
+    known = row.runs[0].metrics
+    for table in ("test/P0", "test/Q", "test"):
+        factors = [key.split("/encoding/")[1] for key in known if f"{table}/encoding/" in key]
+        for factor in factors:
+            key = f"{table}/encoding/{factor}"
+            chance = _over(row.runs, f"{table}/encoding_chance/{factor}").mean
+            if _clear(value := _over(row.runs, key), chance + ENCODED):
+                yield Signature(
+                    row.data, row.method, f"{factor} is still encoded",
+                    f"{_text(key, value)}, chance {chance:.2f}",
+                    "harmless as long as the head ignores it (equalized odds low); otherwise "
+                    "penalise the features (tensor: features), or train the backbone, not the "
+                    "head alone, on Q.",
+                )  # fmt: skip
+        if factors:
+            return
 
 
 def _plateau(data: str, runs: Sequence[Run]) -> Iterator[Signature]:

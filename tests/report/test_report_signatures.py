@@ -16,7 +16,7 @@ PUBLISHED = {
     "d balanced": [(0.903, 0.011), (0.672, 0.004), (0.000, 0.001), (0.881, 0.223), (0.554, 0.028)],
 }
 ODDS, LOST = "equalized odds stay high after balancing", "accuracy on P0 is below that on Q"
-ENCODED = "the factor is still encoded"
+ENCODED = "z is still encoded"
 PLATEAU = "plateau on Q with a poor worst group: another confounder"
 
 
@@ -25,12 +25,12 @@ def runs(record, name, row, training=None, settings=None):
     noise = np.array([-1.2, -0.6, 0.0, 0.6, 1.2])
     noise = noise / noise.std(ddof=1)
     keys = ["test/Q/accuracy", "test/P0/accuracy", "test/P0/worst_group_accuracy",
-            "test/P0/encoding", "test/P0/equalized_odds_mean"]  # fmt: skip
+            "test/P0/encoding/z", "test/P0/equalized_odds_mean"]  # fmt: skip
     training = training or {"balance": "joint", "train_on": "P", "penalties": {}}
     return [
         record(
             name.split()[0], name.split()[1], settings, seed, training=training,
-            metrics={"val/accuracy": 0.5}
+            metrics={"val/accuracy": 0.5, "test/P0/encoding_chance/z": 0.5}
             | {key: mean + sd * noise[seed] for key, (mean, sd) in zip(keys, row, strict=True)},
         )
         for seed in range(5)
