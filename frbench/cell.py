@@ -95,6 +95,14 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
         "metrics": metrics,
         "warnings": cli.warnings(),
         "steps": trainer.global_step,
+        "training": {
+            "balance": cli.datamodule.balance,
+            "train_on": getattr(cli.datamodule, "train_on", None),
+            "penalties": {
+                name: float(penalty.weight)
+                for name, penalty in zip(cli.model.penalty_names, cli.model.penalties, strict=True)
+            },
+        },
         "attribute_as_input": getattr(cli.datamodule, "attribute_as_input", False),
         "config_hash": hashlib.sha256(config.encode()).hexdigest()[:16],
         "data_hash": cli.datamodule.fingerprint(),

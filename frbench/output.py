@@ -44,7 +44,7 @@ def log_final_table(loggers: list[Any], metrics: dict[str, float], tables: list[
     """Send one row per metric, one column per evaluated table, to loggers that take tables."""
     start = f"{tables[0]}/"
     names = [key.removeprefix(start) for key in metrics if key.startswith(start)]
-    rows = [[name, *(metrics[f"{table}/{name}"] for table in tables)] for name in names]
+    rows = [[name, *(metrics.get(f"{table}/{name}") for table in tables)] for name in names]
     for logger in loggers:
         if hasattr(logger, "log_table"):
             logger.log_table("final", columns=["metric", *tables], data=rows)
@@ -55,9 +55,15 @@ def print_metrics(metrics: dict[str, float], tables: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table as RichTable
 
-    view = RichTable("metric", *tables)
-    start = f"{tables[0]}/"
-    first = [key.removeprefix(start) for key in metrics if key.startswith(start)]
-    for name in first:
-        view.add_row(name, *(f"{metrics[f'{table}/{name}']:.4f}" for table in tables))
+    further = dict.fromkeys("/".join(key.split("/")[:2]) for key in metrics)
+    tables = [*tables, *(t for t in further if t == "test/family" and t not in tables)]
+    keys = [(t, key.removeprefix(f"{t}/")) for t in tables for key in metrics
+            if key.startswith(f"{t}/")]  # fmt: skip
+    view = RichTable()
+    view.add_column("metric", no_wrap=True)
+    for table in tables:
+        view.add_column(table)
+    for name in dict.fromkeys(name for _, name in keys):
+        values = [metrics.get(f"{table}/{name}") for table in tables]
+        view.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
     Console().print(view)

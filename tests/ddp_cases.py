@@ -81,6 +81,7 @@ CASES = {
                 {"balance": "class", "via": "weight"}),
     "erm-mmd-features": (ERM, {"penalties": [
         ConditionalMMD(1.0, "features", [0.5, 2.0], median=True, squared=False)]}, {}),
+    "erm-strata-mmd": (ERM, {"penalties": [ConditionalMMD(2.0)]}, {"rows_per_group": 2}),
     "erm-clean": (Clean, {}, {"clean_share": 0.17, "corrupt": [FlipLabels(0.2)]}),
     "dro": (GroupDRO, {"eta": 0.5}, {}),
     "dro-balanced": (GroupDRO, {"eta": 0.5, "adjustment": 2.0},

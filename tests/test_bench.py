@@ -24,7 +24,7 @@ TINY = BASE + DATA + TWO
 
 FIELDS = {
     "cell", "data", "method", "settings", "seed", "fold", "status", "selection", "metrics",
-    "warnings", "steps", "attribute_as_input", "config_hash", "data_hash", "versions",
+    "warnings", "steps", "attribute_as_input", "training", "config_hash", "data_hash", "versions",
     "peak_memory_mb", "seconds",
 }  # fmt: skip
 
@@ -90,6 +90,7 @@ def test_a_grid_runs_and_a_second_call_runs_nothing(
     for record, cell in zip(records, cells, strict=True):
         assert set(record) == FIELDS
         assert record["status"] == "ok"
+        assert record["training"] == {"balance": "none", "train_on": "P", "penalties": {}}
         assert (record["data"], record["method"]) == (cell.data, cell.method)
         assert (record["seed"], record["fold"], record["settings"]) == (cell.seed, None, {})
         assert record["selection"] == {

@@ -13,7 +13,7 @@ from pytorch_lightning import Trainer, seed_everything
 
 import frbench
 from frbench import load
-from frbench.data import CelebA, ImageTable, TwoGaussians
+from frbench.data import CelebA, Digits, ImageScenario, ImageTable, TwoGaussians
 from frbench.data.celeba import read_attributes
 from frbench.data.faces import draw_celeba
 from frbench.data.files import find
@@ -51,6 +51,7 @@ FILES = {
     "CompasSmall": "compas/compas-scores-two-years.csv",
     "Bank": "bank/bank-additional-full.csv", "Compas": "compas/compas-scores-two-years.csv",
     "German": "german/german.data", "LawSchool": "law_school/bar_pass_prediction.csv",
+    "MNIST": "MNIST/raw/train-images-idx3-ubyte",
     "QMNISTWriters": "QMNIST/raw/qmnist-train-labels-idx2-int",
     "TableData": "dutch/dutch.csv", "TextTable": "amazon/reviews_Musical_Instruments_5.json",
 }  # fmt: skip
@@ -63,6 +64,8 @@ def build(cls, **kwargs):
             kwargs |= {"split": None, "target": "Smiling", "attribute": "Male"}
     if cls in (TableData,):
         kwargs |= {"path": FILES["TableData"], "target": "occupation", "attribute": "sex"}
+    if cls is ImageScenario:
+        kwargs |= {"images": Digits(n=200, n_eval=100), "n": 300, "n_eval": 100}
     if cls is TextTable:
         kwargs |= {"path": FILES["TextTable"], "text": ["summary", "reviewText"],
                    "target": "overall", "attribute": "reviewText", "positive": [4, 5],

@@ -2,6 +2,14 @@
 
 from frbench.callbacks.checkpoints import BestCheckpoint, EarlyStop, RollingCheckpoint
 from frbench.callbacks.csv_logger import CSVLogger
+from frbench.callbacks.encoding import EncodingProbe
 from frbench.callbacks.sanity import SanityCheck
 
-__all__ = ["BestCheckpoint", "CSVLogger", "EarlyStop", "RollingCheckpoint", "SanityCheck"]
+__all__ = [
+    "BestCheckpoint",
+    "CSVLogger",
+    "EarlyStop",
+    "EncodingProbe",
+    "RollingCheckpoint",
+    "SanityCheck",
+]

@@ -5,12 +5,15 @@ from typing import Any
 
 _HOME = {
     "EXAMPLES": "examples",
+    "Evidence": "evidence",
     "Analysis": "analysis",
     "CausalTask": "graph",
     "Independence": "independence",
+    "REAL": "examples",
     "Recommendation": "advice",
     "analyze": "analysis",
     "balanced_graphs": "independence",
+    "confront": "evidence",
     "example": "examples",
     "main": "command",
 }

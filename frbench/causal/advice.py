@@ -98,6 +98,7 @@ def recommend(
             True,
             f"E[{y} | X] on P uses {_list(found.supports['f_P'])}, whose law with {y} no shift "
             "moves: it is risk-invariant and optimal as it is.",
+            ("Risk-invariance says nothing of fairness: see the criteria that f_P meets.",),
         )
     if not core:
         return Recommendation(

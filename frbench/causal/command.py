@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 from frbench.causal.advice import ACTIONS
 from frbench.causal.analysis import analyze
-from frbench.causal.examples import EXAMPLES, example
+from frbench.causal.evidence import confront
+from frbench.causal.examples import EXAMPLES, REAL, example, source
 from frbench.causal.graph import CausalTask
 from frbench.causal.render import show, to_markdown
 from frbench.errors import UserError
@@ -21,27 +23,39 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: If the task or the image's path cannot be used.
     """
-    args = _parser().parse_args(argv)
+    args, options = _parser().parse_known_args(argv)
+    if stray := [word for word in options if args.data is None or not word.startswith("--data.")]:
+        # A value behind `--data.name` stands alone.
+        behind = {b for a, b in pairwise(options) if a.startswith("--data.") and "=" not in a}
+        if args.data is None or not set(stray) <= behind:
+            raise UserError(f"unknown option {stray[0]!r}; see frbench graph --help.")
     if args.task is None:
-        if args.plot or args.format != "table":
+        if args.plot or args.data or args.format != "table":
             raise UserError("Name the task to analyse: frbench graph TASK.yaml, or an example.")
         _list_examples()
         return 0
     task = _read(args.task)
+    evidence = None
+    if args.data:
+        from frbench.causal.columns import columns
+
+        values, where = columns(task, args.data, options, args.column)
+        evidence = confront(task, values, where, args.level, args.given)
     if args.format == "yaml":
-        print(task.to_yaml(), end="")
+        print(source(args.task) or task.to_yaml(), end="")
     else:
         found = analyze(task)
         if args.format == "json":
-            print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+            document = found.to_dict() | ({"data": evidence.to_dict()} if evidence else {})
+            print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
         elif args.format == "markdown":
-            print(to_markdown(found), end="")
+            print(to_markdown(found, evidence), end="")
         else:
             from rich.console import Console
 
             # Not narrower than the tables when the output is a pipe.
             width = None if sys.stdout.isatty() else 140
-            show(found, Console(highlight=False, width=width))
+            show(found, Console(highlight=False, width=width), evidence)
     if args.plot:
         from frbench.causal.plot import plot
 
@@ -53,6 +67,7 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="frbench graph",
+        allow_abbrev=False,
         description="Read a task's causal graph and print which mitigation is justified, and why.",
         epilog="A task file to start from: frbench graph d --format yaml > task.yaml",
     )
@@ -60,20 +75,36 @@ def _parser() -> argparse.ArgumentParser:
         "task",
         nargs="?",
         metavar="TASK",
-        help=f"YAML file, or an example: {', '.join(EXAMPLES)}; none: list the examples",
+        help=f"YAML file, or an example: {', '.join([*EXAMPLES, *REAL])}; none: list the examples",
     )
+    parser.add_argument(
+        "--data",
+        metavar="DATA",
+        help="test the implied independences on a table (.csv, .jsonl, .parquet), a data set "
+        "(Adult, with --data.OPTION VALUE), or a YAML file with one",
+    )
+    parser.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="NODE=COLUMN",
+        help="column of a node whose name is another; may be repeated",
+    )
+    parser.add_argument("--level", type=float, default=0.05, help="of all tests together (0.05)")
+    parser.add_argument("--given", type=int, metavar="K", help="condition on at most K nodes")
     parser.add_argument("--format", choices=("table", "json", "markdown", "yaml"), default="table")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the graph (.png, .svg)")
     return parser
 
 
 def _read(name: str) -> CausalTask:
-    if name in EXAMPLES:
+    if name in (*EXAMPLES, *REAL):
         return example(name)
     if Path(name).suffix in (".yaml", ".yml") or Path(name).is_file():
         return CausalTask.from_yaml(name)
     raise UserError(
-        f"No task {name!r}: give a YAML file or one of the examples {', '.join(EXAMPLES)}."
+        f"No task {name!r}: give a YAML file or one of the examples "
+        f"{', '.join([*EXAMPLES, *REAL])}."
     )
 
 
@@ -85,7 +116,7 @@ def _list_examples() -> None:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for column in ("example", "task", "edges", "recommendation"):
         table.add_column(column)
-    for name in EXAMPLES:
+    for name in (*EXAMPLES, *REAL):
         task = example(name)
         edges = " ".join(">".join(edge) for edge in task.edges)
         table.add_row(name, task.note, edges, ACTIONS[analyze(task).recommendation.action])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from frbench.causal.advice import ACTIONS, Recommendation
 from frbench.causal.analysis import Analysis, shown
+from frbench.causal.evidence import Evidence
 from frbench.causal.graph import CausalTask
 from frbench.causal.independence import candidates, minimal
 from frbench.causal.verdicts import Proposition
@@ -33,10 +34,12 @@ class Block(NamedTuple):
     rows: Sequence[tuple[str, ...]] = ()
 
 
-def blocks(found: Analysis) -> Iterator[Block]:
-    """Lay out an analysis, the conclusion first."""
+def blocks(found: Analysis, evidence: Evidence | None = None) -> Iterator[Block]:
+    """Lay out an analysis, the conclusion first, then what data says of the graph."""
     z, y = _join(found.task.factor), found.task.label
     yield Block("Recommendation", list(_advice(found.recommendation)))
+    if evidence:
+        yield _evidence(evidence)
     yield _graph(found.task, found.direction)
     yield _parts(found)
     yield _predictors(found)
@@ -167,10 +170,36 @@ def _independences(found: Analysis) -> Block:
     )
 
 
-def to_markdown(found: Analysis) -> str:
+def _evidence(evidence: Evidence) -> Block:
+    shown = evidence.findings[:_MAX_STATEMENTS]
+    lines = list(evidence.summary)
+    if left := len(evidence.findings) - len(shown):
+        lines.append(f"{left} more tests in --format json; the smallest p-values are shown.")
+    return Block(
+        "Data",
+        lines,
+        ("implied", "refuted", "p", "Holm", "effect", "detectable", "rows", "strata", "test"),
+        [
+            (
+                str(one.statement),
+                "REFUTED" if one.refuted else "low power" if one.low_power else "not refuted",
+                f"{one.outcome.p:.2g}",
+                f"{one.adjusted:.2g}",
+                f"{one.outcome.effect:.2f}",
+                f"{one.detectable:.2f}",
+                str(one.outcome.rows),
+                f"{one.outcome.strata} (>= {one.outcome.smallest})",
+                one.outcome.method,
+            )
+            for one in shown
+        ],
+    )
+
+
+def to_markdown(found: Analysis, evidence: Evidence | None = None) -> str:
     """Write an analysis as Markdown."""
     out = [f"# {_title(found.task)}"]
-    for block in blocks(found):
+    for block in blocks(found, evidence):
         out.append(f"## {block.title}")
         if block.lines:
             out.append("\n\n".join(map(_plain, block.lines)))
@@ -180,7 +209,7 @@ def to_markdown(found: Analysis) -> str:
     return "\n\n".join(out) + "\n"
 
 
-def show(found: Analysis, console: Console) -> None:
+def show(found: Analysis, console: Console, evidence: Evidence | None = None) -> None:
     """Print an analysis for people."""
     from rich import box
     from rich.markup import escape
@@ -188,7 +217,7 @@ def show(found: Analysis, console: Console) -> None:
     from rich.table import Table
 
     console.print(f"[bold]{escape(_title(found.task))}")
-    for block in blocks(found):
+    for block in blocks(found, evidence):
         if block.title == "Recommendation":
             first, *rest = map(escape, block.lines)
             color = "green" if found.recommendation.certified else "yellow"
@@ -230,4 +259,8 @@ def _plain(text: str) -> str:
 def _color(cell: str) -> str:
     if cell in ("yes", "valid"):
         return f"[green]{cell}[/]"
-    return f"[red]{cell}[/]" if cell == "no" or cell.startswith(("no:", "not valid")) else cell
+    return (
+        f"[red]{cell}[/]"
+        if cell in ("no", "REFUTED") or cell.startswith(("no:", "not valid"))
+        else cell
+    )

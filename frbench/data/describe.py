@@ -26,10 +26,12 @@ def describe(data: GroupDataModule) -> str:
         f"{data.num_attributes} attribute values"
     ]
     width = max(map(len, [*data.group_names, "group"]))
-    header = "".join(f"{name:>12}" for name in columns)
+    # Two spaces at least: names of shifted test tables are long.
+    wide = {name: max(12, len(name) + 2) for name in columns}
+    header = "".join(f"{name:>{wide[name]}}" for name in columns)
     lines.append(f"{'group':<{width}}{header}{'Q':>9}")
     for i, name in enumerate(data.group_names):
-        row = "".join(f"{int(counts[i]):>12}" for counts in columns.values())
+        row = "".join(f"{int(counts[i]):>{wide[key]}}" for key, counts in columns.items())
         lines.append(f"{name:<{width}}{row}{mass[i] / weight.sum():>9.4f}")
     for name, t in data.splits.items():
         if unknown := int((t.z < 0).sum()):
@@ -45,6 +47,12 @@ def describe(data: GroupDataModule) -> str:
             f"balance: {data.balance} via {data.effective_via}"
             + (f", marginals {data.marginals}" if data.balance == "joint" else "")
             + f"; effective sample size {effective_sample_size(weight):.0f} of {len(table)}"
+        )
+    if data.rows_per_group:
+        rows = data.sampled_shares * data.batch_size
+        lines.append(
+            f"stratified: {rows.min():.0f} to {rows.max():.0f} rows of each group in a batch of "
+            f"{data.batch_size}, weighed to keep Q"
         )
     if len(clean):
         lines.append(f"clean rows: {len(clean)}, {data.clean_per_batch} in each batch")

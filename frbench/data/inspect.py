@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from frbench.data.files import cache_folder, status
 from frbench.errors import UserError
+
+if TYPE_CHECKING:
+    from frbench.data.module import GroupDataModule
 
 USAGE = """\
 usage: frbench data                                   which data files are here
@@ -30,6 +34,30 @@ def _files() -> None:
     console.print("Digits and TwoGaussians need no file.", highlight=False)
 
 
+def build(argv: list[str]) -> GroupDataModule:
+    """Build the data set of ``--data NAME --data.OPTION VALUE`` words.
+
+    Raises:
+        UserError: If the data set or one of its options does not exist.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    import frbench.cli  # noqa: F401 - makes the names of the data sets known
+    from frbench.data.module import GroupDataModule
+    from frbench.messages import cause, readable
+
+    parser = ArgumentParser(prog="frbench", exit_on_error=False)
+    parser.add_subclass_arguments(GroupDataModule, "data", required=True)
+    try:
+        return parser.instantiate(parser.parse_args(argv)).data
+    except ArgumentError as error:
+        raise UserError(readable(str(error))) from error
+    except ValueError as error:
+        if (user_error := cause(error)) is not None:
+            raise user_error from None
+        raise
+
+
 def main(argv: list[str]) -> int:
     """Run ``frbench data``.
 
@@ -46,23 +74,9 @@ def main(argv: list[str]) -> int:
     if not argv:
         _files()
         return 0
-    from jsonargparse import ArgumentError, ArgumentParser
-
-    import frbench.cli  # noqa: F401 - makes the names of the data sets known
-    from frbench.data.module import GroupDataModule
-    from frbench.messages import cause, readable
     from frbench.metrics import table_rates
 
-    parser = ArgumentParser(prog="frbench data", exit_on_error=False)
-    parser.add_subclass_arguments(GroupDataModule, "data", required=True)
-    try:
-        data = parser.instantiate(parser.parse_args(argv)).data
-    except ArgumentError as error:
-        raise UserError(readable(str(error))) from error
-    except ValueError as error:
-        if (user_error := cause(error)) is not None:
-            raise user_error from None
-        raise
+    data = build(argv)
     print(data.describe())
     train = data.splits["train"]
     rates = table_rates(

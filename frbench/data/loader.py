@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from frbench.batch import Batch
+from frbench.data.strata import stratified_order
 from frbench.data.table import Table
 from frbench.errors import UserError
 
@@ -138,6 +139,8 @@ class GroupLoader:
         batch_size: Global batch B, divisible by world_size.
         seed: Seed of the order.
         sampling: Sampling weights of the training rows [N]; None draws without replacement.
+        rows_per_group: Every global batch has at least so many rows of each group, weighed so
+            that weighted means keep their expectation; 0 leaves it to chance.
         num_clean: M, number of clean rows at the end of the dataset.
         clean_per_batch: Clean rows appended to each global batch, divisible by world_size.
         rank: This process.
@@ -152,6 +155,7 @@ class GroupLoader:
         batch_size: int,
         seed: int = 0,
         sampling: np.ndarray | None = None,
+        rows_per_group: int = 0,
         num_clean: int = 0,
         clean_per_batch: int = 0,
         rank: int = 0,
@@ -165,6 +169,7 @@ class GroupLoader:
         self.batch_size = min(batch_size, self.num_rows // world_size * world_size)
         self.seed = seed
         self.sampling = sampling
+        self.rows_per_group = rows_per_group
         self.num_clean = num_clean
         self.clean_per_batch = clean_per_batch
         self.rank = rank
@@ -175,6 +180,8 @@ class GroupLoader:
         self._told: int | None = None
         self._epoch_weights: np.ndarray | None = None
         self._epoch_via: Literal["sample", "weight"] = "weight"
+        #: Factor of each row's weight that makes up for stratified batches.
+        self._group_factor: np.ndarray | None = None
         self.num_workers = num_workers
         self.pin_memory = pin_memory
 
@@ -221,6 +228,12 @@ class GroupLoader:
             own = np.ones(self.num_rows) if self.sampling is None else self.sampling
             sampling = own * self._epoch_weights
         total = len(self) * self.batch_size
+        if self.rows_per_group:
+            group = self.dataset.group[: self.num_rows].numpy()
+            order, self._group_factor = stratified_order(
+                group, sampling, self.batch_size, len(self), self.rows_per_group, rng
+            )
+            return order
         if sampling is None:
             return rng.permutation(self.num_rows)[:total]
         return rng.choice(self.num_rows, size=total, p=sampling / sampling.sum())
@@ -266,12 +279,14 @@ class GroupLoader:
         for batch in _fetch(self.dataset, self.keys(), self.num_workers, self.pin_memory):
             self.delivered += 1
             if self._epoch_weights is not None and self._epoch_via == "weight":
-                batch = self._with_epoch_weights(batch)
+                batch = self._weighed(batch, self._epoch_weights)
+            if self._group_factor is not None:
+                batch = self._weighed(batch, self._group_factor)
             yield batch
 
-    def _with_epoch_weights(self, batch: Batch) -> Batch:
-        assert self._epoch_weights is not None
-        weights = torch.as_tensor(self._epoch_weights, dtype=torch.float32)
+    def _weighed(self, batch: Batch, factor: np.ndarray) -> Batch:
+        """Multiply the weights of a batch's training rows by their factors [N]."""
+        weights = torch.as_tensor(factor, dtype=torch.float32)
         training = batch.index < self.num_rows
         index = batch.index.clamp(max=self.num_rows - 1)
         return batch._replace(weight=batch.weight * torch.where(training, weights[index], 1.0))

@@ -26,6 +26,7 @@ from frbench.data.checks import check_inputs, check_tables
 from frbench.data.describe import describe
 from frbench.data.loader import EvalLoader, GroupLoader, TensorTable
 from frbench.data.steps import Augmentation, Corruption
+from frbench.data.strata import allot, check_strata
 from frbench.data.table import Table
 from frbench.errors import UserError
 
@@ -52,6 +53,8 @@ class GroupDataModule(LightningDataModule, ABC):
         clean_noise: Share of the verified rows whose label is wrong all the same.
         clean_only: Train on the verified rows alone, any method: the baseline that trusts
             nothing else.
+        rows_per_group: Stratified batches: each has at least so many rows of every group, and
+            weights that keep the training distribution as it is; 0 leaves it to chance.
         num_workers: Processes that fetch batches; 0 is fastest for tables.
         seed: Seed of splits, draws and batch order.
         test_while_training: Also evaluate the test tables at every validation (oracle curves);
@@ -77,6 +80,7 @@ class GroupDataModule(LightningDataModule, ABC):
         clean_share: float = 0.0,
         clean_noise: float = 0.0,
         clean_only: bool = False,
+        rows_per_group: int = 0,
         num_workers: int = 0,
         seed: int = 0,
         test_while_training: bool = False,
@@ -84,6 +88,8 @@ class GroupDataModule(LightningDataModule, ABC):
         super().__init__()
         if batch_size < 1:
             raise UserError(f"data.batch_size must be at least 1, got {batch_size}.")
+        if rows_per_group < 0:
+            raise UserError(f"data.rows_per_group must not be negative, got {rows_per_group}.")
         if not 0 <= clean_share < 1:
             raise UserError(f"data.clean_share must lie in [0, 1), got {clean_share}.")
         if (clean_noise or clean_only) and not clean_share:
@@ -118,6 +124,7 @@ class GroupDataModule(LightningDataModule, ABC):
         self.clean_share = clean_share
         self.clean_noise = clean_noise
         self.clean_only = clean_only
+        self.rows_per_group = rows_per_group
         self.num_workers = num_workers
         self.seed = seed
         self.test_while_training = test_while_training
@@ -140,6 +147,22 @@ class GroupDataModule(LightningDataModule, ABC):
         if self.vocab_size:
             return x.long()
         return x.float() / 255 if x.dtype == torch.uint8 else x.float()
+
+    @property
+    def family_names(self) -> list[str]:
+        """Test tables that are members of a shift family, for the risk-invariance metrics."""
+        return []
+
+    def factors(self, name: str) -> dict[str, np.ndarray]:
+        """Return the factors of each row of a table that a probe may look for, by name.
+
+        Args:
+            name: Name of the table.
+
+        Returns:
+            Codes from 0 on, -1 where unknown [N]; here ``z``.
+        """
+        return {"z": self.splits[name].z}
 
     #: Random transform of prepared training inputs; None for none.
     transform: Callable[[Tensor], Tensor] | None = None
@@ -246,6 +269,9 @@ class GroupDataModule(LightningDataModule, ABC):
         cell = table.y[known] * self.num_attributes + table.z[known]
         size = self.num_classes * self.num_attributes
         shares = np.bincount(cell, weights=weight[known], minlength=size) / weight.sum()
+        if self.rows_per_group:
+            least = np.full(size, self.rows_per_group)
+            shares = allot(shares / shares.sum(), self.batch_size, least) / self.batch_size
         return shares.reshape(self.num_classes, self.num_attributes)
 
     @property
@@ -304,6 +330,15 @@ class GroupDataModule(LightningDataModule, ABC):
         sizes = {name: len(table) for name, table in self.splits.items() if name != "train"}
         if stage == "fit":
             sizes["train"] = len(self.training[0])
+            if self.rows_per_group:
+                check_strata(
+                    self.rows_per_group,
+                    min(self.batch_size, sizes["train"]),
+                    self.effective_via,
+                    self.train_counts,
+                    self.group_names,
+                    bool((self.training[0].z < 0).any()),
+                )
             if self.clean_per_batch % self._world:
                 raise UserError(
                     f"data.clean_share puts {self.clean_per_batch} verified rows into a batch, "
@@ -347,6 +382,7 @@ class GroupDataModule(LightningDataModule, ABC):
             self.batch_size,
             seed=self.seed,
             sampling=weight if sampled and not uniform else None,
+            rows_per_group=self.rows_per_group,
             num_clean=len(clean),
             clean_per_batch=self.clean_per_batch,
             rank=self._rank,

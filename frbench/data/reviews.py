@@ -30,7 +30,7 @@ class AmazonReviews(TextInputs):
     Appendix D (its own text leaves the exact formula of Z open).
 
     Test tables: ``test/P``; ``test/Q``, an exact sample of the jointly balanced distribution;
-    ``test/P0``, strength 0; and ``test/s=..`` for each of the ``shifts``. A negative strength
+    ``test/P0``, strength 0; and ``test/shift=..`` for each of the ``shifts``. A negative strength
     copies 1 - U. Splits are of reviews, stratified on T; each review occurs at most once.
 
     Args:
@@ -81,6 +81,11 @@ class AmazonReviews(TextInputs):
         """Two classes, two values, L tokens."""
         return Sizes(2, 2, (self.max_length,), self.vocab_size)
 
+    @property
+    def family_names(self) -> list[str]:
+        """The test tables that differ in the strength only, P and P0 among them."""
+        return ["test/P", "test/P0", *(f"test/shift={strength:g}" for strength in self.shifts)]
+
     def tables(self) -> dict[str, Table]:
         """Split the reviews and draw labels and factors; each table has a stream of its own."""
         text, voted = self._read()
@@ -89,7 +94,7 @@ class AmazonReviews(TextInputs):
         wanted = {"P": (self.strength, False), "Q": (self.strength, True), "P0": (0.0, False)}
         draws = [("train", 0, *wanted[self.train_on]), ("val", 1, *wanted["P"])]
         draws += [(f"test/{name}", 2, *wanted[name]) for name in wanted]
-        draws += [(f"test/s={strength:+g}", 2, strength, False) for strength in self.shifts]
+        draws += [(f"test/shift={strength:g}", 2, strength, False) for strength in self.shifts]
         tables = {}
         for stream, (name, split, strength, balanced) in enumerate(draws):
             rng = np.random.default_rng([self.seed, 21, stream])

@@ -1,132 +1,160 @@
-"""Tasks drawn from a causal graph over real digit images, with P, Q and P0 test tables."""
+"""Failure-mode tasks on the embedded digits, on MNIST and on any labelled images."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
 from frbench.batch import Sizes
+from frbench.data.files import locate
+from frbench.data.idx import read_idx
 from frbench.data.module import GroupDataModule
-from frbench.data.table import Table
+from frbench.data.scenario import Pool, Scenario
 from frbench.errors import UserError
 
-Distribution = Literal["P", "Q", "P0"]
 
+class Digits(Scenario):
+    """Scikit-learn's 8x8 digits in a failure-mode task; needs no file.
 
-def purely_spurious(
-    n: int, distribution: Distribution, eta: float, z_rates: list[float], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw Y, the digit's class T and Z of the purely spurious task.
+    The label says which digits are shown (at least five or not, by default), two rows of noise
+    above the digit are coloured by the attribute. Under P (of task a) the colour follows the
+    label 95 / 10, under Q and P0 it does not. Images of writers are mixed over the splits: in the
+    file's own order P(X | Y, Z) would not be the same in all tables.
 
-    Y ~ Bern(1/2), T = Y xor Bern(eta). P: Z ~ Bern(z_Y). Q (jointly balanced): Z ~ Bern of the
-    mean rate, independent of Y. P0: Z ~ Bern(1/2). Source: arXiv 2406.17433, Figure 1(a) and
-    Appendix D.
-
-    Args:
-        n: Number of rows.
-        distribution: P, Q or P0.
-        eta: Label noise, P(T != Y).
-        z_rates: P(Z=1 | Y=0) and P(Z=1 | Y=1) under P.
-        rng: Source of randomness.
-
-    Returns:
-        y, t, z, int64 [n] each.
-    """
-    y = rng.integers(0, 2, n)
-    t = y ^ (rng.random(n) < eta)
-    rates = {
-        "P": np.asarray(z_rates)[y],
-        "Q": np.full(n, np.mean(z_rates)),
-        "P0": np.full(n, 0.5),
-    }[distribution]
-    return y, t, (rng.random(n) < rates).astype(np.int64)
-
-
-class Digits(GroupDataModule):
-    """Scikit-learn's 8x8 digits in a purely spurious colour task; needs no file.
-
-    The label is whether the digit is at least five, flipped with probability eta; two rows of
-    noise above the digit are red where z = 0 and blue where z = 1. Under P the colour follows
-    the label (95 / 10), under Q and P0 it does not. Training, validation and test draw from
-    disjoint images. Test tables ``test/P``, ``test/Q``, ``test/P0``; validation is from P.
-
-    Args:
-        train_on: Distribution of the training rows.
-        n: Training rows.
-        n_eval: Rows of the validation table and of each test table.
-        eta: Label noise.
-        z_rates: P(Z=1 | Y=0) and P(Z=1 | Y=1) under P.
-        **kwargs: Arguments of :class:`GroupDataModule`.
-
-    Raises:
-        UserError: For a rate outside [0, 1] or no rows.
+    Its arguments are those of :class:`Scenario`.
 
     Example:
         >>> data = Digits(n=50, n_eval=20)
         >>> sorted(data.splits), data.splits["train"].x.shape
         (['test/P', 'test/P0', 'test/Q', 'train', 'val'], (50, 3, 12, 8))
+        >>> Digits(task="d", family=[0.1, 0.9], n=50, n_eval=20).test_names[3:]
+        ['test/P0_or', 'test/shift=0.1', 'test/shift=0.9']
     """
 
-    sizes = Sizes(2, 2, (3, 12, 8))
     class_names = ("0-4", "5-9")
     attribute_names = ("red", "blue")
+    image_shape = (8, 8)
 
-    #: Images of each pool, after a permutation drawn by the seed: in the file's own order the
-    #: writers of the test images differ, and P(X | Y, Z) would not be the same in all tables.
+    #: Images of each pool, after a permutation drawn by the seed.
     POOLS: ClassVar = {
         "train": slice(0, 1100),
         "val": slice(1100, 1300),
         "test": slice(1300, None),
     }
-    NOISE_ROWS = 2
+
+    def pools(self) -> dict[str, Pool]:
+        """Divide scikit-learn's 1,797 images."""
+        from sklearn.datasets import load_digits
+
+        images, digit = load_digits(return_X_y=True)
+        order = np.random.default_rng([self.seed, 99]).permutation(len(images))
+        images = images.reshape(-1, 8, 8).astype(np.float32) / 16
+        return {k: Pool(images[order[s]], digit[order[s]]) for k, s in self.POOLS.items()}
+
+
+class MNIST(Scenario):
+    """MNIST's 28x28 digits in a failure-mode task; read from ``FRBENCH_DATA`` or downloaded.
+
+    Test images are those of MNIST's test file, 10,000 of the training file's are for validation.
+
+    Its arguments are those of :class:`Scenario`.
+
+    Raises:
+        UserError: If a file is missing or damaged.
+    """
+
+    sizes = Sizes(2, 2, (3, 36, 28))
+    class_names = ("0-4", "5-9")
+    attribute_names = ("red", "blue")
+    image_shape = (28, 28)
+
+    def pools(self) -> dict[str, Pool]:
+        """Read the files; validation images are drawn by the seed."""
+        parts = []
+        for prefix in ("train", "t10k"):
+            images = read_idx(locate(f"MNIST/raw/{prefix}-images-idx3-ubyte"))
+            parts.append(Pool(images, read_idx(locate(f"MNIST/raw/{prefix}-labels-idx1-ubyte"))))
+        (images, labels), test = parts
+        order = np.random.default_rng([self.seed, 99]).permutation(len(images))
+        val, train = order[:10_000], order[10_000:]
+        return {
+            "train": Pool(images[train], labels[train]),
+            "val": Pool(images[val], labels[val]),
+            "test": test,
+        }
+
+
+class ImageScenario(Scenario):
+    """Any labelled images in a failure-mode task.
+
+    Args:
+        images: A data set of images (its train, val and test splits are the pools, its labels
+            what ``labels`` divides into classes), or an ``.npz`` file with ``images``
+            [M, H, W] or [M, 3, H, W] (bytes, or floats in [0, 1]) and ``labels`` [M]; a file's
+            images are divided 60 / 10 / 30 by the seed.
+        labels: The image labels of each class; by default the lower and the upper half.
+        **kwargs: Further arguments of :class:`Scenario`.
+
+    Raises:
+        UserError: If the file lacks an array, or inputs are not images of one or three channels.
+    """
 
     def __init__(
         self,
-        train_on: Distribution = "P",
-        n: int = 6000,
-        n_eval: int = 4000,
-        eta: float = 0.12,
-        z_rates: list[float] | None = None,
+        images: GroupDataModule | str,
+        labels: list[list[int]] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.train_on = train_on
-        self.n = n
-        self.n_eval = n_eval
-        self.eta = eta
-        self.z_rates = [0.05, 0.90] if z_rates is None else z_rates
-        if n < 1 or n_eval < 1:
-            raise UserError(f"Digits needs n and n_eval of at least 1, got {n} and {n_eval}.")
-        if len(self.z_rates) != 2 or not all(0 <= r <= 1 for r in [eta, *self.z_rates]):
+        self.images = images
+        self._source = _source(images)
+        if labels is None:
+            values = np.unique(np.concatenate([pool.labels for pool in self._source.values()]))
+            half = len(values) // 2
+            labels = [values[:half].tolist(), values[half:].tolist()]
+        super().__init__(labels=labels, **kwargs)
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        return self._source["train"].images[np.arange(1)].shape[-2:]
+
+    def pools(self) -> dict[str, Pool]:
+        """Divide the images of a file; those of a data set are divided."""
+        if not isinstance(self.images, str):
+            return self._source
+        pool = self._source["train"]
+        order = np.random.default_rng([self.seed, 99]).permutation(len(pool.labels))
+        first, second = int(0.6 * len(order)), int(0.7 * len(order))
+        parts = {"train": order[:first], "val": order[first:second], "test": order[second:]}
+        return {k: Pool(pool.images[rows], pool.labels[rows]) for k, rows in parts.items()}
+
+
+def _source(images: GroupDataModule | str) -> dict[str, Pool]:
+    """Read and check the images of a file or a data set."""
+    if isinstance(images, str):
+        if not Path(images).is_file():
+            raise UserError(f"data.images: there is no file {images}.")
+        try:
+            with np.load(images) as file:
+                pools = {"train": Pool(file["images"], file["labels"].astype(np.int64))}
+        except (KeyError, ValueError, OSError) as error:
             raise UserError(
-                f"Digits needs eta in [0, 1] and two z_rates in [0, 1], got {eta}, {self.z_rates}."
-            )
-
-    def _draw(self, split: str, distribution: Distribution, n: int, stream: int) -> Table:
-        from sklearn.datasets import load_digits
-
-        rng = np.random.default_rng([self.seed, stream])
-        y, t, z = purely_spurious(n, distribution, self.eta, self.z_rates, rng)
-        images, digit = load_digits(return_X_y=True)
-        pool = np.random.default_rng([self.seed, 99]).permutation(len(images))[self.POOLS[split]]
-        images = images.reshape(-1, 8, 8)[pool].astype(np.float32) / 16
-        digit = digit[pool]
-        choices = [np.flatnonzero((digit >= 5) == bool(c)) for c in (0, 1)]
-        chosen = np.where(t == 1, rng.choice(choices[1], n), rng.choice(choices[0], n))
-        x = np.zeros((n, *self.sizes.input_shape), dtype=np.float32)
-        noise = rng.random((n, self.NOISE_ROWS, 8), dtype=np.float32)
-        x[np.arange(n), np.where(z == 1, 2, 0), : self.NOISE_ROWS] = noise
-        x[:, :, self.NOISE_ROWS : self.NOISE_ROWS + 8] = images[chosen][:, None]
-        return Table(x, y, z)
-
-    def tables(self) -> dict[str, Table]:
-        """Draw the splits; each has a random stream of its own."""
-        tests: list[Distribution] = ["P", "Q", "P0"]
-        return {
-            "train": self._draw("train", self.train_on, self.n, 0),
-            "val": self._draw("val", "P", self.n_eval, 1),
-            **{
-                f"test/{d}": self._draw("test", d, self.n_eval, 2 + i) for i, d in enumerate(tests)
-            },
+                f"data.images: {images} must be an .npz file with arrays images and labels "
+                f"({error})."
+            ) from error
+    else:
+        test = next(name for name in images.splits if name.startswith("test"))
+        pools = {
+            split: Pool(images.encode(images.splits[name].x), images.splits[name].y)
+            for split, name in (("train", "train"), ("val", "val"), ("test", test))
         }
+    for pool in pools.values():
+        shape = np.shape(pool.images[np.arange(1)])
+        if (len(shape) == 4 and shape[1] not in (1, 3)) or len(shape) not in (3, 4):
+            raise UserError(
+                f"data.images must hold images [M, height, width] or [M, 3, height, width], got "
+                f"{(len(pool.labels), *shape[1:])}."
+            )
+    return pools

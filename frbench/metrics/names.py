@@ -40,6 +40,15 @@ DIRECTION: dict[str, int] = {
     "equalized_odds_soft": -1,
     "score_kl": -1,
     "score_kl_noise_floor": 0,  # a reference value for score_kl
+    "accuracy_range": -1,  # over a shift family, as the next ones
+    "negative_log_likelihood_range": -1,
+    "brier_score_range": -1,
+    "family_worst_accuracy": 1,
+    "family_worst_negative_log_likelihood": -1,
+    "encoding": -1,
+    "encoding_chance": 0,
+    "encoding_low": 0,
+    "encoding_high": 0,
     "loss": -1,  # logged by every objective beside the metrics
 }
 

@@ -16,7 +16,8 @@ from frbench.batch import Batch, Outputs, Sizes
 from frbench.data.loader import GroupLoader
 from frbench.distributed import all_sum, rank, world_size
 from frbench.errors import UserError
-from frbench.metrics import GroupCounts
+from frbench.metrics import GroupCounts, risk_invariance
+from frbench.metrics.family import RISKS
 from frbench.networks import MLP, BagOfWords, Network, SmallCNN
 from frbench.objectives.checks import check_fit, check_same_data, data_spec
 from frbench.objectives.optimizer import build_optimizer, build_scheduler, check_optimizer
@@ -343,6 +344,18 @@ class Objective(LightningModule, Staged, ABC):
                 named = {f"{name}/{k}": v for k, v in metrics.items()}
                 self.last_metrics |= named
                 self.training_log.emit(named)
+        self._log_family()
+
+    def _log_family(self) -> None:
+        """Log how far the risk moves over the shift family, if its tables were evaluated."""
+        data = getattr(self.trainer, "datamodule", None)
+        names = data.family_names if data is not None else []
+        if len(names) < 2 or self.trainer.sanity_checking or not {*names} <= {*self._evaluated}:
+            return
+        members = [{risk: self.last_metrics[f"{name}/{risk}"] for risk in RISKS} for name in names]
+        named = {f"test/family/{k}": v for k, v in risk_invariance(members).items()}
+        self.last_metrics |= named
+        self.training_log.emit(named)
 
     def on_validation_epoch_end(self) -> None:
         """Log every group metric of every validation table."""

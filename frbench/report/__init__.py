@@ -11,11 +11,12 @@ from frbench.report.interval import Estimate, estimate
 from frbench.report.render import render
 from frbench.report.results import Run, read
 from frbench.report.rule import Rule, parse_rule
+from frbench.report.signatures import Signature, signatures
 from frbench.report.summary import Report, Row, finished_runs, metrics_on_test, near, summarise
 
 __all__ = [
-    "Estimate", "Report", "Row", "Rule", "Run",
-    "estimate", "main", "parse_rule", "read", "render", "summarise",
+    "Estimate", "Report", "Row", "Rule", "Run", "Signature",
+    "estimate", "main", "parse_rule", "read", "render", "signatures", "summarise",
 ]  # fmt: skip
 
 METRICS = (

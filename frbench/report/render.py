@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from frbench.report.interval import Estimate
 from frbench.report.sheets import Cell, Sheet, footer, sheets
+from frbench.report.signatures import signatures
 from frbench.report.summary import Report
 
 _CAPTION = "Mean ± sd over n seeds or folds, 95 % t-interval of the mean."
@@ -156,6 +157,7 @@ def _as_json(report: Report, metrics: Sequence[str]) -> dict[str, Any]:
         "oracle": report.rule.oracle,
         "baseline": report.baseline,
         "rows": rows,
+        "signatures": [seen._asdict() for seen in signatures(report)],
         "failed": [run.name for run in report.runs if run.error is not None],
         "notes": footer(report),
     }

@@ -26,6 +26,8 @@ class Run:
         monitor: The rule that chose the checkpoint inside the run, with its mode.
         oracle: Whether that rule looked at test data.
         attribute_as_input: Whether the network saw the attribute.
+        training: What it was trained on and with: ``balance``, ``train_on``, ``penalties`` with
+            their weights; empty in files of older versions.
         warnings: Message of each sanity check that fired, by name.
         seconds: Time of the run.
         memory: Peak memory in MB.
@@ -43,6 +45,7 @@ class Run:
     monitor: str
     oracle: bool
     attribute_as_input: bool
+    training: dict[str, Any]
     warnings: dict[str, str]
     seconds: float
     memory: float
@@ -160,6 +163,7 @@ def _run(record: dict[str, Any]) -> Run:
         monitor=f"{selection.get('monitor', 'unknown')} ({selection.get('mode', 'unknown')})",
         oracle=bool(selection.get("oracle", False)),
         attribute_as_input=bool(record.get("attribute_as_input", False)),
+        training=dict(record.get("training", {})),
         warnings=dict(record.get("warnings", {})),
         seconds=float(record.get("seconds", 0.0)),
         memory=float(record.get("peak_memory_mb", 0.0)),

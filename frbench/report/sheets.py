@@ -10,6 +10,7 @@ from typing import NamedTuple
 from frbench.metrics.names import direction
 from frbench.report.interval import Estimate
 from frbench.report.results import Run
+from frbench.report.signatures import signatures
 from frbench.report.summary import Report, Row
 
 
@@ -133,6 +134,7 @@ def footer(report: Report) -> list[str]:
         )
     lines += report.notes
     lines += list(_sanity(report))
+    lines += [f"SIGNATURE {seen}" for seen in signatures(report)]
     failed = [run for run in runs if run.error is not None]
     lines += [f"FAILED {run.name}: {run.error}" for run in failed]
     memory = max(run.memory for run in runs)

@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from frbench.causal import EXAMPLES, CausalTask, analyze, example, main
+from frbench.causal import EXAMPLES, REAL, CausalTask, analyze, example, main
 from frbench.causal.plot import _cross, _distance, layout
 from frbench.errors import UserError
 
@@ -93,7 +93,7 @@ def test_yaml_is_a_task_to_start_from(capsys, tmp_path):
 def test_without_a_task_the_examples_are_listed(capsys):
     text = run(capsys)
     first = [line.split()[0] for line in text.splitlines() if line[1:2].strip()]
-    assert first[0] == "example" and first[2:] == list(EXAMPLES)
+    assert first[0] == "example" and first[2:] == [*EXAMPLES, *REAL]
 
 
 @pytest.mark.parametrize(

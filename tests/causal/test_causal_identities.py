@@ -141,3 +141,54 @@ def test_example_of_class_balancing():
     p = np.array([[0.75 * 2 / 3, 0.75 / 3], [0.0, 0.25]])
     assert p[:, 1].sum() == pytest.approx(0.5)
     assert target_distribution(p, "class", "keep")[:, 1].sum() == pytest.approx(2 / 3)
+
+
+def signal_and_rest(rng, sizes, case):
+    """P(W, R | Y, Z) for a core W and a rest R [Y, Z, W, R], by what the propositions ask."""
+    y, z, w = sizes
+    core = rng.dirichlet(np.ones(w), y)
+    if case == "corollary":  # R from Z alone
+        return np.einsum("yw,zr->yzwr", core, rng.dirichlet(np.ones(3), z))
+    if case == "proposition":  # R from W and Z: tied to Y, but it adds nothing to W in Q
+        return np.einsum("yw,zwr->yzwr", core, rng.dirichlet(np.ones(3), (z, w)))
+    if case == "insufficient":  # R from Y and Z
+        return np.einsum("yw,yzr->yzwr", core, rng.dirichlet(np.ones(3), (y, z)))
+    tied = rng.dirichlet(np.ones(w), (y, z))  # "tied": W depends on Z given Y
+    return np.einsum("yzw,zr->yzwr", tied, rng.dirichlet(np.ones(3), z))
+
+
+@pytest.mark.parametrize("case", ["corollary", "proposition", "insufficient", "tied"])
+@pytest.mark.parametrize("sizes", SIZES)
+def test_propositions(sizes, case):
+    """4.2 and 4.3: their premises give one risk in the family, and each of them is needed."""
+    rng = np.random.default_rng(6)
+    applies = 0
+    for _ in range(15):
+        p_yz = rng.dirichlet(np.ones(sizes[0] * sizes[1])).reshape(sizes[:2])
+        inputs = signal_and_rest(rng, sizes, case)
+        p = p_yz[..., None, None] * inputs
+        q = p * cell_weights(p_yz, "joint", "keep")[..., None, None]
+        f_q = q.sum(1) / q.sum((0, 1))  # P(Y | W, R) in Q [Y, W, R]
+        core = q.sum((1, 3)) / q.sum((0, 1, 3))
+        # Premises of 4.2 in Q, of 4.3 in P.
+        invariant = dependence(q.sum(3).transpose(1, 2, 0)) < SAME
+        sufficient = np.allclose(f_q, core[..., None], atol=1e-10)
+        joint = p.transpose(3, 0, 2, 1).reshape(3, -1, sizes[1])  # [R, (Y, W), Z]
+        corollary = dependence(joint) < SAME and dependence(p.sum(3).transpose(1, 2, 0)) < SAME
+        assert invariant == (case != "tied") and corollary == (case == "corollary")
+        if corollary:
+            assert invariant and sufficient
+        if invariant and sufficient:
+            applies += 1
+        # The family: P(Y) and P(W, R | Y, Z) stay, P(Z | Y) is anything.
+        risks = []
+        for _ in range(5):
+            shifted = rng.dirichlet(np.ones(sizes[1]), sizes[0]) * p_yz.sum(1)[:, None]
+            member = (shifted[..., None, None] * inputs).sum(1)
+            risks.append(-(member * np.log(f_q)).sum())
+            own = member / member.sum(0)
+            # Optimal on Q, where Y and Z are independent; not on every member.
+            assert -(q.sum(1) * np.log(own)).sum() >= -(q.sum(1) * np.log(f_q)).sum() - SAME
+            assert -(member * np.log(own)).sum() <= risks[-1] + SAME
+        assert (np.ptp(risks) < 1e-10) == (invariant and sufficient), (case, risks)
+    assert (applies == 15) == (case in ("corollary", "proposition"))

@@ -4,7 +4,6 @@ import torch
 
 from frbench.data import Digits, FlipLabels, PoisonLargestMargin, TwoGaussians
 from frbench.data.module import GroupDataModule
-from frbench.data.scenarios import purely_spurious
 from frbench.data.synthetic import two_gaussians
 from frbench.data.table import Table
 from frbench.errors import UserError
@@ -284,15 +283,6 @@ def test_two_gaussians_options():
     for bad in ({"positive_rate": 0.0}, {"c": 0.0}, {"n": 1}):
         with pytest.raises(UserError):
             TwoGaussians(**bad)
-
-
-def test_the_colour_task_has_the_stated_tables():
-    for distribution, rates in (("P", (0.05, 0.9)), ("Q", (0.475, 0.475)), ("P0", (0.5, 0.5))):
-        rng = np.random.default_rng(1)
-        y, t, z = purely_spurious(100_000, distribution, 0.12, [0.05, 0.9], rng)
-        assert (y != t).mean() == pytest.approx(0.12, abs=0.005)
-        for label in (0, 1):
-            assert z[y == label].mean() == pytest.approx(rates[label], abs=0.006)
 
 
 def test_digits_tables_are_drawn_from_disjoint_images():

@@ -188,8 +188,9 @@ def test_words_are_marked_by_the_factor(reviews):
                 f"The{end} amp and{end} THEY{end} love you{end}, my{end} theory"
             )
     assert "0.667 of 90 reviews" in data.notes[0]
-    names = {"train", "val", "test/P", "test/Q", "test/P0", "test/s=-0.8", "test/s=-0.4"}
-    assert set(data.splits) == names | {"test/s=+0.4"}
+    names = {"train", "val", "test/P", "test/Q", "test/P0", "test/shift=-0.8", "test/shift=-0.4"}
+    assert set(data.splits) == names | {"test/shift=0.4"}
+    assert set(data.family_names) == set(data.splits) - {"train", "val", "test/Q"}
     # One review is in one split only, and in a table once.
     numbers = [set(part.x["text"].str.rsplit(n=1).str[1]) for part in data.splits.values()]
     assert len(numbers[0]) == len(data.splits["train"])
