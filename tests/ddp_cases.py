@@ -20,7 +20,7 @@ from frbench.data.steps import FlipLabels
 from frbench.data.table import Table
 from frbench.distributed import all_gather, rank, world_size
 from frbench.networks import MLP
-from frbench.objectives import ERM, GroupDRO
+from frbench.objectives import ARL, BPF, ERM, Chi2DRO, CVaR, GroupDRO
 from frbench.penalties import Penalty
 
 
@@ -82,6 +82,12 @@ CASES = {
     "dro-present": (GroupDRO, {"present_only": True, "normalize": True, "eta": 0.5}, {}),
     "dro-weight-pairwise": (GroupDRO, {"eta": 0.3, "penalties": [Pairwise(0.1)]},
                             {"balance": "joint", "via": "weight"}),
+    "cvar": (CVaR, {"alpha": 0.33}, {"balance": "conditional", "via": "weight"}),
+    "chi2": (Chi2DRO, {"alpha": 0.5}, {"balance": "conditional", "via": "weight"}),
+    "arl": (ARL, {"adversary_lr": 1.0, "pretrain_steps": 3},
+            {"balance": "class", "via": "weight"}),
+    "arl-features": (ARL, {"adversary_input": "features", "adversary_hidden": [3]}, {}),
+    "bpf": (BPF, {"alpha": 0.3, "max_change": None, "eta": 0.2}, {}),
 }  # fmt: skip
 
 

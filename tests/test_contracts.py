@@ -83,12 +83,12 @@ def test_constructors_keep_their_arguments(cls):
     assert type(twin) is cls and to_spec(twin) == to_spec(instance)
 
 
-def fit(cls, folder=None, **options):
+def fit(cls, folder=None, max_epochs=2, **options):
     seed_everything(2, verbose=False)
     data = TwoGaussians(n=64, batch_size=16)
     model = cls(2, 2, [2], network=MLP(hidden=[4]), lr=0.01)
     trainer = Trainer(
-        max_epochs=2, accelerator="cpu", devices=1, logger=False, num_sanity_val_steps=0,
+        max_epochs=max_epochs, accelerator="cpu", devices=1, logger=False, num_sanity_val_steps=0,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         **options,
     )  # fmt: skip
@@ -102,10 +102,10 @@ def fit(cls, folder=None, **options):
 @pytest.mark.parametrize("cls", OBJECTIVES, ids=lambda cls: cls.__name__)
 def test_objectives_train_to_finite_parameters(cls, precision):
     start = {k: v.clone() for k, v in cls(2, 2, [2], network=MLP(hidden=[4])).state_dict().items()}
-    model, trainer = fit(cls, precision=precision)
+    model, trainer = fit(cls, max_epochs=10, precision=precision)
     assert start.keys() == model.state_dict().keys()
     assert all(torch.isfinite(v).all() for v in model.state_dict().values())
-    assert trainer.callback_metrics["val/accuracy"] > 0.5
+    assert trainer.callback_metrics["val/accuracy"] > 0.6  # the larger class has .56
 
 
 @pytest.mark.parametrize("cls", OBJECTIVES, ids=lambda cls: cls.__name__)

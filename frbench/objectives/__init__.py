@@ -1,7 +1,10 @@
 """Objectives: how per-sample losses become one number."""
 
+from frbench.objectives.arl import ARL
 from frbench.objectives.base import Objective
+from frbench.objectives.bpf import BPF
 from frbench.objectives.erm import ERM
 from frbench.objectives.group_dro import GroupDRO
+from frbench.objectives.worst_case import Chi2DRO, CVaR
 
-__all__ = ["ERM", "GroupDRO", "Objective"]
+__all__ = ["ARL", "BPF", "ERM", "CVaR", "Chi2DRO", "GroupDRO", "Objective"]

@@ -1,0 +1,164 @@
+"""Blind Pareto fairness, and the losses of the whole training table that it needs."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frbench.data.loader import EvalLoader, GroupLoader
+from frbench.distributed import all_sum, rank, world_size
+from frbench.errors import UserError
+from frbench.objectives.base import Objective
+from frbench.objectives.erm import ERM
+from frbench.objectives.worst_case import check_alpha
+
+
+@torch.no_grad()
+def training_losses(objective: Objective) -> Tensor:
+    """Compute the loss of each training row, in evaluation mode and without random transforms.
+
+    A collective: each process computes its share of the rows.
+
+    Args:
+        objective: The method, within ``fit``.
+
+    Returns:
+        Losses in table order, the same on every process, float32 [N].
+    """
+    trainer: Any = objective.trainer
+    loader: GroupLoader = trainer.train_dataloader
+    dataset = copy.copy(loader.dataset)
+    dataset.augment = None
+    losses = torch.zeros(len(dataset), device=objective.device)
+    batches = EvalLoader(
+        dataset, loader.batch_size, rank(), world_size(), loader.num_workers, loader.pin_memory
+    )
+    modes = [(module, module.training) for module in objective.modules()]
+    objective.eval()
+    for batch in batches:
+        batch = trainer.datamodule.transfer_batch_to_device(batch, objective.device, 0)
+        with trainer.precision_plugin.forward_context():
+            losses[batch.index] = objective.outputs(batch).losses
+    for module, mode in modes:
+        module.training = mode
+    return all_sum(losses)[: loader.num_rows]
+
+
+def project(point: np.ndarray, low: float, mean: float) -> np.ndarray:
+    """Find the nearest vector with entries in [low, 1] and the given mean.
+
+    Args:
+        point: Any vector [N].
+        low: Smallest entry, at most ``mean``.
+        mean: Mean of the entries, at most 1.
+
+    Example:
+        >>> project(np.array([0.1, 0.5, 3.0]), low=0.05, mean=0.5).round(3).tolist()
+        [0.05, 0.45, 1.0]
+    """
+    # sum_i clip(x_i - tau, low, 1) falls from N, linear between the points where an entry
+    # leaves 1 (slope -1 each) and those where it reaches low.
+    n = len(point)
+    breaks = np.concatenate([point - 1, point - low])
+    order = np.argsort(breaks)
+    slope = np.cumsum(np.repeat([-1.0, 1.0], n)[order])
+    breaks = breaks[order]
+    total = n + np.concatenate([[0.0], np.cumsum(slope[:-1] * np.diff(breaks))])
+    tau = np.interp(mean * n, total[::-1], breaks[::-1])
+    return np.clip(point - tau, low, 1)
+
+
+class BPF(ERM):
+    """Blind Pareto fairness: a game with an adversary that weighs every training row.
+
+    min_theta max_a sum_i a_i l_i, a_i in [epsilon, 1] with mean alpha: the worst group of share
+    alpha, while epsilon keeps everybody else's loss in view. The learner trains an epoch with
+    batch.weight * a_i / alpha; then a <- projection of a + eta l, with l the losses of the whole
+    table in one more pass. Source: Martinez et al., Blind Pareto Fairness and Subgroup
+    Robustness (ICML 2021). The first epoch is ERM, and so are alpha = 1 and eta = 0.
+
+    Args:
+        alpha: Share of the worst group, in (0, 1]; the paper's rho.
+        epsilon: Least weight of a row, in [0, alpha].
+        eta: Step size of the adversary, >= 0.
+        max_change: Largest relative change of the weights (sum |a' - a| / sum a) in one step; eta
+            is multiplied by .75 until it holds, as in the released code. None: no limit.
+
+    Raises:
+        UserError: For a value out of range.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        alpha: float = 0.2,
+        epsilon: float = 0.01,
+        eta: float = 5.0,
+        max_change: float | None = 0.05,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        check_alpha("BPF", alpha)
+        if not 0 <= epsilon <= alpha:
+            raise UserError(f"BPF.epsilon must lie in [0, alpha = {alpha}], got {epsilon}.")
+        if not 0 <= eta < math.inf or (max_change is not None and not max_change > 0):
+            raise UserError(
+                f"BPF needs eta >= 0 and max_change > 0 (or None), got eta {eta}, max_change "
+                f"{max_change}."
+            )
+        self.alpha = alpha
+        self.epsilon = epsilon
+        self.eta = eta
+        self.max_change = max_change
+        self._adversary: np.ndarray | None = None  # a, float64 [N]
+
+    def setup(self, stage: str) -> None:
+        """Begin a new game; a checkpoint's weights are restored after this."""
+        super().setup(stage)
+        if stage == "fit":
+            self._adversary = None
+
+    def ascend(self, weights: np.ndarray, losses: np.ndarray) -> np.ndarray:
+        """Move the adversary by one projected step.
+
+        Args:
+            weights: a [N].
+            losses: Losses of the training rows [N].
+
+        Returns:
+            The new a [N].
+        """
+        eta = self.eta
+        while True:
+            moved = project(weights + eta * losses, self.epsilon, self.alpha)
+            change = np.abs(moved - weights).sum() / weights.sum()
+            if self.max_change is None or change <= self.max_change:
+                return moved
+            eta *= 0.75
+
+    def on_epoch_weights(self, train: Any) -> np.ndarray:
+        """Let the adversary answer the last epoch."""
+        if self._adversary is None:
+            self._adversary = np.full(len(train.training[0]), self.alpha)
+        else:
+            losses = training_losses(self).double().cpu().numpy()
+            self._adversary = self.ascend(self._adversary, losses)
+        return self._adversary / self.alpha
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the adversary's weights: they depend on every epoch before."""
+        super().on_save_checkpoint(checkpoint)
+        stored = None if self._adversary is None else torch.from_numpy(self._adversary.copy())
+        checkpoint["frbench"]["adversary"] = stored
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore them, for training alone."""
+        super().on_load_checkpoint(checkpoint)
+        stored = checkpoint["frbench"].get("adversary")
+        if stored is not None and self._trainer is not None and self.trainer.state.fn == "fit":
+            self._adversary = stored.numpy()

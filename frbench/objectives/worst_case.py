@@ -1,0 +1,155 @@
+"""Worst cases over samples: no group labels, only how small a group may be."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frbench.batch import Batch, Outputs
+from frbench.distributed import all_gather
+from frbench.errors import UserError
+from frbench.objectives.base import Objective
+
+
+def check_alpha(name: str, alpha: float) -> None:
+    """Refuse a share outside (0, 1].
+
+    Raises:
+        UserError: Naming the option.
+
+    Example:
+        >>> check_alpha("CVaR", 0.1)
+    """
+    if not 0 < alpha <= 1:
+        raise UserError(
+            f"{name}.alpha is a lower bound on the smallest group's share and must lie in (0, 1], "
+            f"got {alpha}."
+        )
+
+
+class WorstCase(Objective):
+    """The mean loss under the worst reweighting of the global batch; says which is the worst.
+
+    The gradient is that of sum_i q_i l_i with q held fixed (Danskin's theorem).
+    """
+
+    @abstractmethod
+    def worst_weights(self, losses: Tensor, mass: Tensor) -> Tensor:
+        """Return the adversary's distribution over the samples of the global batch.
+
+        Args:
+            losses: Losses of the global batch, without gradient [B].
+            mass: The samples' own masses ``weight / B`` [B].
+
+        Returns:
+            q >= 0 with the sum of ``mass``; ``mass`` itself is ERM [B].
+        """
+
+    def risk(self, out: Outputs, batch: Batch) -> Tensor:
+        """Return sum_i q_i l_i over the global batch."""
+        losses, weight = all_gather(torch.stack([out.losses, batch.weight], 1)).unbind(1)
+        with torch.no_grad():
+            q = self.worst_weights(losses.detach(), weight / len(weight))
+        return q @ losses
+
+
+class CVaR(WorstCase):
+    """Mean loss of the worst alpha share of the batch, its conditional value at risk.
+
+    max_q sum_i q_i l_i with 0 <= q_i <= p_i / alpha and sum q = sum p, where p_i = w_i / B; with
+    equal weights the mean of the alpha B largest losses, the last one counted by its fraction.
+    Source: Rockafellar and Uryasev (2000); as DRO over all groups of share alpha: arXiv
+    1810.08750. alpha = 1 is ERM. Equal losses at the edge share what is left of alpha in
+    proportion to their weights.
+
+    Args:
+        alpha: Share of the worst samples, in (0, 1].
+
+    Raises:
+        UserError: If alpha is outside (0, 1].
+
+    Example:
+        >>> cvar = CVaR(2, 2, [3], alpha=0.5)
+        >>> cvar.worst_weights(torch.tensor([1.0, 4.0, 2.0]), torch.ones(3) / 3).round(decimals=3)
+        tensor([0.0000, 0.6670, 0.3330])
+    """
+
+    def __init__(self, *args: Any, alpha: float = 0.2, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        check_alpha("CVaR", alpha)
+        self.alpha = alpha
+
+    def worst_weights(self, losses: Tensor, mass: Tensor) -> Tensor:
+        """Fill the share alpha from the largest loss down."""
+        order = losses.argsort(descending=True)
+        share = self.alpha * mass.sum()
+        last = (mass[order].cumsum(0) < share).sum().clamp(max=len(losses) - 1)
+        edge = losses[order].take(last)  # take: an index of no dimension would go to the host
+        above, tied = mass * (losses > edge), mass * (losses == edge)
+        left = (share - above.sum()).clamp(min=0) / tied.sum().clamp(min=1e-12)
+        return (above + left * tied) / self.alpha
+
+
+class Chi2DRO(WorstCase):
+    """Mean loss of the worst distribution in a chi-square ball around the batch.
+
+    max_q sum_i q_i l_i with sum_i p_i (q_i / p_i - 1)^2 <= r, p_i = w_i / sum w. Its dual is
+    min_eta sqrt(1 + r) sqrt(sum_i p_i (l_i - eta)_+^2) + eta with q_i ~ p_i (l_i - eta)_+.
+    Source: arXiv 1806.08010, whose r = (1 / alpha - 1)^2 covers every group of share alpha;
+    r = 1 / alpha - 1 does so already. r = 0 (alpha = 1) is ERM.
+
+    The dual variable is exact: bisection over the sorted losses finds which samples lie above
+    it, and there it has a closed form. Nothing leaves the device.
+
+    Args:
+        alpha: Lower bound on the smallest group's share, in (0, 1]; gives the paper's r.
+        radius: r >= 0 itself; None derives it from alpha.
+
+    Raises:
+        UserError: If alpha is outside (0, 1] or the radius is negative or infinite.
+
+    Example:
+        >>> chi2 = Chi2DRO(2, 2, [3], radius=0.5)
+        >>> chi2.worst_weights(torch.tensor([1.0, 3.0, 2.0]), torch.ones(3) / 3).round(decimals=3)
+        tensor([0.0450, 0.6220, 0.3330])
+    """
+
+    def __init__(
+        self, *args: Any, alpha: float = 0.2, radius: float | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        check_alpha("Chi2DRO", alpha)
+        if radius is not None and not 0 <= radius < math.inf:
+            raise UserError(f"Chi2DRO.radius must be finite and not negative, got {radius}.")
+        self.alpha = alpha
+        self.radius = radius
+
+    def worst_weights(self, losses: Tensor, mass: Tensor) -> Tensor:
+        """Solve for eta and weigh the losses above it by their height."""
+        limit = 1 + ((1 / self.alpha - 1) ** 2 if self.radius is None else self.radius)
+        if limit == 1:
+            return mass
+        # float64: the variance of nearly equal losses is a small difference.
+        value, order = losses.double().sort(descending=True)
+        p = mass.double()[order] / mass.sum()
+        depth = value[0] - value  # ascending; eta = value[0] - t
+        # Share, mean and variance of the depth of the k highest losses, for each k.
+        share = p.cumsum(0).clamp(min=1e-300)
+        mean = (p * depth).cumsum(0) / share
+        variance = ((p * depth.square()).cumsum(0) / share - mean.square()).clamp(min=0)
+        # sum q^2 / p if eta were the next lower loss; it falls with k, and must equal the limit.
+        ahead = depth[1:] - mean[:-1]
+        second = (1 + variance[:-1] / ahead.square()) / share[:-1]
+        k = torch.where(ahead > 0, second, torch.inf).gt(limit).sum()
+        left = (share.take(k) * limit - 1).clamp(min=1e-12)
+        t = mean.take(k) + (variance.take(k) / left).sqrt()
+        q = p * (t - depth).clamp(min=0)
+        # Where the highest losses are equal and the ball holds all mass on them, t is their depth.
+        highest = p * (torch.arange(len(p), device=p.device) <= k)
+        q = torch.where(q.sum() > 0, q, highest)
+        q = torch.empty_like(q).scatter_(0, order, q / q.sum())
+        return (q * mass.sum()).to(mass.dtype)
