@@ -38,6 +38,8 @@ def describe(data: GroupDataModule) -> str:
         if steps := getattr(data, kind):
             lines.append(f"{kind}: {', '.join(type(step).__name__ for step in steps)}")
             lines += [text for step in steps if (text := step.report())]
+    if changed := int(table.flipped.sum()):
+        lines.append(f"labels changed: {changed} of {len(table)} training rows")
     if data.balance != "none":
         lines.append(
             f"balance: {data.balance} via {data.effective_via}"

@@ -19,6 +19,8 @@ class Table:
         z: Attributes, int64 in 0..A-1, -1 where unknown [N].
         weight: Sample weights for training, float64 [N]; ones by default. Metrics count rows.
         clean: Whether the row is verified (its label was not corrupted), bool [N].
+        true_y: Labels before any corruption, int64 [N]; y by default. No method sees them: they
+            tell which rows were flipped when a result is evaluated.
 
     Raises:
         ValueError: If the columns differ in length, or y or z holds no integers.
@@ -34,6 +36,7 @@ class Table:
     z: np.ndarray
     weight: np.ndarray = field(default=None)  # type: ignore[arg-type]
     clean: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    true_y: np.ndarray = field(default=None)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         n = len(self.y)
@@ -52,7 +55,9 @@ class Table:
         clean = np.zeros(n, dtype=bool) if self.clean is None else np.asarray(self.clean, bool)
         set_(self, "weight", weight)
         set_(self, "clean", clean)
-        lengths = {k: len(getattr(self, k)) for k in ("x", "y", "z", "weight", "clean")}
+        set_(self, "true_y", self.y if self.true_y is None else np.asarray(self.true_y, np.int64))
+        columns = ("x", "y", "z", "weight", "clean", "true_y")
+        lengths = {k: len(getattr(self, k)) for k in columns}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"Columns of a Table must have one length, got {lengths}")
 
@@ -63,7 +68,13 @@ class Table:
         """Return the given rows (integer positions or a boolean mask), in that order."""
         rows = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
         x = self.x.iloc[rows] if hasattr(self.x, "iloc") else self.x[rows]
-        return Table(x, self.y[rows], self.z[rows], self.weight[rows], self.clean[rows])
+        columns = (self.y, self.z, self.weight, self.clean, self.true_y)
+        return Table(x, *(column[rows] for column in columns))
+
+    @property
+    def flipped(self) -> np.ndarray:
+        """Whether a row's label is not its true one, bool [N]."""
+        return self.y != self.true_y
 
     def replace(self, **columns: Any) -> Table:
         """Return a copy with the given columns exchanged."""

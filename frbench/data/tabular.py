@@ -35,6 +35,14 @@ _RACES = (
 )
 
 
+def _arl_split(frame: pd.DataFrame) -> np.ndarray:
+    """Name train or test for each row: the 70/30 division with seed 42 of the ARL line."""
+    from sklearn.model_selection import train_test_split
+
+    _, test = train_test_split(np.arange(len(frame)), test_size=0.3, random_state=42)
+    return np.where(np.isin(np.arange(len(frame)), test), "test", "train")
+
+
 class Adult(TableData):
     """UCI Adult: income above 50,000 dollars in the US census of 1994.
 
@@ -97,28 +105,43 @@ class Compas(TableData):
     Inputs: age, sex, race, numbers of priors and juvenile offences, degree of the charge. Scores,
     dates, custody and everything about the second arrest are never inputs.
 
+    ``protocol: arl`` is the table of adversarially reweighted learning (arXiv 2006.13114) and of
+    work after it: all 7,214 rows, target ``is_recid`` (3,471), the text of the charge and the age
+    class among the inputs, 2,165 test rows by a fixed division. With ``attribute: [sex, race]``
+    and ``bins: {race: [African-American]}`` the smallest of its four groups is
+    Female&African-American, .0947 of the 5,049 other rows.
+
     Args:
         attribute: ``race``, ``sex`` or both.
+        protocol: propublica, or arl as above.
         races: Keep the rows of these races only, for example African-American and Caucasian
             (5,278 rows).
         charge_description: Add the text of the charge as a category (389 values; FFB does).
+        split: fraction, column (the test rows of ``arl``, val out of the others) or folds; None
+            is column for ``arl``, else fraction.
         **kwargs: As for :class:`~frbench.data.table_data.TableData`.
     """
 
     def __init__(
         self,
         attribute: str | list[str] = "race",
+        protocol: Literal["propublica", "arl"] = "propublica",
         races: list[str] | None = None,
         charge_description: bool = False,
+        split: Split | None = None,
         **kwargs: Any,
     ) -> None:
+        arl = protocol == "arl"
         super().__init__(
             path="compas/compas-scores-two-years.csv",
-            target="two_year_recid",
+            target="is_recid" if arl else "two_year_recid",
             attribute=attribute,
             positive="recid",
+            split=split or ("column" if arl else "fraction"),
+            split_column="split" if arl else None,
             **kwargs,
         )
+        self.protocol = protocol
         self.races = races
         self.charge_description = charge_description
 
@@ -127,13 +150,19 @@ class Compas(TableData):
         import pandas as pd
 
         frame = pd.read_csv(locate("compas/compas-scores-two-years.csv"))
+        arl = self.protocol == "arl"
         keep = (
-            frame["days_b_screening_arrest"].between(-30, 30)
-            & (frame["is_recid"] != -1)
-            & (frame["c_charge_degree"] != "O")
-            & frame["score_text"].notna()
+            pd.Series(True, frame.index)
+            if arl
+            else (
+                frame["days_b_screening_arrest"].between(-30, 30)
+                & (frame["is_recid"] != -1)
+                & (frame["c_charge_degree"] != "O")
+                & frame["score_text"].notna()
+            )
         )
-        self.notes.append(f"ProPublica's filter: {keep.sum()} of {len(frame)} rows")
+        if not arl:
+            self.notes.append(f"ProPublica's filter: {keep.sum()} of {len(frame)} rows")
         if self.races is not None:
             if absent := set(self.races) - set(frame["race"]):
                 raise UserError(
@@ -143,9 +172,11 @@ class Compas(TableData):
             keep &= frame["race"].isin(self.races)
         columns = ["sex", "age", "race", "juv_fel_count", "juv_misd_count", "juv_other_count"]
         columns += ["priors_count", "c_charge_degree"]
-        columns += ["c_charge_desc"] if self.charge_description else []
-        label = frame["two_year_recid"].map({0: "no recid", 1: "recid"})
-        return frame[columns].assign(two_year_recid=label)[keep]
+        columns += ["c_charge_desc"] if self.charge_description or arl else []
+        columns += ["age_cat"] if arl else []
+        label = frame[self.target].map({0: "no recid", 1: "recid"})
+        frame = frame[columns].assign(**{self.target: label})
+        return (frame.assign(split=_arl_split(frame)) if arl else frame)[keep]
 
 
 class German(TableData):
@@ -192,19 +223,38 @@ class LawSchool(TableData):
     family income, full time, gender, race. The results of the examinations, whether someone
     graduated, copies of race and gender, ids, and the damaged column age are never inputs.
 
+    ``protocol: arl`` is the table of adversarially reweighted learning (arXiv 2006.13114) and of
+    work after it: who never took the examination counts as failed, missing grades and years of
+    birth are 0, other rows with a missing value are dropped; 26,551 rows, 7,966 of them test by a
+    fixed division. With ``attribute: [gender, race]`` and ``bins: {race: [black]}`` the smallest
+    of its four groups is male&black, .0275 of the 18,585 other rows.
+
     Args:
         attribute: ``race`` (5 values), ``gender`` or both.
+        protocol: takers, or arl as above.
+        split: fraction, column (the test rows of ``arl``, val out of the others) or folds; None
+            is column for ``arl``, else fraction.
         **kwargs: As for :class:`~frbench.data.table_data.TableData`.
     """
 
-    def __init__(self, attribute: str | list[str] = "race", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        attribute: str | list[str] = "race",
+        protocol: Literal["takers", "arl"] = "takers",
+        split: Split | None = None,
+        **kwargs: Any,
+    ) -> None:
+        arl = protocol == "arl"
         super().__init__(
             path="law_school/bar_pass_prediction.csv",
             target="pass_bar",
             attribute=attribute,
             positive="pass",
+            split=split or ("column" if arl else "fraction"),
+            split_column="split" if arl else None,
             **kwargs,
         )
+        self.protocol = protocol
 
     def read(self) -> pd.DataFrame:
         """Return the columns known before the examination, and the result."""
@@ -212,6 +262,13 @@ class LawSchool(TableData):
 
         frame = pd.read_csv(locate("law_school/bar_pass_prediction.csv"))
         frame = frame.rename(columns={"race1": "race", "race": "race_code"})
+        if self.protocol == "arl":
+            columns = ["zfygpa", "zgpa", "DOB_yr", "parttime", "gender", "race", "tier", "fam_inc"]
+            columns += ["lsat", "ugpa", "index6040"]
+            filled = dict.fromkeys(["zfygpa", "zgpa", "DOB_yr", "pass_bar"], 0)
+            frame = frame[[*columns, "pass_bar"]].fillna(filled).dropna()
+            frame = frame.assign(split=_arl_split(frame))
+            return frame.assign(pass_bar=frame["pass_bar"].map({0: "fail", 1: "pass"}))
         columns = ["lsat", "ugpa", "zfygpa", "zgpa", "decile1b", "decile3", "fulltime", "fam_inc"]
         columns += ["tier", "gender", "race"]
         label = frame["pass_bar"].map({0: "fail", 1: "pass"})

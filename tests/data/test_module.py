@@ -155,6 +155,23 @@ def test_flips_hit_the_stated_share_of_the_stated_group_and_spare_clean_rows():
     assert set(flipped.y[changed]) == {0, 2}
 
 
+@pytest.mark.parametrize("via", ["sample", "subsample"])
+def test_flipped_rows_stay_known_through_batches(via):
+    steps = [FlipLabels(rate=0.5, z=0), FlipLabels(rate=0.2, z=1)]
+    z = np.arange(40) // 20
+    plain = Tiny(given(z=z), batch_size=4)
+    assert not plain.training[0].flipped.any() and "labels changed" not in plain.describe()
+    data = Tiny(given(z=z), corrupt=steps, balance="class", via=via, batch_size=4)
+    table = data.training[0]
+    assert (table.true_y == table.x[:, 0] % 2).all()
+    assert f"labels changed: {table.flipped.sum()} of {len(table)}" in data.describe()
+    if via == "sample":
+        assert [int(table.flipped[table.z == a].sum()) for a in (0, 1)] == [10, 4]
+    for batch in data.train_dataloader():
+        truly = (batch.y != batch.x[:, 0].long() % 2).numpy()
+        np.testing.assert_array_equal(table.flipped[batch.index.numpy()], truly)
+
+
 @pytest.mark.parametrize("step", [FlipLabels, PoisonLargestMargin])
 def test_a_rate_outside_the_unit_interval_is_refused(step):
     with pytest.raises(UserError, match="rate"):

@@ -106,6 +106,40 @@ def test_compas_inputs_leak_nothing():
     assert "race=Caucasian" in data.encoder.feature_names
 
 
+# ---- the tables of adversarially reweighted learning --------------------------------------------
+def rows_of(data, *names):
+    """Rows of each (y, z) cell in the given splits together."""
+    return sum(data.splits[name].counts(2, data.num_attributes) for name in names)
+
+
+def test_compas_of_the_arl_line():
+    data = Compas(protocol="arl", attribute=["sex", "race"], bins={"race": ["African-American"]})
+    other, test = rows_of(data, "train", "val"), rows_of(data, "test")
+    assert (other.sum(), test.sum()) == (5049, 2165)
+    assert data.class_names == ("no recid", "recid") and other[1].sum() == 2459
+    shares = dict(zip(data.attribute_names, other.sum(0) / 5049, strict=True))
+    assert shares["Female&African-American"] == 478 / 5049 == min(shares.values())
+    assert round(shares["Female&other"], 4) == 0.1030
+    assert set(data.splits["train"].x.columns) == {
+        *("age", "juv_fel_count", "juv_misd_count", "juv_other_count", "priors_count"),
+        *("c_charge_degree", "c_charge_desc", "age_cat"),
+    }
+    assert "filter" not in data.describe()
+    assert len(Compas(protocol="arl", split="fraction").splits["test"]) == pytest.approx(
+        1443, abs=9
+    )
+
+
+def test_law_school_of_the_arl_line():
+    data = LawSchool(protocol="arl", attribute=["gender", "race"], bins={"race": ["black"]})
+    other, test = rows_of(data, "train", "val"), rows_of(data, "test")
+    assert (other.sum(), test.sum()) == (18585, 7966)
+    assert data.class_names == ("fail", "pass") and other[1].sum() == 14870
+    shares = dict(zip(data.attribute_names, other.sum(0) / 18585, strict=True))
+    assert shares["male&black"] == 511 / 18585 == min(shares.values())
+    assert len(data.splits["train"].x.columns) == 9
+
+
 # ---- the others ---------------------------------------------------------------------------------
 def test_german():
     sex, age = German(), German(attribute="age")
