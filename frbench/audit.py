@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 _MAX_PAIRS = 20  # rows of the four-fifths table in the terminal; json and csv hold all pairs
 
 _SECTIONS = {
-    "Accuracy": ("accuracy", "balanced_", "worst_", "weighted_", "accuracy_gap", "theil_"),
+    "Accuracy": ("accuracy", "balanced_", "worst_group_", "worst_attribute_", "weighted_",
+                 "accuracy_gap", "theil_"),
     "Gaps between groups": ("demographic_", "disparate_", "equal", "average_odds", "predictive_"),
     "Table": ("representation_", "statistical_", "empty_"),
-    "Scores": ("auroc", "expected_", "brier_", "negative_", "score_"),
-}
+    "Scores": ("auroc", "expected_", "brier_", "negative_", "score_", "worst_alpha_"),
+}  # fmt: skip
 _RATES = (
     "accuracy",
     "selection_rate",

@@ -16,6 +16,7 @@ _HOME = {
     "table_rates": "api",
     "tabulate": "counts",
     "wilson": "uncertainty",
+    "worst_alpha": "worst",
 }
 __all__ = sorted(_HOME)
 

@@ -19,6 +19,7 @@ from frbench.metrics.scores import (
     score_kl_noise_floor,
     score_metrics,
 )
+from frbench.metrics.worst import LOSS_BINS, LOSS_SCALE
 
 
 class GroupCounts(Metric):
@@ -27,7 +28,8 @@ class GroupCounts(Metric):
     The states are those of `frbench.metrics.counts` and `frbench.metrics.scores`: int64 counts by
     (y, z, prediction) and by score bin, float64 sums. An update issues no collective, no copy to
     the host and no loop over groups; rows out of range are counted and reported by `compute`.
-    A logit that is not finite makes ``negative_log_likelihood`` NaN and nothing else.
+    A logit that is not finite makes ``negative_log_likelihood`` and ``worst_alpha_loss`` NaN and
+    nothing else.
 
     Args:
         num_classes: C.
@@ -58,6 +60,7 @@ class GroupCounts(Metric):
     score_sum: Tensor
     loss_sum: Tensor
     calibration: Tensor
+    losses: Tensor
     invalid: Tensor
 
     def __init__(
@@ -83,6 +86,7 @@ class GroupCounts(Metric):
             ("score_sum", (scored, 2, slots), torch.float64),
             ("loss_sum", (2,), torch.float64),
             ("calibration", (3, CALIBRATION_BINS), torch.float64),
+            ("losses", (3, LOSS_BINS), torch.float64),
             ("invalid", (), torch.int64),
         ):
             self.add_state(name, torch.zeros(shape, dtype=dtype), dist_reduce_fx="sum")
@@ -138,6 +142,10 @@ class GroupCounts(Metric):
         terms = torch.stack([weight, confidence * weight, hit * weight])
         level = (confidence * CALIBRATION_BINS).long().clamp_(max=CALIBRATION_BINS - 1)
         self.calibration.index_add_(1, level, terms)
+        # The same bins as `frbench.metrics.worst.loss_state`; NaN counts as the largest loss.
+        level = (nll / (nll + LOSS_SCALE)).nan_to_num(1.0).mul(LOSS_BINS).long()
+        terms = torch.stack([weight, nll * weight, hit * weight])
+        self.losses.index_add_(1, level.clamp_(max=LOSS_BINS - 1), terms)
 
     def compute(self) -> dict[str, float]:
         """Return every metric of docs/metrics.md; the keys depend on the names alone.
@@ -158,6 +166,7 @@ class GroupCounts(Metric):
             _numpy(self.score_sum),
             _numpy(self.loss_sum),
             _numpy(self.calibration),
+            _numpy(self.losses),
         )
         out |= score_metrics(state)
         out["score_kl_noise_floor"] = np.asarray(score_kl_noise_floor(state.histogram))

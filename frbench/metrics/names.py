@@ -34,6 +34,8 @@ DIRECTION: dict[str, int] = {
     "expected_calibration_error": -1,
     "brier_score": -1,
     "negative_log_likelihood": -1,
+    "worst_alpha_loss": -1,
+    "worst_alpha_accuracy": 1,
     "demographic_parity_soft": -1,
     "equalized_odds_soft": -1,
     "score_kl": -1,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from frbench.metrics.counts import gap, highest, mean, positive_classes, rate
+from frbench.metrics.worst import loss_state, worst_metrics
 
 NUM_BINS = 1000
 RANK_BINS = 2000
@@ -30,6 +31,7 @@ class ScoreState(NamedTuple):
         score_sum: Sums of the scores [..., S, 2, A + 1].
         loss_sum: Sums of negative log-likelihood and squared error [..., 2].
         calibration: Rows, sums of confidence and of hits by confidence [..., 3, 15].
+        losses: Rows, sums of losses and of hits by loss [..., 3, LOSS_BINS].
     """
 
     histogram: np.ndarray
@@ -37,6 +39,7 @@ class ScoreState(NamedTuple):
     score_sum: np.ndarray
     loss_sum: np.ndarray
     calibration: np.ndarray
+    losses: np.ndarray
 
 
 def score_state(
@@ -91,6 +94,7 @@ def score_state(
         np.reshape(score_sum, (-1, 2, slots)),
         np.array([ones @ nll, ones @ error]),
         np.array([np.bincount(bins, term, minlength=CALIBRATION_BINS) for term in terms]),
+        loss_state(nll, top == y, ones),
     )
 
 
@@ -143,6 +147,7 @@ def score_metrics(state: ScoreState) -> dict[str, np.ndarray]:
         "demographic_parity_soft": highest(overall, "ignore"),
         "equalized_odds_soft": highest(by_label.mean(-1), "ignore"),
         "score_kl": score_kl(state.histogram),
+        **worst_metrics(state.losses),
     }
 
 
