@@ -26,6 +26,7 @@ inspect
   graph      which mitigation a causal graph justifies, and why:  frbench graph TASK.yaml
   data       what data is here, what is missing, group tables
   audit      fairness metrics of any model's predictions:     frbench audit FILE.csv --y ...
+  alpha      share of the smallest group from private answers:  frbench alpha COUNT COUNT ...
 
 `frbench COMMAND --help` explains a command. Exit status: 0 done, 1 a run failed, 2 wrong input,
 130 interrupted (continue where the message says).
@@ -68,6 +69,12 @@ def _audit(argv: list[str]) -> int:
     return audit(argv[1:])
 
 
+def _alpha(argv: list[str]) -> int:
+    from frbench.alpha import main as alpha
+
+    return alpha(argv[1:])
+
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "fit": _train,
     "validate": _train,
@@ -78,6 +85,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "data": _data,
     "audit": _audit,
     "graph": _graph,
+    "alpha": _alpha,
 }
 
 

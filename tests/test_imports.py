@@ -80,6 +80,7 @@ def test_commands_that_train_nothing_need_no_torch(tmp_path) -> None:
         ["bench", str(grid), "--list"],
         ["data"],
         ["audit", str(table), "--y=y", "--pred=p", "--z=z"],
+        ["alpha", "3561", "1488", "--simulate", "10"],
     ):
         try:
             done = command_without_torch(*words)
