@@ -1,8 +1,10 @@
 """Private answers: exact variance by enumeration, bias and coverage by simulation."""
 
+import doctest
 import itertools
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,6 +197,12 @@ def test_command_refuses_in_one_line(words, message, in_tmp, capsys):
     assert main(["alpha", *words]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_the_examples_of_the_documentation_run():
+    path = Path(__file__).parents[1] / "docs" / "worst_case.md"
+    found = doctest.testfile(str(path), module_relative=False)
+    assert found.failed == 0 and found.attempted > 0
 
 
 def test_help_is_short_and_shows_examples(capsys):
