@@ -40,15 +40,15 @@ from frbench.errors import UserError
 from frbench.help import page
 from frbench.messages import cause, readable
 from frbench.networks import MLP, SmallCNN, Timm
-from frbench.objectives import ARL, BPF, ERM, Chi2DRO, CVaR, GroupDRO, Objective
+from frbench.objectives import ARL, BPF, ERM, IRW, IRWO, Chi2DRO, CVaR, GroupDRO, Objective
 from frbench.objectives.checks import FREE_ON_RESUME
 from frbench.output import log_final_table, print_metrics, write_new, write_predictions
 from frbench.quiet import quieten
 from frbench.spec import differences
 
 __all__ = [
-    "ARL", "BPF", "ERM", "MLP", "ACSIncome", "Adult", "Bank", "CVaR", "Chi2DRO", "Compas",
-    "Digits", "FlipLabels", "German", "GroupDRO", "LawSchool", "MaxEntropy",
+    "ARL", "BPF", "ERM", "IRW", "IRWO", "MLP", "ACSIncome", "Adult", "Bank", "CVaR", "Chi2DRO",
+    "Compas", "Digits", "FlipLabels", "German", "GroupDRO", "LawSchool", "MaxEntropy",
     "PoisonLargestMargin", "QMNISTWriters", "SmallCNN", "TableData", "Timm", "TwoGaussians", "run",
 ]  # fmt: skip
 

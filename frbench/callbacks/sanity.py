@@ -70,6 +70,8 @@ class SanityCheck(Callback):
                 "data.batch_size or use data.balance: joint with data.marginals: uniform.",
             )
         self._check_sizes(data, data.val_names)
+        for name, message in getattr(pl_module, "cautions", lambda _: {})(data).items():
+            self._warn(name, message)
         weighs = data.effective_via == "weight" or weighs_epochs(pl_module)
         self._share = torch.zeros((), device=pl_module.device) if weighs else None
 

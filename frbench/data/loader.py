@@ -274,6 +274,7 @@ class EvalLoader:
         world_size: Number of processes W.
         num_workers: Processes that index and decode.
         pin_memory: Whether batches are put in page-locked memory.
+        rows: The rows to visit; all by default.
     """
 
     def __init__(
@@ -284,8 +285,9 @@ class EvalLoader:
         world_size: int = 1,
         num_workers: int = 0,
         pin_memory: bool = False,
+        rows: np.ndarray | None = None,
     ) -> None:
-        rows = np.arange(rank, len(dataset), world_size)
+        rows = (np.arange(len(dataset)) if rows is None else rows)[rank::world_size]
         self.keys = [
             (rows[start : start + batch_size], 0) for start in range(0, len(rows), batch_size)
         ]

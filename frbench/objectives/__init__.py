@@ -5,6 +5,17 @@ from frbench.objectives.base import Objective
 from frbench.objectives.bpf import BPF
 from frbench.objectives.erm import ERM
 from frbench.objectives.group_dro import GroupDRO
+from frbench.objectives.irw import IRW, IRWO
 from frbench.objectives.worst_case import Chi2DRO, CVaR
 
-__all__ = ["ARL", "BPF", "ERM", "CVaR", "Chi2DRO", "GroupDRO", "Objective"]
+__all__ = [
+    "ARL",
+    "BPF",
+    "ERM",
+    "IRW",
+    "IRWO",
+    "CVaR",
+    "Chi2DRO",
+    "GroupDRO",
+    "Objective",
+]

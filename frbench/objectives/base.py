@@ -143,6 +143,14 @@ class Objective(LightningModule, Staged, ABC):
         """Scalars that describe the method's state, logged with the losses."""
         return {}
 
+    def cautions(self, train: Any) -> dict[str, str]:
+        """What about this method on these data should not be trusted, by name of the check.
+
+        Args:
+            train: The datamodule.
+        """
+        return {}
+
     # ---- the step ---------------------------------------------------------------------------
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [B, C]."""
@@ -155,10 +163,14 @@ class Objective(LightningModule, Staged, ABC):
         losses = F.cross_entropy(logits, batch.y, reduction="none")
         return Outputs(features.float(), logits, losses)
 
+    def training_outputs(self, batch: Batch) -> Outputs:
+        """Run the network in a training step; a method that records the forward wraps this."""
+        return self.outputs(batch)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute risk and penalties of one batch; nothing is synchronised with the host."""
         self.discard_all()
-        out = self.outputs(batch)
+        out = self.training_outputs(batch)
         rows = len(batch.y) - self._clean_rows
         seen = batch if self._clean_rows == 0 else Batch(*(column[:rows] for column in batch))
         train_out = out if self._clean_rows == 0 else Outputs(*(column[:rows] for column in out))

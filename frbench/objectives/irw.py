@@ -1,0 +1,357 @@
+"""Intrinsic reweighting: samples count by how much their gradients serve the worst-off share."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frbench.batch import Batch, Outputs
+from frbench.data.loader import EvalLoader, GroupLoader
+from frbench.distributed import all_gather, all_sum, rank, world_size
+from frbench.errors import UserError
+from frbench.objectives.base import Objective
+from frbench.similarity import GradientSimilarity, dbscan_noise
+from frbench.similarity.settings import batch_statistics
+
+#: Expected members of S below which the worst share of a batch is mostly chance: at 8 of them
+#: about four in five belong to the worst share of the table.
+MIN_MEMBERS = 8
+
+
+class IRW(Objective):
+    """Minimise sum_i w_i l_i / sum_i w_i with weights that serve the worst alpha share.
+
+    With S the alpha share of largest losses and G = sum_{j in S} g_j its gradient, w_i =
+    max(0, <g_i, G>): a sample with a large loss and no gradient counts nothing. No attribute is
+    used. Source: arXiv 2411.03068, sections 4.2 and 4.3. The paper leaves normalisation, layers,
+    rounding and BatchNorm open; the defaults here are this project's.
+
+    ``batch.weight`` v_i stands for copies of a sample: S covers the share alpha of sum v.
+
+    Args:
+        alpha: Share of the worst-off, a lower bound on the smallest group's, in (0, 1].
+        scheme: ``local`` takes S from each global batch; ``global`` from the whole table at the
+            start of each epoch, with the network in evaluation mode, and keeps the weights.
+        via: For global: ``weight`` the losses or ``sample`` rows in proportion.
+        layers: Parameters that g_i is taken of: ``all``, ``last`` (the last linear layer; an
+            approximation), or names of the network's modules.
+        normalise: ``sum1`` as above; ``max1`` divides w by its maximum, ``none`` leaves it, both
+            with the mean over the batch instead of the quotient.
+        similarity: ``dot`` or ``cosine``, <g_i, G> / (|g_i| |G|).
+        rounding: How alpha times the number of samples becomes one: ceil, floor or round; at
+            least 1.
+        batchnorm: Where BatchNorm trains, take g_i through the ``batch`` statistics, or in a pass
+            of its own with ``frozen`` running statistics. The global scheme always has the latter.
+        backend: ``auto``, or insist on ``layers`` or ``jvp``.
+
+    Raises:
+        UserError: For a value out of range, options that exclude each other, or unknown layers.
+
+    Example:
+        >>> from frbench.networks import MLP
+        >>> model = IRW(2, 2, [3], network=MLP(hidden=[4]), alpha=0.5)
+        >>> x, y, z = torch.randn(6, 3), torch.arange(6) % 2, torch.zeros(6, dtype=torch.long)
+        >>> batch = Batch(x, y, z, 2 * y + z, torch.ones(6), z > 0, torch.arange(6))
+        >>> model.sample_weights(model.outputs(batch), batch).shape
+        torch.Size([6])
+    """
+
+    effective_share: Tensor
+
+    def __init__(
+        self,
+        *args: Any,
+        alpha: float = 0.1,
+        scheme: Literal["local", "global"] = "local",
+        via: Literal["weight", "sample"] = "weight",
+        layers: list[str] | str = "all",
+        normalise: Literal["sum1", "none", "max1"] = "sum1",
+        similarity: Literal["dot", "cosine"] = "dot",
+        rounding: Literal["ceil", "floor", "round"] = "ceil",
+        batchnorm: Literal["batch", "frozen"] = "batch",
+        backend: Literal["auto", "layers", "jvp"] = "auto",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        name = type(self).__name__
+        if not 0 < alpha <= 1:
+            raise UserError(f"{name}.alpha must lie in (0, 1], got {alpha}.")
+        if scheme == "local" and via != "weight":
+            raise UserError(f"{name}.via: sample draws whole epochs; it needs scheme: global.")
+        if similarity == "cosine" and (scheme == "global" or backend == "jvp"):
+            raise UserError(
+                f"{name}.similarity: cosine needs the norms of single gradients, which scheme: "
+                "global and backend: jvp do not give; use dot."
+            )
+        self.alpha = alpha
+        self.scheme = scheme
+        self.via = self.epoch_weights_via = via
+        self.layers = layers
+        self.normalise = normalise
+        self.similarity = similarity
+        self.rounding = rounding
+        self.batchnorm = batchnorm
+        self.backend = backend
+        # Whether all weights of a batch are one: then S has a known number of members.
+        self._plain_weights = False
+        self.register_buffer("effective_share", torch.ones(()))
+        self.engine = GradientSimilarity(
+            self.network,
+            lambda batch: self.outputs(batch).losses,
+            layers,
+            batchnorm,
+            backend,
+            name,
+        )
+
+    def _losses(self, batch: Batch) -> Tensor:
+        return self.outputs(batch).losses
+
+    # ---- set-up -----------------------------------------------------------------------------
+    def setup(self, stage: str) -> None:
+        """Learn whether the training rows have weights."""
+        super().setup(stage)
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and data is not None:
+            weight = data.training[2]
+            self._plain_weights = data.effective_via != "weight" or bool((weight == 1).all())
+
+    def cautions(self, train: Any) -> dict[str, str]:
+        """Warn where the worst share of a batch is too few samples to mean anything."""
+        members = self.alpha * train.batch_size
+        if self.scheme == "global" or members >= MIN_MEMBERS:
+            return {}
+        need = int(np.ceil(MIN_MEMBERS / self.alpha))
+        return {
+            "small_worst_set": f"the worst {self.alpha:g} of a batch of {train.batch_size} is "
+            f"{members:.1f} rows, under {MIN_MEMBERS}: many of them are not in the worst share of "
+            f"the table; raise data.batch_size to {need}, or use scheme: global."
+        }
+
+    # ---- the worst share --------------------------------------------------------------------
+    def worst(self, losses: Tensor, mass: Tensor) -> Tensor:
+        """Return how much of each sample belongs to the worst share.
+
+        Args:
+            losses: All losses [n].
+            mass: Their weights [n]; ones mean that members have 1 and the others 0.
+
+        Returns:
+            Between 0 and ``mass``, in total alpha times its sum, rounded [n].
+        """
+        mass = mass.double()
+        target = self.alpha * mass.sum()
+        # Less a hair: .1 times 30 is a little more than 3 in binary.
+        round_up, round_down = torch.ceil(target - 1e-9), torch.floor(target + 1e-9)
+        rounded = {"ceil": round_up, "floor": round_down, "round": target.round()}[self.rounding]
+        order = losses.argsort(descending=True, stable=True)
+        ordered = mass[order]
+        left = rounded.clamp(min=1) - (ordered.cumsum(0) - ordered)
+        member = torch.minimum(left.clamp(min=0), ordered)
+        return torch.empty_like(member).scatter_(0, order, member).to(losses.dtype)
+
+    def training_outputs(self, batch: Batch) -> Outputs:
+        """Run the network, recorded for the gradients' products."""
+        if self.scheme == "global":
+            return self.outputs(batch)
+        with self.engine.watch():
+            return self.outputs(batch)
+
+    @torch.no_grad()
+    def sample_weights(self, out: Outputs, batch: Batch) -> Tensor:
+        """Return w_i before normalisation for this process's samples [B / W]."""
+        with torch.enable_grad():
+            losses = self.engine.study(out.losses, batch)
+        weights = self._weights(losses, batch.weight)
+        self.engine.clear()
+        return weights
+
+    def _weights(self, losses: Tensor, mass: Tensor) -> Tensor:
+        everyone = self.worst(all_gather(losses), all_gather(mass))
+        member = everyone.chunk(world_size())[rank()]
+        size = len(member)
+        if self._plain_weights:
+            size = min(size, int(np.ceil(self.alpha * len(everyone))) + 1)
+        scores = self.engine.scores(member, size)
+        if self.similarity == "cosine":
+            # |G| is the same for all of the batch; <G, G> = sum over S of the scores.
+            norm = all_sum((member * scores).sum()).clamp(min=0).sqrt()
+            scores = scores / (self.engine.norms() * norm).clamp(min=1e-30)
+        return scores.clamp(min=0)
+
+    def risk(self, out: Outputs, batch: Batch) -> Tensor:
+        """Return sum_i v_i w_i l_i / sum_i v_i w_i over the global batch."""
+        if self.scheme == "global":  # the loader has put w into the weights or the sampler
+            return (batch.weight * out.losses).mean()
+        weights = self.sample_weights(out, batch)
+        applied = batch.weight * weights
+        sums = all_sum(torch.stack([applied.sum(), applied.square().sum()]))
+        count = len(applied) * world_size()
+        # The sum is zero only where G is: there, the loss and its gradient are zero.
+        total = sums[0].clamp(min=torch.finfo(sums.dtype).tiny)
+        self.stage(effective_share=(sums[0] / count * (sums[0] / sums[1])).nan_to_num(0.0))
+        if self.normalise == "sum1":
+            return (applied @ out.losses) / total * world_size()
+        if self.normalise == "max1":
+            applied = applied / all_gather(weights).max().clamp(min=torch.finfo(total.dtype).tiny)
+        return (applied * out.losses).mean()
+
+    def state_to_log(self) -> dict[str, Tensor]:
+        """Return the effective number of samples, (sum w)^2 / sum w^2, as a share of the batch."""
+        return {} if self.scheme == "global" else {"effective_share": self.effective_share}
+
+    # ---- the global scheme ------------------------------------------------------------------
+    def on_epoch_weights(self, train: Any) -> np.ndarray | None:
+        """Return the weights of all training rows for the coming epoch (global scheme)."""
+        if self.scheme == "local":
+            return None
+        if train is None:
+            raise UserError("IRW.scheme: global visits the training table: fit a datamodule.")
+        modes = [(module, module.training) for module in self.network.modules()]
+        self.network.eval()
+        try:
+            scores = self._table_scores(train)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+        weights = scores.clamp(min=0)
+        if not (weights > 0).any():  # a stationary point of the worst share: nothing to prefer
+            return np.ones(len(weights))
+        if self.normalise == "sum1":
+            weights = weights * len(weights) / weights.sum()
+        elif self.normalise == "max1":
+            weights = weights / weights.max()
+        return weights.cpu().numpy()
+
+    def _table_scores(self, train: Any) -> Tensor:
+        """Return <g_i, G> of every training row, G over the worst share of the table [N]."""
+        mass = torch.as_tensor(train.training[2], device=self.device)
+        losses = torch.zeros(len(mass), dtype=torch.float64, device=self.device)
+        with torch.no_grad():
+            for batch in self._pass_over(train):
+                losses[batch.index] = self.outputs(batch).losses.double()
+        losses = all_sum(losses)
+        member = self.worst(losses, mass)
+        total: dict[str, Tensor] | None = None
+        for batch in self._pass_over(train, member.nonzero().flatten().cpu().numpy()):
+            part = self.engine.gradient(self.outputs(batch).losses, member[batch.index])
+            total = part if total is None else {k: total[k] + g for k, g in part.items()}
+        if total is None:  # this process has no row of S
+            total = self.engine.zero()
+        total = self.engine.summed(total)
+        scores = torch.zeros_like(losses)
+        for batch in self._pass_over(train):
+            with self.engine.watch():
+                out = self.outputs(batch)
+            self.engine.study(out.losses, batch)
+            scores[batch.index] = self.engine.along(total).double()
+        self.engine.clear()
+        return all_sum(scores)
+
+    def _pass_over(self, train: Any, rows: np.ndarray | None = None) -> Iterator[Batch]:
+        """Yield this process's share of the training rows, without random transforms."""
+        loader = cast(GroupLoader, self.trainer.train_dataloader)
+        dataset = copy.copy(loader.dataset)
+        dataset.augment = None
+        small = dataset[(np.arange(1), 0)].x.numel() <= 4096
+        size = max(train.batch_size, 1024) if small else train.batch_size
+        batches = EvalLoader(
+            dataset, size, rank(), world_size(), loader.num_workers, loader.pin_memory, rows
+        )
+        for batch in batches:
+            yield train.transfer_batch_to_device(batch, self.device, 0)
+
+
+class IRWO(IRW):
+    """IRW after outliers have left: samples with few neighbours in gradient space.
+
+    The distances |g_i - g_j| of the global batch give DBSCAN's noise label; what is noise gets
+    weight zero and no place in S. If fewer than the worst share would remain, all stay. Source:
+    arXiv 2411.03068, section 5. The paper names no radius; by default it follows the batch: the
+    ``quantile`` of the distances to the ``min_samples``-th nearest sample (itself included), so
+    that at most a share 1 - quantile is removed.
+
+    Where BatchNorm trains, gradients are taken under running statistics (``batchnorm: frozen``):
+    through the batch's statistics, pairwise products would cost one reverse pass per sample.
+
+    Args:
+        min_samples: DBSCAN's, itself included.
+        eps: DBSCAN's radius, in the unit of the gradients; None for the quantile.
+        quantile: As above, in (0, 1].
+
+    Raises:
+        UserError: For values out of range, scheme: global, or batchnorm: batch where BatchNorm
+            trains.
+    """
+
+    removed_share: Tensor
+
+    def __init__(
+        self,
+        *args: Any,
+        min_samples: int = 5,
+        eps: float | None = None,
+        quantile: float = 0.99,
+        batchnorm: Literal["batch", "frozen"] = "frozen",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, batchnorm=batchnorm, **kwargs)
+        if min_samples < 1 or not 0 < quantile <= 1 or (eps is not None and eps <= 0):
+            raise UserError(
+                f"IRWO needs min_samples >= 1, eps > 0 and quantile in (0, 1], got "
+                f"{min_samples}, {eps}, {quantile}."
+            )
+        if self.scheme == "global" or self.backend == "jvp":
+            raise UserError(
+                "IRWO compares the gradients of a batch pair by pair: it needs scheme: local and "
+                "backend: auto or layers."
+            )
+        mixing = batch_statistics(self.network)
+        if mixing is not None and batchnorm == "batch" and self.layers != "last":
+            raise UserError(
+                f"IRWO.batchnorm: batch, but {mixing} normalises with the batch's statistics, so "
+                "that pairs of gradients have no cheap exact product; use frozen, or GroupNorm."
+            )
+        self.min_samples = min_samples
+        self.eps = eps
+        self.quantile = quantile
+        self.register_buffer("removed_share", torch.zeros(()))
+
+    def noise(self, gram: Tensor) -> Tensor:
+        """Mark outliers of a batch.
+
+        Args:
+            gram: Products <g_i, g_j> [B, B].
+
+        Returns:
+            DBSCAN's noise label, bool [B].
+        """
+        square = gram.diag()
+        distances = (square[:, None] + square - 2 * gram).clamp(min=0).sqrt().fill_diagonal_(0)
+        if self.eps is not None:
+            return dbscan_noise(distances, self.eps, self.min_samples)
+        nearest = distances.kthvalue(min(self.min_samples, len(distances)), dim=1).values
+        return dbscan_noise(distances, nearest.quantile(self.quantile), self.min_samples)
+
+    def _weights(self, losses: Tensor, mass: Tensor) -> Tensor:
+        gram = self.engine.gram()
+        everyone, mass = all_gather(losses), all_gather(mass)
+        keep = ~self.noise(gram)
+        enough = (mass * keep).sum() >= self.alpha * mass.sum()
+        keep = keep | ~enough
+        self.stage(removed_share=1 - keep.float().mean())
+        member = self.worst(everyone, mass * keep)
+        scores = gram @ member.to(gram.dtype)
+        if self.similarity == "cosine":
+            norm = (member * scores).sum().clamp(min=0).sqrt()
+            scores = scores / (gram.diag().clamp(min=0).sqrt() * norm).clamp(min=1e-30)
+        return (scores.clamp(min=0) * keep).chunk(world_size())[rank()]
+
+    def state_to_log(self) -> dict[str, Tensor]:
+        """Return the share of the latest batch that was removed, and what IRW logs."""
+        return {**super().state_to_log(), "removed_share": self.removed_share}
