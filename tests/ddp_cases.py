@@ -20,7 +20,7 @@ from frbench.data.steps import FlipLabels
 from frbench.data.table import Table
 from frbench.distributed import all_gather, rank, world_size
 from frbench.networks import MLP
-from frbench.objectives import ARL, BPF, ERM, Chi2DRO, CVaR, GroupDRO
+from frbench.objectives import ARL, BPF, ERM, IRW, IRWO, Chi2DRO, CVaR, GroupDRO
 from frbench.penalties import Adversary, ConditionalMMD, MarginalMMD, MutualInformation, Penalty
 
 
@@ -96,6 +96,14 @@ CASES = {
     "arl": (ARL, {"adversary_lr": 1.0, "pretrain_steps": 3},
             {"balance": "class", "via": "weight"}),
     "arl-features": (ARL, {"adversary_input": "features", "adversary_hidden": [3]}, {}),
+    "irw": (IRW, {"alpha": 0.33}, {}),
+    "irw-weights": (IRW, {"alpha": 0.33, "similarity": "cosine", "normalise": "max1"},
+                    {"balance": "conditional", "via": "weight"}),
+    "irw-jvp": (IRW, {"alpha": 0.2, "backend": "jvp"}, {}),
+    "irw-global": (IRW, {"alpha": 0.2, "scheme": "global"}, {}),
+    "irw-global-sample": (IRW, {"alpha": 0.2, "scheme": "global", "via": "sample"},
+                          {"balance": "class", "via": "weight"}),
+    "irwo": (IRWO, {"alpha": 0.3, "quantile": 0.8}, {}),
     "bpf": (BPF, {"alpha": 0.3, "max_change": None, "eta": 0.2}, {}),
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ from pytorch_lightning import Callback, Trainer, seed_everything
 from frbench.callbacks import BestCheckpoint, CSVLogger, EarlyStop, RollingCheckpoint, SanityCheck
 from frbench.data import Digits, TwoGaussians
 from frbench.networks import MLP
-from frbench.objectives import ERM, GroupDRO
+from frbench.objectives import ERM, IRW, IRWO, GroupDRO
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning"),
@@ -127,6 +127,27 @@ def test_every_position_of_every_epoch(tmp_path):
     assert any(row["train/q_entropy"] for row in whole["rows"])
     for stop in range(1, 3 * STEPS):
         assert_same(interrupt_and_continue(tmp_path, Noisy, stop), whole, f"stop {stop}")
+
+
+class Global(IRW):
+    """Weights of the epoch, from the network at its start: they cannot be computed again."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **{**kwargs, "scheme": "global", "alpha": 0.2})
+
+
+class Outliers(IRWO):
+    """Removes some of each batch."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **{**kwargs, "alpha": 0.2, "quantile": 0.8})
+
+
+@pytest.mark.parametrize("cls", [Global, Outliers])
+def test_intrinsic_reweighting(tmp_path, cls):
+    whole = outcome(*fit(tmp_path / "whole", cls, 0, 1, epochs=2), tmp_path / "whole")
+    for stop in (2, STEPS, STEPS + 3):
+        assert_same(interrupt_and_continue(tmp_path, cls, stop, epochs=2), whole, f"stop {stop}")
 
 
 @pytest.mark.slow

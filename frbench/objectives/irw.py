@@ -114,8 +114,21 @@ class IRW(Objective):
 
     # ---- set-up -----------------------------------------------------------------------------
     def setup(self, stage: str) -> None:
-        """Learn whether the training rows have weights."""
+        """Learn whether the training rows have weights.
+
+        Raises:
+            UserError: For a compiled network.
+        """
         super().setup(stage)
+        compiled = (
+            hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) is not None
+            for m in self.network.modules()
+        )
+        if any(compiled) or self._compiler_ctx is not None:
+            raise UserError(
+                f"{type(self).__name__} records single layers, which a compiled network hides, "
+                "and forward mode would silently run it uncompiled: do not compile it."
+            )
         data: Any = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and data is not None:
             weight = data.training[2]

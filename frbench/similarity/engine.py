@@ -211,12 +211,13 @@ class GradientSimilarity:
     # ---- products ---------------------------------------------------------------------------
     def _parameters(self) -> dict[str, nn.Parameter]:
         owners = select(self.model, self.layers)
-        return {
-            f"{owner}.{name}" if owner else name: p
+        found = {
+            p: f"{owner}.{name}" if owner else name
             for owner, module in owners.items()
             for name, p in module.named_parameters(recurse=False)
             if p.requires_grad
         }
+        return {name: p for p, name in found.items()}  # a shared parameter once
 
     @staticmethod
     def _weighted(calls: dict[str, Layer], coef: Tensor) -> Vector:
@@ -267,7 +268,7 @@ class GradientSimilarity:
         """
         assert self._graph is not None, "study a batch first"
         if self._calls is None:
-            with torch.enable_grad():
+            with self._explained(), torch.enable_grad():
                 vector = self.gradient(self._graph, member)
             return self._forward(self.summed(vector))
         coef, rows = member.topk(min(size, len(member)))
@@ -314,8 +315,23 @@ class GradientSimilarity:
 
         frozen = frozen_statistics(self.model) if self._freezes else contextlib.nullcontext()
         autocast = self._conditions.autocast is not None
-        with self._conditions.again(), frozen, forward_mode(self.model, autocast):
-            return torch.func.jvp(losses, (point,), (direction,))[1]
+        with self._explained(), self._conditions.again(), frozen:  # noqa: SIM117
+            with forward_mode(self.model, autocast):
+                return torch.func.jvp(losses, (point,), (direction,))[1]
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say in one line what forward mode cannot do."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, NotImplementedError) as error:
+            raise UserError(
+                f"{self.name}: this network allows neither layer-local products ({self.problem}) "
+                f"nor forward mode ({' '.join(str(error).split())[:200]}). Use layers: last, or "
+                "other layers (no reentrant checkpointing, LSTM, or function without a jvp)."
+            ) from error
 
     def _layer_local(self, what: str) -> dict[str, Layer]:
         if self._calls is None:

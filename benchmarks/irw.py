@@ -1,0 +1,407 @@
+"""Cost of an IRW step against ERM's: interleaved medians, memory, epochs of the whole family.
+
+Usage: python benchmarks/irw.py [steps | memory | lightning | family] [--rounds 15]
+
+A step is forward, weights and backward, until .grad is there. "steps" times every back end and the
+naive ways (vmap of grad, Opacus if installed) in one process, each round one after the other.
+"memory" runs each contender in a process of its own. "lightning" is training by the Trainer.
+"family" splits an epoch of every method of the worst-case family at 10^4 to 10^6 rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import Callback, Trainer
+from torch import Tensor, nn
+
+from frbench.batch import Batch, Sizes
+from frbench.data.module import GroupDataModule
+from frbench.data.table import Table
+from frbench.errors import UserError
+from frbench.networks import MLP, Network
+from frbench.objectives import ARL, BPF, ERM, IRW, IRWO, Chi2DRO, CVaR, Objective
+from frbench.similarity import per_sample_gradients
+
+ALPHA = 0.1
+
+
+class ResNet18(Network):
+    """torchvision's, by the norm."""
+
+    def __init__(self, norm: str = "group") -> None:
+        super().__init__()
+        self.norm = norm
+
+    def build(self, sizes: Sizes) -> tuple[nn.Module, int]:
+        import torchvision
+
+        layer = (lambda c: nn.GroupNorm(8, c)) if self.norm == "group" else nn.BatchNorm2d
+        net = torchvision.models.resnet18(norm_layer=layer)
+        net.fc = nn.Identity()
+        return net, 512
+
+
+def mlp() -> Network:
+    return MLP(hidden=[256, 256])
+
+
+SETTINGS: dict[str, tuple[list[int], int, Callable[[], Network]]] = {
+    "MLP B 256": ([50], 256, mlp),
+    "MLP B 1024": ([50], 1024, mlp),
+    "ResNet-18 GN B 32": ([3, 64, 64], 32, lambda: ResNet18()),
+    "ResNet-18 BN B 32": ([3, 64, 64], 32, lambda: ResNet18("batch")),
+}
+
+
+def batch_of(shape: list[int], n: int) -> Batch:
+    g = torch.Generator().manual_seed(0)
+    y = torch.randint(0, 2, (n,), generator=g)
+    x = torch.randn(n, *shape, generator=g) + y.view(-1, *[1] * len(shape))
+    zeros = torch.zeros_like(y)
+    return Batch(x, y, zeros, 2 * y, torch.ones(n), zeros.bool(), torch.arange(n))
+
+
+def objective(setting: str, cls: type[Objective], **options: Any) -> Objective:
+    shape, _, network = SETTINGS[setting]
+    torch.manual_seed(0)
+    model = cls(2, 2, shape, network=network(), **options)
+    model._plain_weights = True  # what setup() learns from data without weights
+    return model
+
+
+def step(model: Objective, batch: Batch) -> Callable[[], None]:
+    def run() -> None:
+        model.zero_grad()
+        model.discard_all()
+        model.risk(model.training_outputs(batch), batch).backward()
+
+    return run
+
+
+def naive_step(model: Objective, batch: Batch, gradients: Callable[[], Tensor]) -> Callable:
+    """IRW with the matrix of per-sample gradients [B, P]."""
+    parameters = list(model.network.parameters())
+
+    def run() -> None:
+        with torch.no_grad():
+            losses = model.outputs(batch).losses
+        g = gradients()
+        worst = losses.topk(int(np.ceil(ALPHA * len(losses)))).indices
+        w = (g @ g[worst].sum(0)).clamp(min=0)
+        flat = w / w.sum() @ g
+        for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            p.grad = part.view_as(p)
+
+    return run
+
+
+def opacus_gradients(model: Objective, batch: Batch) -> Callable[[], Tensor] | None:
+    try:
+        from opacus import GradSampleModule
+    except ImportError:
+        return None
+    for module in model.network.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    try:
+        wrapped = GradSampleModule(model.network)
+    except Exception as error:  # it refuses some layers by exceptions of its own
+        print("  Opacus refuses:", " ".join(str(error).split())[:100])
+        return None
+
+    def gradients() -> Tensor:
+        wrapped.zero_grad()
+        F.cross_entropy(wrapped(batch.x)[1], batch.y, reduction="sum").backward()
+        return torch.cat([p.grad_sample.flatten(1) for p in wrapped.parameters()], 1)
+
+    return gradients
+
+
+def contenders(setting: str, naive: bool = True) -> dict[str, Callable[[], None]]:
+    shape, n, _ = SETTINGS[setting]
+    batch = batch_of(shape, n)
+    frozen = "BN" in setting
+    made: dict[str, tuple[type[Objective], dict[str, Any]]] = {
+        "ERM": (ERM, {}),
+        "CVaR": (CVaR, {"alpha": ALPHA}),
+        "IRW layer-local": (IRW, {"alpha": ALPHA, "batchnorm": "frozen" if frozen else "batch"}),
+        "IRW jvp": (IRW, {"alpha": ALPHA, "backend": "jvp"}),
+        "IRW last layer": (IRW, {"alpha": ALPHA, "layers": "last"}),
+        "IRWO": (IRWO, {"alpha": ALPHA, "quantile": 0.95}),
+    }
+    runs: dict[str, Callable[[], None]] = {
+        name: step(objective(setting, cls, **options), batch)
+        for name, (cls, options) in made.items()
+    }
+    if naive:
+        model = objective(setting, ERM)
+
+        def loss(out: tuple[Tensor, Tensor], y: Tensor) -> Tensor:
+            return F.cross_entropy(out[1], y)
+
+        runs["vmap(grad)"] = naive_step(
+            model, batch, lambda: per_sample_gradients(model.network, loss, batch.x, batch.y)
+        )
+        model = objective(setting, ERM)
+        opacus = opacus_gradients(model, batch)
+        if opacus is not None:
+            runs["Opacus"] = naive_step(model, batch, opacus)
+    return runs
+
+
+def compare(args: argparse.Namespace) -> None:
+    for setting in SETTINGS:
+        if args.only and args.only not in setting:
+            continue
+        runs = contenders(setting)
+        for name, run in list(runs.items()):  # warm up; IRW proves its back end here
+            try:
+                run()
+                run()
+            except UserError as error:
+                print(f"  {name} is refused: {error}")
+                del runs[name]
+        times: dict[str, list[float]] = {name: [] for name in runs}
+        for i in range(args.rounds):
+            for name, run in runs.items():
+                if name in ("vmap(grad)", "Opacus") and i >= max(3, args.rounds // 4):
+                    continue
+                repeat = 5 if "MLP" in setting and name not in ("vmap(grad)", "Opacus") else 1
+                start = time.perf_counter()
+                for _ in range(repeat):
+                    run()
+                times[name].append((time.perf_counter() - start) / repeat)
+        erm = statistics.median(times["ERM"])
+        print(f"\n{setting}: ERM {1e3 * erm:.2f} ms, median of {args.rounds} rounds")
+        for name, values in times.items():
+            ratios = [a / b for a, b in zip(values, times["ERM"], strict=False)]
+            print(f"  {name:<18}{1e3 * statistics.median(values):>10.2f} ms   x "
+                  f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+                  flush=True)  # fmt: skip
+
+
+def allocated(run: Callable[[], None]) -> int:
+    """Peak of the bytes allocated inside a step, from the profiler's memory records."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
+        run()
+    now = peak = 0
+    events = sorted(
+        (e for e in prof.profiler.kineto_results.events() if e.name() == "[memory]"),
+        key=lambda e: e.start_ns(),
+    )
+    for event in events:
+        now += event.nbytes()
+        peak = max(peak, now)
+    return peak
+
+
+def memory(args: argparse.Namespace) -> None:
+    if args.contender:  # the child: one contender, nothing else in the process
+        run = contenders(args.only, naive=args.contender in ("vmap(grad)", "Opacus"))
+        one = run[args.contender]
+        del run
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        one()
+        one()
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        print(allocated(one) / 2**20, grown / 2**10)
+        return
+    for setting in SETTINGS:
+        if args.only and args.only not in setting:
+            continue
+        print(
+            f"\n{setting}: peak inside a step, MB by the allocator (ratio to ERM); process growth"
+        )
+        base = 0.0
+        for name in ("ERM", "IRW layer-local", "IRW jvp", "IRWO", "vmap(grad)", "Opacus"):
+            command = [sys.executable, __file__, "memory", "--only", setting, "--contender", name]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                print(f"  {name:<18} -  ({(done.stderr.strip().splitlines() or ['?'])[-1][:90]})")
+                continue
+            peak, grown = map(float, done.stdout.split()[-2:])
+            base = base or peak
+            print(f"  {name:<18}{peak:>9.1f} (x {peak / base:.2f})   {grown:>8.0f}", flush=True)
+
+
+class Rows(GroupDataModule):
+    """Random inputs of a given shape."""
+
+    class_names = attribute_names = ("0", "1")
+
+    def __init__(self, shape: list[int], n: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shape, self.n = shape, n
+        self.sizes = Sizes(2, 2, tuple(shape))
+
+    def tables(self) -> dict[str, Table]:
+        rng = np.random.default_rng(0)
+
+        def draw(n: int) -> Table:
+            y, z = rng.integers(0, 2, (2, n))
+            x = rng.standard_normal((n, *self.shape), dtype=np.float32)
+            return Table(x + y.reshape(-1, *[1] * len(self.shape)).astype(np.float32), y, z)
+
+        return {"train": draw(self.n), "val": draw(100), "test": draw(100)}
+
+
+class Clock(Callback):
+    """Times the steps after the first ten."""
+
+    def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
+        if trainer.global_step == 10:
+            self.start = time.perf_counter()
+
+    def on_train_end(self, trainer: Trainer, *_: object) -> None:
+        self.seconds = (time.perf_counter() - self.start) / (trainer.global_step - 10)
+
+
+def trained(model: Objective, data: Rows, steps: int) -> float:
+    """Seconds per step under the Trainer, optimiser and logging included."""
+    clock = Clock()
+    trainer = Trainer(
+        max_steps=steps, max_epochs=-1, logger=False, enable_checkpointing=False, devices=1,
+        enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
+        limit_val_batches=0, num_sanity_val_steps=0, callbacks=[clock],
+    )  # fmt: skip
+    trainer.fit(model, datamodule=data)
+    return clock.seconds
+
+
+def lightning(args: argparse.Namespace) -> None:
+    for setting, (shape, n, _) in SETTINGS.items():
+        if args.only and args.only not in setting:
+            continue
+        steps = 110 if "MLP" in setting else 16
+        data = Rows(shape, 10 * n, batch_size=n)
+        rates: dict[str, list[float]] = {}
+        for _ in range(max(3, args.rounds // 4)):
+            for cls, options in ((ERM, {}), (IRW, {"alpha": ALPHA}),
+                                 (IRWO, {"alpha": ALPHA, "quantile": 0.95})):  # fmt: skip
+                model = objective(setting, cls, **options)
+                rates.setdefault(cls.__name__, []).append(trained(model, data, steps))
+        print(
+            f"\n{setting}, under the Trainer: ERM {1e3 * statistics.median(rates['ERM']):.2f} ms"
+        )
+        for name, values in rates.items():
+            ratio = statistics.median(a / b for a, b in zip(values, rates["ERM"], strict=True))
+            print(f"  {name:<6} x {ratio:.2f}", flush=True)
+
+
+class Stopwatch:
+    """Adds up the time of named methods of an object."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def wrap(self, owner: Any, method: str, name: str) -> None:
+        inner = getattr(owner, method)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return inner(*args, **kwargs)
+            finally:
+                spent = time.perf_counter() - start
+                self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+        object.__setattr__(owner, method, timed)
+
+
+FAMILY: dict[str, tuple[type[Objective], dict[str, Any]]] = {
+    "ERM": (ERM, {}),
+    "CVaR": (CVaR, {"alpha": ALPHA}),
+    "Chi2DRO": (Chi2DRO, {"alpha": ALPHA}),
+    "ARL": (ARL, {}),
+    "BPF": (BPF, {"alpha": ALPHA}),
+    "IRW local": (IRW, {"alpha": ALPHA}),
+    "IRW global": (IRW, {"alpha": ALPHA, "scheme": "global"}),
+    "IRWO": (IRWO, {"alpha": ALPHA}),
+}
+
+
+def family(args: argparse.Namespace) -> None:
+    """One epoch of each method on the MLP; peak memory of a process of its own."""
+    if args.contender:
+        cls, options = FAMILY[args.contender]
+        data = Rows([50], args.rows, batch_size=256)
+        model = cls(2, 2, [50], network=mlp(), **options)
+        watch = Stopwatch()
+        watch.wrap(model, "training_outputs", "forward")
+        watch.wrap(model, "risk", "weights")
+        watch.wrap(model, "on_epoch_weights", "epoch weights")
+        if isinstance(model, IRWO):
+            watch.wrap(model.engine, "gram", "gram")
+            watch.wrap(model, "noise", "noise")
+        trainer = Trainer(
+            max_epochs=1, logger=False, enable_checkpointing=False, devices=1,
+            enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
+            limit_val_batches=0, num_sanity_val_steps=0, max_steps=args.steps or -1,
+        )  # fmt: skip
+        data.setup("fit")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start = time.perf_counter()
+        trainer.fit(model, datamodule=data)
+        total = time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        spent = watch.seconds
+        inner = spent.get("gram", 0) + spent.get("noise", 0)
+        parts = [spent.get("epoch weights", 0.0), spent["forward"], spent["weights"] - inner,
+                 spent.get("gram", 0.0), spent.get("noise", 0.0)]  # fmt: skip
+        print(total, *parts, (peak - before) / 1024, trainer.global_step)
+        return
+    for rows in (10_000, 100_000, 1_000_000):
+        # A full epoch at 10^6 rows is 3906 equal steps: time 400 of them, and scale.
+        steps = 400 if rows == 1_000_000 else 0
+        scale = (rows // 256) / steps if steps else 1.0
+        how = f" ({steps} steps, scaled)" if steps else ""
+        print(f"\n{rows} rows, B 256: seconds per epoch{how}")
+        print(f"  {'':<12}{'total':>8}{'epoch w.':>10}{'forward':>9}{'weights':>9}{'Gram':>8}"
+              f"{'noise':>8}{'update':>8}{'MB':>7}")  # fmt: skip
+        for name in FAMILY:
+            command = [sys.executable, __file__, "family", "--contender", name, "--rows",
+                       str(rows), "--steps", str(steps)]  # fmt: skip
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                print(f"  {name:<12} failed: {done.stderr.strip().splitlines()[-1][:100]}")
+                continue
+            total, epoch, *parts, grown, _ = map(float, done.stdout.split()[-8:])
+            update = total - epoch - sum(parts)
+            spent = [scale * v for v in (*parts, update)]
+            row = "".join(f"{v:>9.2f}" for v in (epoch + sum(spent), epoch, *spent))
+            print(f"  {name:<12}{row}{grown:>7.0f}", flush=True)
+
+
+def main() -> None:
+    """Run the parts asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["steps", "memory", "lightning", "family"])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--contender", default="")
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, default=0)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.disable(logging.INFO)
+    warnings.filterwarnings("ignore")
+    {"steps": compare, "memory": memory, "lightning": lightning, "family": family}[args.what](args)
+
+
+if __name__ == "__main__":
+    main()
