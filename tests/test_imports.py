@@ -44,6 +44,9 @@ def test_the_block_works() -> None:
         "frbench.audit",
         "frbench.bench",
         "frbench.data",
+        "frbench.data.baselines",
+        "frbench.data.calmon",
+        "frbench.data.debias",
         "frbench.data.files",
         "frbench.data.inspect",
         "frbench.data.table",
@@ -80,6 +83,7 @@ def test_commands_that_train_nothing_need_no_torch(tmp_path) -> None:
         ["bench", str(grid), "--list"],
         ["data"],
         ["audit", str(table), "--y=y", "--pred=p", "--z=z"],
+        ["data", "debias", str(table), "--target=y", "--protected=z", f"--out={tmp_path}/o.csv"],
     ):
         try:
             done = command_without_torch(*words)
