@@ -124,4 +124,4 @@ def test_every_row_of_the_committed_grids_has_its_own_name(study) -> None:
         assert any(name.startswith(study.REFERENCE) for name in names)
         if path.stem == "released":
             assert names >= study.MLP_SETTINGS
-            assert {c.options["data.seed"] for c in cells} == {10}
+            assert {c.options["data.seed"] for c in cells} == {11}

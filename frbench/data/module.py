@@ -61,6 +61,8 @@ class GroupDataModule(LightningDataModule, ABC):
     sizes: Sizes
     class_names: tuple[str, ...]
     attribute_names: tuple[str, ...]
+    #: Which of several divisions of the rows this is; the draws of each are independent.
+    fold: int = 0
 
     def __init__(
         self,
@@ -166,7 +168,7 @@ class GroupDataModule(LightningDataModule, ABC):
     @cached_property
     def training(self) -> tuple[Table, Table, np.ndarray]:
         """What training sees: its table, the clean rows, and one balance weight per row."""
-        rng = np.random.default_rng([self.seed, 7])
+        rng = np.random.default_rng([self.seed, 7, self.fold])
         table = self.splits["train"]
         num_clean = round(self.clean_share * len(table))
         if self.clean_share and not 0 < num_clean < len(table):
