@@ -90,7 +90,8 @@ def test_a_grid_is_run_once_and_printed(study, grid, capsys) -> None:
     lines = (Path("out") / "released.jsonl").read_text().splitlines()
     assert len(lines) == 6
     assert "### people (n = 2 folds)" in text and "max-entropy C=.5 w_w" in text
-    study.main([str(grid), "--out", "out"])
+    study.main([str(grid), "--out", "out", "--plot", "plot.png"])
+    assert Path("plot.png").read_bytes().startswith(b"\x89PNG")
     assert (Path("out") / "released.jsonl").read_text().splitlines() == lines
     assert capsys.readouterr().out.endswith(text[text.index("### people") :])
     # The paired difference of the tree, as printed, is that of the records.
