@@ -44,6 +44,9 @@ def test_the_block_works() -> None:
         "frbench.audit",
         "frbench.bench",
         "frbench.data",
+        "frbench.data.baselines",
+        "frbench.data.calmon",
+        "frbench.data.debias",
         "frbench.data.files",
         "frbench.data.inspect",
         "frbench.data.table",
@@ -81,6 +84,7 @@ def test_commands_that_train_nothing_need_no_torch(tmp_path) -> None:
         ["data"],
         ["audit", str(table), "--y=y", "--pred=p", "--z=z"],
         ["alpha", "3561", "1488", "--simulate", "10"],
+        ["data", "debias", str(table), "--target=y", "--protected=z", f"--out={tmp_path}/o.csv"],
     ):
         try:
             done = command_without_torch(*words)

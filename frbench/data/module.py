@@ -68,6 +68,8 @@ class GroupDataModule(LightningDataModule, ABC):
     sizes: Sizes
     class_names: tuple[str, ...]
     attribute_names: tuple[str, ...]
+    #: Which of several divisions of the rows this is; the draws of each are independent.
+    fold: int = 0
 
     def __init__(
         self,
@@ -207,7 +209,7 @@ class GroupDataModule(LightningDataModule, ABC):
     @cached_property
     def training(self) -> tuple[Table, Table, np.ndarray]:
         """What training sees: its table, the clean rows, and one balance weight per row."""
-        rng = np.random.default_rng([self.seed, 7])
+        rng = np.random.default_rng([self.seed, 7, self.fold])
         table, clean = self._hold_out(self.splits["train"], rng)
         if self.clean_only:
             table, clean = clean, clean.take(np.arange(0))

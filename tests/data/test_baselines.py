@@ -289,3 +289,16 @@ def test_calmon_names_the_missing_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "cvxpy", None)
     with pytest.raises(UserError, match=r"needs cvxpy: pip install frbench\[calmon\]"):
         OptimizedPreprocessing().apply(table(), np.random.default_rng(0), encode)
+
+
+def test_folds_draw_independently(file):
+    """One random stream for all folds would hide the noise of drawing from their intervals."""
+    shares = []
+    for fold in range(10):
+        data = TableData(file, target="y", attribute="z", split="folds", fold=fold, repeats=2,
+                         augment=[MaxEntropy(size=300)])  # fmt: skip
+        shares.append(data.training[0].z.mean())
+        again = TableData(file, target="y", attribute="z", split="folds", fold=fold, repeats=2,
+                          augment=[MaxEntropy(size=300)])  # fmt: skip
+        assert again.fingerprint() == data.fingerprint()
+    assert 0.4 < np.std(shares) / (0.5 / np.sqrt(300)) < 2

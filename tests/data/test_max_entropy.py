@@ -753,3 +753,12 @@ def test_a_named_set(shared_data):
 # ---- the benchmark ------------------------------------------------------------------------------
 def test_growth_of_the_benchmark_runs(benchmark):
     assert all(ms > 0 for ms in benchmark.growth(200, 10))
+
+
+# ---- the documentation --------------------------------------------------------------------------
+def test_examples_of_the_page_run():
+    import doctest
+
+    page = Path(__file__).parents[2] / "docs" / "max_entropy.md"
+    failed, tried = doctest.testfile(str(page), module_relative=False)
+    assert tried >= 9 and not failed

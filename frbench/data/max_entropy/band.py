@@ -12,41 +12,46 @@ from frbench.data.max_entropy.domain import Domain, Samples
 from frbench.data.max_entropy.dual import Dual, Point, newton
 
 #: Smoothing of |mu|, one after another: each optimum starts the next.
-_ROUNDINGS = (1e-1, 1e-3, 1e-5, 1e-7)
-#: Of the gradient of the rounded dual, whose curvature is up to 1e7.
-_TOLERANCE = 1e-6
+_ROUNDINGS = (1.0, 1e-2, 1e-4, 1e-6)
 
 
 class _Rounded(Dual):
-    """h(lambda) + sum_v sqrt(band^2 mu_v^2 + t^2), mu_v = <z_v, lambda> + s, of (lambda, s).
+    """h(lambda) + band sum_v sqrt(mu_v^2 + t^2), mu_v = <z_v, lambda> + s, of (lambda, s).
 
     Without t it is the dual of |P(z = v) - theta_v| <= band for all v; mu_v is the multiplier of
     value v, and s the gauge in which their sum is smallest.
     """
 
     def __init__(
-        self, samples: Samples, weight: np.ndarray, theta: np.ndarray, c: float, z: int
+        self,
+        samples: Samples,
+        weight: np.ndarray,
+        theta: np.ndarray,
+        c: float,
+        z: int,
+        band: float,
     ) -> None:
         super().__init__(samples, weight, theta, c)
         column, block = samples.domain.columns[z], samples.domain.blocks[z]
         self.to_mu = np.zeros((len(column.values), len(theta) + 1))
         self.to_mu[:, block] = column.points
         self.to_mu[:, -1] = 1
-        self.band, self.t = 0.0, 0.0
+        self.band, self.t = band, 1.0
 
     def value(self, lam: np.ndarray) -> float:
-        mu = self.band * (self.to_mu @ lam)
-        return super().value(lam[:-1]) + float(np.hypot(mu, self.t).sum())
+        return super().value(lam[:-1]) + self.band * float(
+            np.hypot(self.to_mu @ lam, self.t).sum()
+        )
 
     def at(self, lam: np.ndarray) -> Point:
         point = super().at(lam[:-1])
-        mu = self.band * (self.to_mu @ lam)
+        mu = self.to_mu @ lam
         root = np.hypot(mu, self.t)
-        hessian = self.to_mu.T @ (self.to_mu * (self.band**2 * self.t**2 / root**3)[:, None])
+        hessian = self.to_mu.T @ (self.to_mu * (self.band * self.t**2 / root**3)[:, None])
         hessian[:-1, :-1] += point.hessian
         gradient = self.to_mu.T @ (self.band * mu / root)
         gradient[:-1] += point.gradient
-        value = point.value + float(root.sum())
+        value = point.value + self.band * float(root.sum())
         return point._replace(value=value, gradient=gradient, hessian=hessian)
 
 
@@ -79,12 +84,11 @@ def newton_in_band(
     domain = samples.domain
     column, block = domain.columns[z], domain.blocks[z]
     goal = _shares(column, theta[block])
-    rounded = _Rounded(samples, weight, theta, c, z)
-    rounded.band = band
+    rounded = _Rounded(samples, weight, theta, c, z, band)
     exact = Dual(samples, weight, theta, c)
     lam = np.zeros(len(theta) + 1)
     for rounded.t in _ROUNDINGS:
-        lam, _, _ = newton(rounded, domain, lam, _TOLERANCE)
+        lam, _, _ = newton(rounded, domain, lam, max(1e-11, 1e-5 * band))
     off = _shares(column, theta[block] + exact.at(lam[:-1]).gradient[block]) - goal
     on_end = np.abs(off) > band * (1 - 1e-6)
     for _ in column.values:
