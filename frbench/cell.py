@@ -67,6 +67,7 @@ def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
 def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
     from frbench.callbacks import BestCheckpoint
     from frbench.cli import train
+    from frbench.data.balance import effective_sample_size
 
     last = folder / "checkpoints" / "last.ckpt"
     words = ["fit", *cell.arguments(), *QUIET, f"--run_dir={folder}"]
@@ -103,6 +104,7 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
                 for name, penalty in zip(cli.model.penalty_names, cli.model.penalties, strict=True)
             },
         },
+        "effective_sample_size": round(effective_sample_size(cli.datamodule.training[2]), 1),
         "attribute_as_input": getattr(cli.datamodule, "attribute_as_input", False),
         "config_hash": hashlib.sha256(config.encode()).hexdigest()[:16],
         "data_hash": cli.datamodule.fingerprint(),

@@ -2,8 +2,8 @@
 
 import json
 import os
+import re
 import shutil
-from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -92,16 +92,23 @@ def network(options: dict) -> list[str]:
 
 
 def arms() -> list:
-    """List the first cell of each data set and method of each grid."""
+    """Choose cells of each grid until every data set and every kind of method is among them.
+
+    Methods whose names differ in numbers alone, MMD-1 and MMD-5, are one kind.
+    """
     found = []
     for path in GRIDS:
         with pytest.MonkeyPatch.context() as patch:
             patch.delenv("FRBENCH_DATA", raising=False)
-            cells = groupby(read_grid(path), key=lambda cell: (cell.data, cell.method))
-        found += [
-            pytest.param(path, next(group).index, id=f"{name(path)}-{data}-{method}")
-            for (data, method), group in cells
-        ]
+            cells = read_grid(path)
+        seen: set[tuple[str, str]] = set()
+        for at_least in (2, 1):  # cells that show two new things first
+            for cell in cells:
+                new = {("data", cell.data), ("method", re.sub(r"[\d.]+", "#", cell.method))}
+                if len(new - seen) >= at_least:
+                    seen |= new
+                    label = f"{name(path)}-{cell.data}-{cell.method}"
+                    found.append(pytest.param(path, cell.index, id=label))
     return found
 
 
