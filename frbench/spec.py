@@ -7,9 +7,12 @@ names, so an object built in Python can be written down, stored in a checkpoint 
 
 from __future__ import annotations
 
+import ast
 import inspect
 import os
+import textwrap
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -19,16 +22,36 @@ from torch import nn
 from frbench.errors import UserError
 
 
+@cache
+def _passed_on(init: Any) -> frozenset[str]:
+    """Names of the arguments that a constructor itself gives to its base's constructor."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(init)))
+    except (OSError, TypeError):  # written in a session, or not in Python
+        return frozenset()
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    inner = (c for c in calls if isinstance(c.func, ast.Attribute) and c.func.attr == "__init__")
+    return frozenset(k.arg for call in inner for k in call.keywords if k.arg)
+
+
 def init_parameters(cls: type) -> list[str]:
-    """Names of the constructor arguments of a class, those behind ``**kwargs`` included."""
+    """Names of the constructor arguments of a class, those behind ``**kwargs`` included.
+
+    Not among them are arguments of a base that the class fixes, as it calls its constructor.
+    """
     names: dict[str, None] = {}
+    fixed: set[str] = set()
     for base in cls.__mro__:
         if "__init__" not in vars(base):
             continue
-        parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        init = vars(base)["__init__"]
+        parameters = list(inspect.signature(init).parameters.values())[1:]
         names |= {
-            p.name: None for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+            p.name: None
+            for p in parameters
+            if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name not in fixed
         }
+        fixed |= _passed_on(init)
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
     return list(names)

@@ -318,6 +318,15 @@ def test_another_data_set_than_the_checkpoints_is_an_error(
         assert error.startswith("frbench: error:") and "TwoGaussians" in error
 
 
+def test_a_run_on_a_named_table_continues(in_tmp: Path, shared_data: Path) -> None:
+    run("fit", "--data=German", *QUICK, "--run_dir=here")  # German fixes path and target itself
+    last = Path("here/checkpoints/last.ckpt")
+    epochs = torch.load(last, weights_only=True)["epoch"]
+    more = f"--trainer.max_epochs={epochs + 2}"
+    run("fit", "--data=German", *QUICK, f"--ckpt_path={last}", more)
+    assert torch.load(last, weights_only=True)["epoch"] == epochs + 1
+
+
 # ---- a user's own method -----------------------------------------------------------------------
 def test_an_objective_of_the_users_runs_by_import_path(own: Path) -> None:
     fit("--model=my_method.MyObjective", "--model.power=2.0", "--run_dir=mine")

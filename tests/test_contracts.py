@@ -221,6 +221,13 @@ def test_tables_fit_their_sizes_and_names(data_class):
     assert torch.equal(known, (batch.y * data.num_attributes + batch.z)[batch.z >= 0])
 
 
+@pytest.mark.parametrize("cls", DATA, ids=lambda cls: cls.__name__)
+def test_data_is_rebuilt_from_its_arguments(cls):
+    data = build(cls)
+    twin = from_spec(to_spec(data))
+    assert type(twin) is cls and to_spec(twin) == to_spec(data)
+
+
 def test_equal_seeds_give_equal_data(data_class):
     if data_class.__name__ in ("ACSIncome", "QMNISTWriters"):
         pytest.skip("hashing its inputs twice takes seconds; the splits are tested elsewhere")
