@@ -48,6 +48,9 @@ class Network(nn.Module, ABC):
         self.backbone, num_features = self.build(sizes)
         self.num_features = num_features
         self.head = nn.Linear(num_features, sizes.num_classes)
+        # Lightning trains in the modes that it finds: loaded encoders come in evaluation mode,
+        # frozen backbones must be put into it.
+        self.train()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return features [B, D] and logits [B, C]."""
