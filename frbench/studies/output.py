@@ -1,0 +1,69 @@
+"""What every study writes: a table of rows, means with spread, a figure."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+#: Okabe and Ito's colours, without the yellow.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def subplots(rows: int, columns: int, width: float = 4.2, height: float = 3.2) -> Any:
+    """Make a figure without a display: (figure, axes [rows, columns])."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams |= {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
+    return plt.subplots(rows, columns, figsize=(width * columns, height * rows),
+                        squeeze=False, layout="constrained")  # fmt: skip
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure and forget it."""
+    import matplotlib.pyplot as plt
+
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    print(f"wrote {path}")
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows with equal keys as CSV."""
+    rows = list(rows)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"wrote {path}")
+
+
+def spread(values: Iterable[float], digits: int = 3) -> str:
+    """Format mean ± standard deviation (n - 1).
+
+    Example:
+        >>> spread([0.5, 0.7])
+        '0.600 ± 0.141'
+    """
+    column = np.asarray(list(values), dtype=float)
+    deviation = f"{column.std(ddof=1):.{digits}f}" if len(column) > 1 else "?"
+    return f"{column.mean():.{digits}f} ± {deviation}"
+
+
+def markdown(header: list[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Write a Markdown table.
+
+    Example:
+        >>> print(markdown(["a", "b"], [[1, 2]]))
+        | a | b |
+        |---|---|
+        | 1 | 2 |
+    """
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in [header, *rows]]
+    return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
