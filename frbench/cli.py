@@ -43,13 +43,14 @@ from frbench.networks import MLP, SmallCNN, Timm
 from frbench.objectives import ERM, GroupDRO, Objective
 from frbench.objectives.checks import FREE_ON_RESUME
 from frbench.output import log_final_table, print_metrics, write_new, write_predictions
+from frbench.penalties import Adversary, MutualInformation
 from frbench.quiet import quieten
 from frbench.spec import differences
 
 __all__ = [
-    "ERM", "MLP", "ACSIncome", "Adult", "Bank", "Compas", "Digits", "FlipLabels", "German",
-    "GroupDRO", "LawSchool", "MaxEntropy", "PoisonLargestMargin", "QMNISTWriters", "SmallCNN",
-    "TableData", "Timm", "TwoGaussians", "run",
+    "ERM", "MLP", "ACSIncome", "Adult", "Adversary", "Bank", "Compas", "Digits", "FlipLabels",
+    "German", "GroupDRO", "LawSchool", "MaxEntropy", "MutualInformation", "PoisonLargestMargin",
+    "QMNISTWriters", "SmallCNN", "TableData", "Timm", "TwoGaussians", "run",
 ]  # fmt: skip
 
 #: Arguments of an objective that come from the data and from nowhere else.

@@ -24,6 +24,12 @@ def all_sum(value: Tensor) -> Tensor:
     return value
 
 
+def all_total(value: Tensor) -> Tensor:
+    """Sum a tensor over processes, with gradients in the sense of :func:`all_gather`."""
+    w = world_size()
+    return value if w == 1 else all_sum(value) + w * (value - value.detach())
+
+
 class _Gather(torch.autograd.Function):
     """All-gather whose backward hands each process the sum of the gradients of its share."""
 

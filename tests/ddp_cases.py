@@ -21,7 +21,7 @@ from frbench.data.table import Table
 from frbench.distributed import all_gather, rank, world_size
 from frbench.networks import MLP
 from frbench.objectives import ERM, GroupDRO
-from frbench.penalties import Penalty
+from frbench.penalties import Adversary, MutualInformation, Penalty
 
 
 class Rows(GroupDataModule):
@@ -73,6 +73,10 @@ CASES = {
     "erm-weight": (ERM, {}, {"balance": "conditional", "via": "weight"}),
     "erm-epoch-weights": (Reweighted, {}, {}),
     "erm-pairwise": (ERM, {"penalties": [Pairwise(0.3)]}, {}),
+    "erm-information": (ERM, {"penalties": [
+        MutualInformation(2.0, target="equalized_odds", normaliser="min"),
+        Adversary(0.5, target="equal_opportunity", sees="features", lr=0.05)]},
+        {"balance": "conditional", "via": "weight"}),
     "erm-clean": (Clean, {}, {"clean_share": 0.17, "corrupt": [FlipLabels(0.2)]}),
     "dro": (GroupDRO, {"eta": 0.5}, {}),
     "dro-balanced": (GroupDRO, {"eta": 0.5, "adjustment": 2.0},

@@ -16,7 +16,7 @@ from frbench.data.files import find
 from frbench.data.module import GroupDataModule
 from frbench.data.table_data import TableData
 from frbench.networks import MLP, Network
-from frbench.objectives import Objective
+from frbench.objectives import ERM, Objective
 from frbench.penalties import Penalty
 from frbench.spec import from_spec, init_parameters, to_spec
 
@@ -37,6 +37,7 @@ def found(base):
 
 
 OBJECTIVES, DATA, NETWORKS = found(Objective), found(GroupDataModule), found(Network)
+PENALTIES = found(Penalty)
 FILES = {
     "ACSIncome": "acs/acs_income_2018_test.npz", "Adult": "adult/adult.data",
     "Bank": "bank/bank-additional-full.csv", "Compas": "compas/compas-scores-two-years.csv",
@@ -75,18 +76,18 @@ def test_every_class_is_public():
             assert hasattr(frbench.cli, cls.__name__), f"--... {cls.__name__} does not resolve"
 
 
-@pytest.mark.parametrize("cls", [*OBJECTIVES, *NETWORKS], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [*OBJECTIVES, *NETWORKS, *PENALTIES], ids=lambda cls: cls.__name__)
 def test_constructors_keep_their_arguments(cls):
-    instance = cls() if cls in NETWORKS else cls(2, 2, [2], network=MLP(hidden=[3]))
+    instance = cls(2, 2, [2], network=MLP(hidden=[3])) if cls in OBJECTIVES else cls()
     assert all(hasattr(instance, name) for name in init_parameters(cls))
     twin = from_spec(to_spec(instance))
     assert type(twin) is cls and to_spec(twin) == to_spec(instance)
 
 
-def fit(cls, folder=None, **options):
+def fit(cls, folder=None, penalties=None, **options):
     seed_everything(2, verbose=False)
-    data = TwoGaussians(n=64, batch_size=16)
-    model = cls(2, 2, [2], network=MLP(hidden=[4]), lr=0.01)
+    model = cls(2, 2, [2], network=MLP(hidden=[4]), lr=0.01, penalties=penalties)
+    data = TwoGaussians(n=64, batch_size=16, clean_share=0.25 if model.uses_clean else 0.0)
     trainer = Trainer(
         max_epochs=2, accelerator="cpu", devices=1, logger=False, num_sanity_val_steps=0,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
@@ -134,6 +135,44 @@ def test_risks_are_finite_scalars_that_do_not_depend_on_the_order(cls):
         risks.append(loss.item())
     assert risks[0] == pytest.approx(risks[1], rel=1e-5)
     assert not any(b.requires_grad for b in model.buffers())
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("cls", PENALTIES, ids=lambda cls: cls.__name__)
+def test_penalties_train_are_rebuilt_and_weigh_nothing_at_weight_zero(cls, precision, tmp_path):
+    model, _ = fit(ERM, tmp_path, penalties=[cls(weight=0.5)], precision=precision)
+    twin = load(tmp_path / "x.ckpt")
+    for key, value in model.state_dict().items():
+        assert torch.isfinite(value).all() and torch.equal(value, twin.state_dict()[key]), key
+    erm, off = fit(ERM)[0], fit(ERM, penalties=[cls(weight=0.0)])[0]
+    for key, value in erm.network.state_dict().items():
+        assert torch.equal(value, off.network.state_dict()[key]), key
+        assert precision != "32-true" or not torch.equal(value, model.network.state_dict()[key])
+
+
+@pytest.mark.parametrize("rows", ["all", "one z", "unknown z", "one row"])
+@pytest.mark.parametrize("cls", PENALTIES, ids=lambda cls: cls.__name__)
+def test_penalties_are_finite_scalars_that_do_not_depend_on_the_order(cls, rows):
+    data = TwoGaussians(n=64, batch_size=64)
+    (batch,) = list(data.train_dataloader())
+    if rows != "all":
+        batch = batch._replace(z=batch.z * 0, group=batch.y * 2)
+    if rows == "unknown z":
+        batch = batch._replace(z=batch.z - 1, group=batch.group * 0 - 1)
+    if rows == "one row":
+        batch = type(batch)(*(column[:1] for column in batch))
+    model = ERM(2, 2, [2], network=MLP(hidden=[4]), penalties=[cls()])
+    (penalty,) = model.penalties
+    values, gradients = [], []
+    for order in (torch.arange(len(batch.y)), torch.randperm(len(batch.y))):
+        part = type(batch)(*(column[order] for column in batch))
+        value = penalty(model.outputs(part), part)
+        penalty.discard()
+        assert value.ndim == 0
+        gradients += torch.autograd.grad(value, model.network.parameters(), allow_unused=True)
+        values.append(value.item())
+    assert values[0] == pytest.approx(values[1], rel=1e-5, abs=1e-6)
+    assert all(torch.isfinite(g).all() for g in gradients if g is not None)
 
 
 def test_tables_fit_their_sizes_and_names(data_class):

@@ -15,10 +15,12 @@ class Network(nn.Module, ABC):
     Attributes:
         backbone: x [B, ...] -> features [B, D].
         head: features [B, D] -> logits [B, C].
+        num_features: D.
     """
 
     backbone: nn.Module
     head: nn.Module
+    num_features: int
 
     @abstractmethod
     def build(self, sizes: Sizes) -> tuple[nn.Module, int]:
@@ -33,6 +35,7 @@ class Network(nn.Module, ABC):
         if hasattr(self, "head"):
             raise ValueError("A network belongs to one objective; give each a new one.")
         self.backbone, num_features = self.build(sizes)
+        self.num_features = num_features
         self.head = nn.Linear(num_features, sizes.num_classes)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -83,6 +83,7 @@ class Objective(LightningModule, Staged, ABC):
         self.network.bind(self.sizes)
         self.penalties = nn.ModuleList(penalties or [])
         for penalty in self._penalties():
+            penalty.num_features = self.network.num_features
             penalty.bind(self.sizes)
         self.optimizer = optimizer
         self.lr = lr
@@ -257,6 +258,8 @@ class Objective(LightningModule, Staged, ABC):
         self.group_names = data.group_names
         if stage == "fit":
             check_fit(self, data)
+            for penalty in self._penalties():
+                penalty.bind_data(data)
         names = data.val_names if stage in ("fit", "validate") else data.test_names
         self._evaluated = names
         self._evaluators = nn.ModuleList(

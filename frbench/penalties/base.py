@@ -26,8 +26,14 @@ class Penalty(Staged, ABC):
         super().__init__()
         self.weight = weight
 
+    #: Number of features D of the network; known when :meth:`bind` is called.
+    num_features: int
+
     def bind(self, sizes: Sizes) -> None:
         """Create what depends on the sizes; called once, in the objective's constructor."""
+
+    def bind_data(self, data: Any) -> None:
+        """Read what depends on the training rows from the datamodule, before fitting."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups of the penalty's own parameters for the one optimiser."""

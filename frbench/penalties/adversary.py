@@ -1,0 +1,178 @@
+"""Networks that predict the attribute, and the penalty that trains against one."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frbench.batch import Batch, Outputs, Sizes
+from frbench.distributed import all_sum, world_size
+from frbench.errors import UserError
+from frbench.penalties.base import Penalty
+from frbench.penalties.mutual_information import Target, check_target
+
+Sees = Literal["logits", "probabilities", "features"]
+
+
+def leaky_mlp(inputs: int, hidden: list[int], outputs: int) -> nn.Sequential:
+    """Build linear layers with LeakyReLU (slope 0.2) between them."""
+    layers: list[nn.Module] = []
+    for width, next_width in pairwise([inputs, *hidden]):
+        layers += [nn.Linear(width, next_width), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Linear([inputs, *hidden][-1], outputs))
+
+
+def margin(logits: Tensor) -> Tensor:
+    """Log-odds l_1 - l_0 of two classes [B, 1]; the logits of more [B, C]."""
+    return logits[:, 1:] - logits[:, :1] if logits.shape[1] == 2 else logits
+
+
+def global_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean over the global batch, scaled by W for gradients that DDP averages."""
+    return world_size() * (values * weight).sum() / all_sum(weight.sum()).clamp(min=1e-12)
+
+
+class Discriminator(nn.Module):
+    """Predicts z from what a classifier gives, and from y for conditional targets.
+
+    Args:
+        num_inputs: Columns it sees.
+        sizes: C and A; two attribute values have one logit.
+        target: equal_opportunity looks at the rows with ``y = positive_class`` alone;
+            equalized_odds sees y, one-hot.
+        positive_class: Label that equal_opportunity is about.
+        hidden: Widths of the hidden layers.
+    """
+
+    def __init__(
+        self, num_inputs: int, sizes: Sizes, target: Target, positive_class: int, hidden: list[int]
+    ) -> None:
+        super().__init__()
+        self.target = target
+        self.positive_class = positive_class
+        self.num_classes = sizes.num_classes
+        inputs = num_inputs + (sizes.num_classes if target == "equalized_odds" else 0)
+        self.binary = sizes.num_attributes == 2
+        self.layers = leaky_mlp(inputs, hidden, 1 if self.binary else sizes.num_attributes)
+
+    def forward(self, seen: Tensor, y: Tensor) -> Tensor:
+        """Return logits of z [B, A], one column for two values."""
+        if self.target == "equalized_odds":
+            seen = torch.cat([seen, F.one_hot(y, self.num_classes).to(seen.dtype)], 1)
+        return self.layers(seen)
+
+    def losses(self, seen: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of each row [B], and which rows count, 1 or 0 [B]."""
+        logits = self(seen, batch.y)
+        mask = batch.z >= 0
+        if self.target == "equal_opportunity":
+            mask = mask & (batch.y == self.positive_class)
+        z = batch.z.clamp(min=0)
+        if self.binary:
+            odds = logits[:, 0]
+            losses = F.binary_cross_entropy_with_logits(odds, z.to(odds), reduction="none")
+        else:
+            losses = F.cross_entropy(logits, z, reduction="none")
+        return losses, mask.to(losses)
+
+
+class _Reverse(torch.autograd.Function):
+    """Identity whose gradient changes sign."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, value: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> Tensor:
+        return -grads[0]
+
+
+class Adversary(Penalty):
+    """An adversary predicts z from the model's output; the model learns to defeat it.
+
+    The term is the adversary's mean cross-entropy over the global batch, with weights w_i, and
+    the gradient that reaches the model is reversed: min over the adversary, max over the model,
+    in one step of one optimiser. Source: gradient reversal, arXiv 1409.7495; as a fairness
+    constraint on predictions arXiv 1801.07593, on features arXiv 1707.00075.
+
+    One Adam with a group for the adversary equals two Adams stepped together. The adversary's
+    own gradient carries ``weight``, too, to which Adam is indifferent. For several adversary
+    steps per model step, or optimisers of two kinds, use FRTrain.
+
+    Args:
+        weight: Factor of the term in the loss.
+        target: demographic_parity; equal_opportunity looks at the rows with
+            ``y = positive_class`` alone; equalized_odds shows y to the adversary.
+        sees: logits (of two classes the log-odds), probabilities, or features.
+        hidden: Widths of the adversary's hidden layers; empty is a linear model.
+        lr: Its learning rate; None takes the objective's.
+        positive_class: Label that equal_opportunity is about.
+
+    Raises:
+        UserError: For an unknown target or input, a width below one, lr <= 0, or no such class.
+
+    Example:
+        >>> from frbench.networks import MLP
+        >>> from frbench.objectives import ERM
+        >>> model = ERM(2, 2, [5], network=MLP(hidden=[8]), penalties=[Adversary(lr=0.01)])
+        >>> [group.get("lr") for group in model.parameter_groups()]
+        [None, 0.01]
+    """
+
+    def __init__(
+        self,
+        weight: float = 1.0,
+        target: Target = "demographic_parity",
+        sees: Sees = "logits",
+        hidden: list[int] | None = None,
+        lr: float | None = None,
+        positive_class: int = 1,
+    ) -> None:
+        super().__init__(weight)
+        check_target("Adversary", target, positive_class)
+        if sees not in get_args(Sees):
+            raise UserError(
+                f"Adversary.sees: expected one of {', '.join(get_args(Sees))}, got {sees!r}."
+            )
+        self.target = target
+        self.sees = sees
+        self.hidden = [32] if hidden is None else hidden
+        self.lr = lr
+        self.positive_class = positive_class
+        if any(width < 1 for width in self.hidden) or (lr is not None and not lr > 0):
+            raise UserError(
+                f"Adversary needs positive widths and lr > 0, got {self.hidden} and {lr}."
+            )
+
+    def bind(self, sizes: Sizes) -> None:
+        """Create the adversary."""
+        if self.positive_class >= sizes.num_classes:
+            raise UserError(
+                f"Adversary.positive_class: {self.positive_class} is not one of the "
+                f"{sizes.num_classes} classes."
+            )
+        odds = 1 if sizes.num_classes == 2 else sizes.num_classes
+        width = {"logits": odds, "probabilities": sizes.num_classes, "features": self.num_features}
+        self.network = Discriminator(
+            width[self.sees], sizes, self.target, self.positive_class, self.hidden
+        )
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """One group, with the adversary's rate."""
+        rate = {} if self.lr is None else {"lr": self.lr}
+        return [group | rate for group in super().parameter_groups()]
+
+    def forward(self, out: Outputs, batch: Batch) -> Tensor:
+        """Return the adversary's mean loss; its gradient towards the model is reversed."""
+        seen = {
+            "logits": lambda: margin(out.logits),
+            "probabilities": lambda: out.logits.softmax(1),
+            "features": lambda: out.features.flatten(1),
+        }[self.sees]()
+        losses, mask = self.network.losses(_Reverse.apply(seen), batch)
+        return global_mean(losses, mask * batch.weight)

@@ -1,0 +1,122 @@
+"""The adversary: reversal, masks and weights by loops, and two optimisers in one."""
+
+import copy
+
+import pytest
+import torch
+from pytorch_lightning import Trainer, seed_everything
+from test_mutual_information import TARGETS, rows
+
+from frbench.batch import Sizes
+from frbench.data import TwoGaussians
+from frbench.errors import UserError
+from frbench.networks import MLP
+from frbench.objectives import ERM
+from frbench.penalties import Adversary
+
+
+def make(sizes, features=4, **kwargs):
+    torch.manual_seed(0)
+    penalty = Adversary(**kwargs).double()
+    penalty.num_features = features
+    penalty.bind(sizes)
+    return penalty.double()
+
+
+@pytest.mark.parametrize(("classes", "attributes"), [(2, 2), (3, 2), (2, 3), (3, 1)])
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("sees", ["logits", "probabilities", "features"])
+def test_value_equals_a_loop_and_the_gradient_is_reversed(sees, target, classes, attributes):
+    out, batch = rows(30, classes, attributes)
+    penalty = make(Sizes(classes, attributes, (1,)), classes, sees=sees, target=target, hidden=[5])
+    total = weight = 0.0
+    plain = out.logits.detach().clone().requires_grad_()
+    seen = {"logits": plain, "probabilities": plain.softmax(1), "features": plain}[sees]
+    if sees == "logits" and classes == 2:
+        seen = (plain[:, 1] - plain[:, 0])[:, None]
+    for i in range(30):
+        y, z = int(batch.y[i]), int(batch.z[i])
+        if z < 0 or (target == "equal_opportunity" and y != 1):
+            continue
+        shown = seen[i]
+        if target == "equalized_odds":
+            shown = torch.cat([shown, torch.eye(classes).double()[y]])
+        logits = penalty.network.layers(shown)
+        if attributes == 2:
+            p = torch.sigmoid(logits[0])
+            loss = -torch.log(p if z == 1 else 1 - p)
+        else:
+            loss = -torch.log(torch.softmax(logits, 0)[z])
+        total = total + batch.weight[i] * loss
+        weight += float(batch.weight[i])
+    expected = total / weight
+    value = penalty(out, batch)
+    assert value.item() == pytest.approx(expected.item(), abs=1e-12)
+    parameters = list(penalty.parameters())
+    theirs = torch.autograd.grad(expected, [plain, *parameters], allow_unused=True)
+    ours = torch.autograd.grad(value, [out.logits, *parameters])
+    assert torch.allclose(ours[0], -theirs[0], atol=1e-12)  # towards the model: reversed
+    for a, b in zip(ours[1:], theirs[1:], strict=True):  # of the adversary: as it is
+        assert torch.allclose(a, b, atol=1e-12)
+
+
+def test_one_adam_with_two_groups_equals_two_adams_stepped_together():
+    data = TwoGaussians(n=96, batch_size=32)
+    seed_everything(1, verbose=False)
+    model = ERM(2, 2, [2], network=MLP(hidden=[6]), lr=0.01, penalties=[Adversary(1.0, lr=0.03)])
+    network, adversary = copy.deepcopy(model.network), copy.deepcopy(model.penalties[0].network)
+    Trainer(
+        max_epochs=2, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+    ).fit(model, datamodule=data)  # fmt: skip
+    first = torch.optim.Adam(network.parameters(), 0.01)
+    second = torch.optim.Adam(adversary.parameters(), 0.03)
+    loader = TwoGaussians(n=96, batch_size=32).train_dataloader()
+    for epoch in range(2):
+        loader.set_epoch(epoch)
+        for batch in loader:
+            logits = network(batch.x)[1]
+            odds = (logits[:, 1] - logits[:, 0])[:, None]
+            ce = torch.nn.functional.cross_entropy(logits, batch.y)
+            bce = torch.nn.functional.binary_cross_entropy_with_logits
+            attack = bce(adversary.layers(odds)[:, 0], batch.z.float())
+            g = torch.autograd.grad(ce - attack, list(network.parameters()),
+                                    retain_graph=True)  # fmt: skip
+            a = torch.autograd.grad(attack, list(adversary.parameters()))
+            for p, gradient in zip([*network.parameters(), *adversary.parameters()], [*g, *a],
+                                   strict=True):  # fmt: skip
+                p.grad = gradient
+            first.step()
+            second.step()
+    theirs = [*network.parameters(), *adversary.parameters()]
+    for a, b in zip(model.parameters(), theirs, strict=True):
+        assert torch.allclose(a, b, atol=1e-4), (a - b).abs().max()
+
+
+def test_training_against_it_evens_out_the_rates():
+    gaps = {}
+    for weight in (0.0, 4.0):
+        seed_everything(0, verbose=False)
+        penalty = Adversary(weight, lr=0.02)
+        model = ERM(2, 2, [2], network=MLP(hidden=[8]), lr=0.01, penalties=[penalty])
+        Trainer(
+            max_epochs=40, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        ).fit(model, datamodule=TwoGaussians(n=600, batch_size=100))  # fmt: skip
+        gaps[weight] = model.last_metrics["val/demographic_parity_difference"]
+    assert gaps[4.0] < gaps[0.0] / 2, gaps
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [
+        ({"target": "parity"}, "demographic_parity"),
+        ({"sees": "x"}, "features"),
+        ({"hidden": [0]}, "positive widths"),
+        ({"lr": 0.0}, "lr > 0"),
+        ({"positive_class": 2}, "2 classes"),
+    ],
+)
+def test_wrong_arguments_are_refused(kwargs, words):
+    with pytest.raises(UserError, match=words):
+        make(Sizes(2, 2, (1,)), **kwargs)
