@@ -114,6 +114,7 @@ class GroupLoader:
         sampling: Sampling weights of the training rows [N]; None draws without replacement.
         num_clean: M, number of clean rows at the end of the dataset.
         clean_per_batch: Clean rows appended to each global batch, divisible by world_size.
+        passes: Passes over the training rows that make an epoch.
         rank: This process.
         world_size: Number of processes W.
         num_workers: Processes that index and decode.
@@ -128,6 +129,7 @@ class GroupLoader:
         sampling: np.ndarray | None = None,
         num_clean: int = 0,
         clean_per_batch: int = 0,
+        passes: int = 1,
         rank: int = 0,
         world_size: int = 1,
         num_workers: int = 0,
@@ -141,6 +143,7 @@ class GroupLoader:
         self.sampling = sampling
         self.num_clean = num_clean
         self.clean_per_batch = clean_per_batch
+        self.passes = passes
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
@@ -153,7 +156,7 @@ class GroupLoader:
         self.pin_memory = pin_memory
 
     def __len__(self) -> int:
-        return self.num_rows // self.batch_size if self.batch_size else 0
+        return self.num_rows // self.batch_size * self.passes if self.batch_size else 0
 
     @property
     def sampler(self) -> GroupLoader:
@@ -196,7 +199,9 @@ class GroupLoader:
             sampling = own * self._epoch_weights
         total = len(self) * self.batch_size
         if sampling is None:
-            return rng.permutation(self.num_rows)[:total]
+            share = total // self.passes  # each pass drops its last partial batch
+            passes = (rng.permutation(self.num_rows)[:share] for _ in range(self.passes))
+            return np.concatenate(list(passes))
         return rng.choice(self.num_rows, size=total, p=sampling / sampling.sum())
 
     def _clean_order(self) -> np.ndarray:

@@ -52,6 +52,10 @@ class GroupDataModule(LightningDataModule, ABC):
         clean_noise: Share of the verified rows whose label is wrong all the same.
         clean_only: Train on the verified rows alone, any method: the baseline that trusts
             nothing else.
+        clean_share: Share of the training rows held out, before corruption, as verified rows; a
+            matching number of them is appended to every batch (for methods with uses_clean).
+        passes: Passes over the training rows that make an epoch; many for full-batch training,
+            where an epoch would be a single step.
         num_workers: Processes that fetch batches; 0 is fastest for tables.
         seed: Seed of splits, draws and batch order.
         test_while_training: Also evaluate the test tables at every validation (oracle curves);
@@ -77,6 +81,7 @@ class GroupDataModule(LightningDataModule, ABC):
         clean_share: float = 0.0,
         clean_noise: float = 0.0,
         clean_only: bool = False,
+        passes: int = 1,
         num_workers: int = 0,
         seed: int = 0,
         test_while_training: bool = False,
@@ -84,6 +89,8 @@ class GroupDataModule(LightningDataModule, ABC):
         super().__init__()
         if batch_size < 1:
             raise UserError(f"data.batch_size must be at least 1, got {batch_size}.")
+        if passes < 1:
+            raise UserError(f"data.passes must be at least 1, got {passes}.")
         if not 0 <= clean_share < 1:
             raise UserError(f"data.clean_share must lie in [0, 1), got {clean_share}.")
         if (clean_noise or clean_only) and not clean_share:
@@ -118,6 +125,7 @@ class GroupDataModule(LightningDataModule, ABC):
         self.clean_share = clean_share
         self.clean_noise = clean_noise
         self.clean_only = clean_only
+        self.passes = passes
         self.num_workers = num_workers
         self.seed = seed
         self.test_while_training = test_while_training
@@ -347,6 +355,7 @@ class GroupDataModule(LightningDataModule, ABC):
             sampling=weight if sampled and not uniform else None,
             num_clean=len(clean),
             clean_per_batch=self.clean_per_batch,
+            passes=self.passes,
             rank=self._rank,
             world_size=self._world,
             num_workers=self.num_workers,

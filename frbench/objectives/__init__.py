@@ -2,6 +2,7 @@
 
 from frbench.objectives.base import Objective
 from frbench.objectives.erm import ERM
+from frbench.objectives.fr_train import FRTrain
 from frbench.objectives.group_dro import GroupDRO
 
-__all__ = ["ERM", "GroupDRO", "Objective"]
+__all__ = ["ERM", "FRTrain", "GroupDRO", "Objective"]
