@@ -52,8 +52,6 @@ class GroupDataModule(LightningDataModule, ABC):
         clean_noise: Share of the verified rows whose label is wrong all the same.
         clean_only: Train on the verified rows alone, any method: the baseline that trusts
             nothing else.
-        clean_share: Share of the training rows held out, before corruption, as verified rows; a
-            matching number of them is appended to every batch (for methods with uses_clean).
         passes: Passes over the training rows that make an epoch; many for full-batch training,
             where an epoch would be a single step.
         num_workers: Processes that fetch batches; 0 is fastest for tables.
