@@ -40,7 +40,7 @@ from frbench.errors import UserError
 from frbench.help import page
 from frbench.messages import cause, readable
 from frbench.networks import MLP, SmallCNN, Timm
-from frbench.objectives import ERM, FRTrain, GroupDRO, Objective
+from frbench.objectives import ERM, FRTrain, GroupDRO, Objective, Trimmed
 from frbench.objectives.checks import FREE_ON_RESUME
 from frbench.output import log_final_table, print_metrics, write_new, write_predictions
 from frbench.penalties import Adversary, MutualInformation
@@ -50,7 +50,8 @@ from frbench.spec import differences
 __all__ = [
     "ERM", "MLP", "ACSIncome", "Adult", "Adversary", "Bank", "Compas", "Digits", "FRTrain",
     "FlipLabels", "German", "GroupDRO", "LawSchool", "MaxEntropy", "MutualInformation",
-    "PoisonLargestMargin", "QMNISTWriters", "SmallCNN", "TableData", "Timm", "TwoGaussians", "run",
+    "PoisonLargestMargin", "QMNISTWriters", "SmallCNN", "TableData", "Timm", "Trimmed",
+    "TwoGaussians", "run",
 ]  # fmt: skip
 
 #: Arguments of an objective that come from the data and from nowhere else.
