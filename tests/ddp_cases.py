@@ -20,7 +20,7 @@ from frbench.data.steps import FlipLabels
 from frbench.data.table import Table
 from frbench.distributed import all_gather, rank, world_size
 from frbench.networks import MLP
-from frbench.objectives import ERM, GroupDRO
+from frbench.objectives import ERM, FRTrain, GroupDRO, Trimmed
 from frbench.penalties import Adversary, MutualInformation, Penalty
 
 
@@ -78,6 +78,11 @@ CASES = {
         Adversary(0.5, target="equal_opportunity", sees="features", lr=0.05)]},
         {"balance": "conditional", "via": "weight"}),
     "erm-clean": (Clean, {}, {"clean_share": 0.17, "corrupt": [FlipLabels(0.2)]}),
+    "trimmed": (Trimmed, {"drop": 0.3}, {}),
+    "fr-train": (FRTrain, {"warmup": 4, "k": 2, "reweight_every": 4, "reweight": "mean_one",
+                           "clip_norm": 0.5, "target": "equal_opportunity"}, {"clean_share": 0.17}),
+    "fr-train-mi": (FRTrain, {"warmup": 4, "k": 2, "reweight_every": 4, "fairness": "smooth_mi",
+                              "normaliser": "label"}, {"clean_share": 0.17}),
     "dro": (GroupDRO, {"eta": 0.5}, {}),
     "dro-balanced": (GroupDRO, {"eta": 0.5, "adjustment": 2.0},
                      {"balance": "joint", "marginals": "uniform"}),

@@ -194,7 +194,9 @@ class GroupDataModule(LightningDataModule, ABC):
         table, clean = self._hold_out(self.splits["train"], rng)
         if self.clean_only:
             table, clean = clean, clean.take(np.arange(0))
-        for step in [*(self.corrupt or []), *(self.augment or [])]:
+        # Verified rows stay as they are, also where they are all there is.
+        corrupt = [] if self.clean_only else self.corrupt or []
+        for step in [*corrupt, *(self.augment or [])]:
             table = step.apply(table, rng, self.encode)
         ratio = balance_ratio(
             table,
