@@ -103,6 +103,11 @@ class ManualObjective(Objective):
     def configure_callbacks(self) -> list[Callback]:
         """Refuse what Lightning would do to the gradients of one optimiser."""
         name = type(self).__name__
+        if self.trainer.accumulate_grad_batches > 1:
+            raise UserError(
+                f"{name} steps in every batch, so gradients cannot be accumulated over several; "
+                "set trainer.accumulate_grad_batches to 1 and raise data.batch_size."
+            )
         if self.trainer.gradient_clip_val:
             raise UserError(
                 f"trainer.gradient_clip_val does not know {name}'s several optimisers; use "

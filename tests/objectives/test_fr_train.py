@@ -1,4 +1,4 @@
-"""FR-Train against a float64 loop and the published figures; resume, counting, degenerate cases."""
+"""FR-Train against a float64 loop and published figures; resume, counting, degenerate cases."""
 
 import csv
 import math
@@ -9,6 +9,7 @@ import pytest
 import torch
 from ddp_cases import Rows
 from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning.plugins.precision import MixedPrecision
 from test_resume import Stop, assert_same
 
 from frbench import load
@@ -162,7 +163,7 @@ def test_every_iteration_equals_the_float64_loop(detach):
         for name, value in theirs.items():
             assert ours[name] == pytest.approx(value, abs=2e-5), name
     twin = model.twin[0]
-    assert min(twin.weights) < 0.98  # the weights had a part in it
+    assert min(twin.weights) < 0.99  # the weights had a part in it
     for ours, theirs in zip(model.network.parameters(), twin.g, strict=True):
         assert torch.allclose(ours.double(), theirs, atol=1e-4)
     by_row = {tuple(x.tolist()): w for (x, _, _), w in zip(twin.rows, twin.weights, strict=True)}
@@ -363,15 +364,14 @@ def test_an_absent_player_leaves_its_lambda_out_of_the_sum():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"precision": "16-mixed"}, "bf16-mixed"),
+        ({"plugins": [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))]}, "bf16"),
         ({"gradient_clip_val": 1.0}, r"model\.clip_norm"),
         ({"accumulate_grad_batches": 2}, "accumulate"),
     ],
 )
 def test_trainers_that_do_not_fit_are_refused(options, words):
-    with pytest.raises((UserError, Exception), match=words) as caught:
+    with pytest.raises(UserError, match=words):
         fit(TwoGaussians(n=50, batch_size=10, clean_share=0.2), 2, trainer_options=options)
-    assert isinstance(caught.value, UserError) or "accumulate_grad_batches" in str(caught.value)
 
 
 def test_no_verified_rows_are_refused_where_they_are_needed():
