@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice, repeat
 from typing import Any, Literal
 
 import numpy as np
@@ -159,6 +160,13 @@ class GroupLoader:
         return self.num_rows // self.batch_size * self.passes if self.batch_size else 0
 
     @property
+    def _is_fixed(self) -> bool:
+        """Whether each batch holds all rows, whose order means nothing."""
+        weighs = self.sampling is not None or self._epoch_weights is not None
+        whole = self.batch_size == self.num_rows and self.clean_per_batch == self.num_clean
+        return whole and not weighs and self.dataset.augment is None
+
+    @property
     def sampler(self) -> GroupLoader:
         """Where Lightning looks for :meth:`set_epoch`."""
         return self
@@ -198,6 +206,8 @@ class GroupLoader:
             own = np.ones(self.num_rows) if self.sampling is None else self.sampling
             sampling = own * self._epoch_weights
         total = len(self) * self.batch_size
+        if self._is_fixed:
+            return np.tile(np.arange(self.num_rows), self.passes)
         if sampling is None:
             share = total // self.passes  # each pass drops its last partial batch
             passes = (rng.permutation(self.num_rows)[:share] for _ in range(self.passes))
@@ -205,6 +215,8 @@ class GroupLoader:
         return rng.choice(self.num_rows, size=total, p=sampling / sampling.sum())
 
     def _clean_order(self) -> np.ndarray:
+        if self._is_fixed:
+            return np.tile(np.arange(self.num_clean) + self.num_rows, self.passes)
         rng = np.random.default_rng([self.seed, self.epoch, 1])
         total = len(self) * self.clean_per_batch
         passes = -(-total // self.num_clean) if self.num_clean else 0
@@ -236,7 +248,11 @@ class GroupLoader:
         if not going_on or epoch != self.epoch:
             self.epoch, self.delivered = epoch, 0
         self._resumed, self._told = False, None
-        for batch in _fetch(self.dataset, self.keys(), self.num_workers, self.pin_memory):
+        batches = _fetch(self.dataset, self.keys(), self.num_workers, self.pin_memory)
+        if self._is_fixed:  # fetched once
+            left = len(self) - self.delivered
+            batches = (batch for first in islice(batches, 1) for batch in repeat(first, left))
+        for batch in batches:
             self.delivered += 1
             if self._epoch_weights is not None and self._epoch_via == "weight":
                 batch = self._with_epoch_weights(batch)

@@ -160,9 +160,10 @@ class Objective(LightningModule, Staged, ABC):
         """Compute risk and penalties of one batch; nothing is synchronised with the host."""
         self.discard_all()
         out = self.outputs(batch)
+        rows = self.training_rows(out, batch)
         with torch.autocast(self.device.type, enabled=False):
-            terms = self.terms(out, batch)
-        self.training_log.update(*self.training_rows(out, batch), terms)
+            terms = self.terms((out, batch) if self.uses_clean else rows, rows)
+        self.training_log.update(*rows, terms)
         return terms["loss"]
 
     def training_rows(self, out: Outputs, batch: Batch) -> tuple[Outputs, Batch]:
@@ -172,10 +173,16 @@ class Objective(LightningModule, Staged, ABC):
         rows = len(batch.y) - self._clean_rows
         return Outputs(*(c[:rows] for c in out)), Batch(*(c[:rows] for c in batch))
 
-    def terms(self, out: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """Return the loss and what it is made of: the risk and each penalty before its weight."""
-        rows = self.training_rows(out, batch)
-        risk = self.risk(*((out, batch) if self.uses_clean else rows))
+    def terms(
+        self, given: tuple[Outputs, Batch], rows: tuple[Outputs, Batch]
+    ) -> dict[str, Tensor]:
+        """Return the loss and what it is made of: the risk and each penalty before its weight.
+
+        Args:
+            given: What :meth:`risk` sees.
+            rows: The training rows, which penalties see.
+        """
+        risk = self.risk(*given)
         if risk.ndim:
             raise ValueError(f"{type(self).__name__}.risk gave shape {tuple(risk.shape)}, "
                              "it must give a scalar: take a mean or a sum.")  # fmt: skip

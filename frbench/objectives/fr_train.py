@@ -218,8 +218,8 @@ class FRTrain(ManualObjective):
         )
         if self.robustness == "discriminator":
             width = math.prod(sizes.input_shape) if self._sees_x else self.network.num_features
-            self.attribute_columns = 1 if sizes.num_attributes == 2 else sizes.num_attributes
-            width += odds + self.attribute_columns * self.robust_sees_attribute
+            columns = 1 if sizes.num_attributes == 2 else sizes.num_attributes
+            width += odds + columns * self.robust_sees_attribute
             self.discriminators["robustness"] = leaky_mlp(width, self.robust_hidden, 1)
         if self.init_std is not None:
             generator = torch.Generator().manual_seed(torch.initial_seed())
@@ -254,64 +254,63 @@ class FRTrain(ManualObjective):
         moves = self.iteration < self.warmup or self.iteration % self.k == 0
         with torch.set_grad_enabled(moves):
             out = self.outputs(batch)
-        with torch.autocast(self.device.type, enabled=False):
             rows = self.training_rows(out, batch)
-            losses = self._discriminator_losses(out, batch)
+        with torch.autocast(self.device.type, enabled=False):
+            losses = self._discriminator_losses(out, batch, rows)
+            named = {f"{name}_discriminator": loss for name, loss in losses.items()}
             if losses:
-                total = torch.stack([*losses.values()]).sum()
-                self.step(total, range(1, len(losses) + 1), counts=not moves)
-            terms = {}
+                self.step(
+                    torch.stack([*losses.values()]).sum(),
+                    range(1, len(losses) + 1),
+                    counts=not moves,
+                )
             if moves or self.log_is_due():
                 with torch.set_grad_enabled(moves):
-                    terms = self.terms(out, batch)
+                    named |= self.terms(rows, rows)
             if moves:
-                self.step(terms["loss"], [0], counts=True)
-            else:
+                self.step(named["loss"], [0], counts=True)
+                self.training_log.update(*rows, named)
+            else:  # metrics of training are those of the rows that trained the classifier
                 self.discard_all()
-        named = {f"{name}_discriminator": loss for name, loss in losses.items()}
-        self.training_log.update(*rows, {**terms, **named})
+                self.training_log.terms = {k: v.detach() for k, v in named.items()}
 
     @property
     def iteration(self) -> int:
         """Iterations before this one; without a trainer, the first after the warm-up."""
         return self.warmup if self._trainer is None else self.trainer.global_step
 
-    def _discriminator_losses(self, out: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def _discriminator_losses(
+        self, out: Outputs, batch: Batch, rows: tuple[Outputs, Batch]
+    ) -> dict[str, Tensor]:
         """Losses of D_F and D_R, without a gradient into the classifier."""
-        fixed = Outputs(*(column.detach() for column in out))
-        rows, seen = self.training_rows(fixed, batch)
+        trained, seen = rows
+        answer = margin(trained.logits.detach())
         losses = {}
         if "fairness" in self.discriminators:
-            each, mask = self._fairness.losses(margin(rows.logits), seen)
+            each, mask = self._fairness.losses(answer, seen)
             losses["fairness"] = global_mean(each, mask * seen.weight)
         if "robustness" in self.discriminators:
-            given = self._robust_inputs(fixed, batch)
-            label = 2 * F.one_hot(batch.y, self.num_classes).to(given) - 1
-            label = label[:, 1:] if self.num_classes == 2 else label
-            clean = torch.arange(len(batch.y), device=given.device) >= len(seen.y)
-            given[:, -label.shape[1] :] = torch.where(
-                clean[:, None], label, given[:, -label.shape[1] :]
-            )
-            odds = self.discriminators["robustness"](given)[:, 0]
-            each = F.binary_cross_entropy_with_logits(odds, clean.to(odds), reduction="none")
-            losses["robustness"] = (each[len(seen.y) :].mean() + each[: len(seen.y)].mean()) / 2
+            y = batch.y[len(answer) :]
+            label = y[:, None] if answer.shape[1] == 1 else F.one_hot(y, self.num_classes)
+            answer = torch.cat([answer, 2.0 * label - 1])
+            odds = self._robust_odds(answer, out.features, batch)
+            # Both halves weigh the same, however few the verified rows are.
+            fake, real = F.softplus(odds[: len(seen.y)]), F.softplus(-odds[len(seen.y) :])
+            losses["robustness"] = (fake.mean() + real.mean()) / 2
             self._robust_loss = losses["robustness"].detach()
         return losses
 
-    def _robust_inputs(self, out: Outputs, batch: Batch) -> Tensor:
-        """What D_R sees of each row, the classifier's logit last."""
-        x = batch.x.flatten(1).to(out.logits) if self._sees_x else out.features.detach()
-        parts = [x, margin(out.logits)]
+    def _robust_odds(self, answer: Tensor, features: Tensor, batch: Batch) -> Tensor:
+        """D_R's log-odds that rows with these answers (logits or labels) are verified [B]."""
+        parts = [batch.x.flatten(1).to(answer) if self._sees_x else features.detach(), answer]
         if self.robust_sees_attribute:
-            known = (batch.z >= 0)[:, None]
-            z = batch.z.clamp(min=0)
-            z = z[:, None] if self.attribute_columns == 1 else F.one_hot(z, self.num_attributes)
-            parts.insert(1, (z * known).to(x))
-        return torch.cat(parts, 1)
+            known, z = (batch.z >= 0)[:, None], batch.z.clamp(min=0)
+            z = z[:, None] if self.num_attributes == 2 else F.one_hot(z, self.num_attributes)
+            parts.append((z * known).to(answer))
+        return self.discriminators["robustness"](torch.cat(parts, 1))[:, 0]
 
     def risk(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the classifier's loss in this iteration, and stage the weights of its rows."""
-        out, batch = self.training_rows(out, batch)
         if self.iteration < self.warmup:
             losses = F.cross_entropy(self.warmup_steepness * out.logits, batch.y, reduction="none")
             loss = self.warmup_scale * (batch.weight * losses).mean()
@@ -319,9 +318,9 @@ class FRTrain(ManualObjective):
             return loss
         robust, weight = out.losses.new_zeros(()), torch.ones_like(out.losses)
         if "robustness" in self.discriminators:
-            given = self._robust_inputs(out, batch)
-            odds = self.discriminators["robustness"](given.detach() if self.detach_robust
-                                                     else given)[:, 0]  # fmt: skip
+            answer = margin(out.logits)
+            answer = answer.detach() if self.detach_robust else answer
+            odds = self._robust_odds(answer, out.features, batch)
             robust = F.softplus(odds).mean()  # CE of the answer "a training row"
             if self.reweight != "off":
                 weight = self._sample_weights(batch, odds.detach().sigmoid())
