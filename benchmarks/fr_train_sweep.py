@@ -77,7 +77,10 @@ def main() -> None:
     for name, settings in SETTINGS.items():
         contenders: dict[str, tuple[int, Callable]] = {
             "Trainer, 8 runs one by one": (8, lambda r: one_by_one(r, data, args.iterations)),
-            "sweep, 8 runs one by one": (8, lambda r: sweep(r, [data] * len(r), args.iterations, size=1)),
+            "sweep, 8 runs one by one": (
+                8,
+                lambda r: sweep(r, [data] * len(r), args.iterations, size=1),
+            ),
         }
         for count in args.runs:
             contenders[f"sweep, {count} at once"] = (

@@ -22,7 +22,17 @@ from frbench.objectives.optimizer import make_optimizer
 from frbench.penalties.mutual_information import conditional_information
 
 #: Optimisers whose step treats each number alone, so that stacked runs stay apart.
-_ELEMENTWISE = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD")
+_ELEMENTWISE = (
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "SGD",
+)
 
 #: Arguments of FRTrain that runs of one stack may differ in.
 _FREE = ("lambda_f", "lambda_r")
@@ -52,7 +62,7 @@ def sweep(
     *,
     every: int = 0,
     observe: Callable[[View], None] | None = None,
-    size: int = 16,
+    size: int = 32,
 ) -> None:
     """Train every model on its data for some iterations, stacked where they can be.
 
@@ -69,7 +79,7 @@ def sweep(
         steps: Iterations.
         every: Iterations between two observations; 0 observes the end alone.
         observe: Called with a :class:`View` of each stack.
-        size: Most runs in a stack; 8 to 32 keep a core's caches warm.
+        size: Most runs in a stack; 16 to 64 keep a core's caches warm.
 
     Raises:
         UserError: For a model or data set that cannot be stacked, naming why.
@@ -151,7 +161,7 @@ class _Rows(NamedTuple):
     against_z: Tensor
     attribute: Tensor
     weight: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # tuple.index, as in Batch
     robust: Tensor
 
 
@@ -304,7 +314,9 @@ class _Game:
         if due < model.warmup:
             return torch.ones_like(belief)
         if due == self.iteration:
-            self.mix = torch.sigmoid(self.last_loss / self.losses["robustness"].clamp(min=1e-12) - 3)
+            self.mix = torch.sigmoid(
+                self.last_loss / self.losses["robustness"].clamp(min=1e-12) - 3
+            )
         mix = self.mix[:, None]
         old = self.sample_weight.gather(1, rows.index)
         late = self.renewed_at.gather(1, rows.index) < due
@@ -343,9 +355,7 @@ class _Game:
 
 def _step(optimizers: list[torch.optim.Optimizer], stacks: list[Stack], loss: Tensor) -> None:
     parameters = [p for stack in stacks for p in stack.parameters]
-    for parameter, gradient in zip(
-        parameters, torch.autograd.grad(loss, parameters), strict=True
-    ):
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
         parameter.grad = gradient
     for optimizer in optimizers:
         optimizer.step()

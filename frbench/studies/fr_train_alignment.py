@@ -34,7 +34,7 @@ LABELS = {
 
 
 class Information(Watch):
-    """Watches losses, I(prediction; Z), I(logit; Z) and I(V; X, Z, Y), V the mark of training rows.
+    """Watches losses, I(prediction; Z), I(logit; Z), I(V; X, Z, Y) with V the mark of training.
 
     The first is a plug-in estimate, the others are nearest-neighbour estimates. Predictions stand
     for labels on training rows, in the coding of the labels of the verified rows.

@@ -124,7 +124,7 @@ def contrasts(rows: list[dict[str, Any]], arms: list[str]) -> str:
         for arm, base in pairs:
             cells = []
             for key in ("accuracy", "disparate_impact"):
-                values = {}
+                values: dict[Any, dict[str, float]] = {}
                 for row in rows:
                     if row["arm"] in (arm, base) and low <= row["rate"] <= high:
                         at = row["rate"], row["c"], row["trial"]

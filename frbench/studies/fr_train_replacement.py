@@ -78,8 +78,8 @@ def selected(rows: list[dict[str, Any]]) -> str:
             for seed in _values(rows, "seed"):
                 own = _choose(rows, case=case, method=method, seed=seed, table="val")
                 best = max(own, key=lambda row: row["accuracy"] + row["disparate_impact"])
-                chosen += _choose(rows, **{k: best[k] for k in ("case", "method", "lambda_f",
-                                                                "seed")}, table="test")  # fmt: skip
+                same = {key: best[key] for key in ("case", "method", "lambda_f", "seed")}
+                chosen += _choose(rows, **same, table="test")
             columns = [[row[k] for row in chosen] for k in ("accuracy", "disparate_impact")]
             strengths = ", ".join(str(row["lambda_f"]) for row in chosen)
             lines.append([case, method, *map(spread, columns), strengths, len(chosen)])

@@ -1,4 +1,4 @@
-"""Runs of FR-Train as a study asks for them: built from plain data, trained in stacks, measured."""
+"""Runs of FR-Train for a study: built from plain data, trained in stacks, measured."""
 
 from __future__ import annotations
 
