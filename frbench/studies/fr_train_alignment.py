@@ -112,7 +112,8 @@ def _table(traces: dict[str, Any], phases: list[int]) -> str:
                     for rows in seeds.values():
                         part = [r for r in rows if low < r["step"] <= high]
                         columns = [[r[key] for r in part] for key in (loss, measure)]
-                        each.append(float(np.corrcoef(columns)[0, 1]))
+                        with np.errstate(invalid="ignore", divide="ignore"):  # a constant: NaN
+                            each.append(float(np.corrcoef(columns)[0, 1]))
                     cells.append(spread(each, 2))
             lines.append([case, f"{low}-{high}", *cells])
     header = ["case", "iterations"]

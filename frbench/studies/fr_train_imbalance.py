@@ -130,9 +130,11 @@ def contrasts(rows: list[dict[str, Any]], arms: list[str]) -> str:
                         at = row["rate"], row["c"], row["trial"]
                         values.setdefault(at, {})[row["arm"]] = row[key]
                 gaps = np.array([pair[arm] - pair[base] for pair in values.values()])
-                half = t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / np.sqrt(len(gaps))
-                cells.append(f"{gaps.mean():+.3f} ± {half:.3f}")
-            lines.append([f"{low:g}-{high:g}", f"{arm} - {base}", *cells, len(gaps)])
+                if len(gaps) > 1:
+                    half = t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / np.sqrt(len(gaps))
+                    cells.append(f"{gaps.mean():+.3f} ± {half:.3f}")
+            if cells:
+                lines.append([f"{low:g}-{high:g}", f"{arm} - {base}", *cells, len(gaps)])
     header = ["P(Y=1)", "contrast", "accuracy", "DI", "n"]
     return markdown(header, lines)
 
