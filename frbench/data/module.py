@@ -27,6 +27,7 @@ from frbench.data.describe import describe
 from frbench.data.loader import EvalLoader, GroupLoader, TensorTable
 from frbench.data.steps import Augmentation, Corruption
 from frbench.data.table import Table
+from frbench.data.verified import hold_out, mislabel
 from frbench.errors import UserError
 
 
@@ -191,7 +192,11 @@ class GroupDataModule(LightningDataModule, ABC):
     def training(self) -> tuple[Table, Table, np.ndarray]:
         """What training sees: its table, the clean rows, and one balance weight per row."""
         rng = np.random.default_rng([self.seed, 7])
-        table, clean = self._hold_out(self.splits["train"], rng)
+        table, clean = hold_out(
+            self.splits["train"], self.splits.get("clean"), self.clean_share, rng
+        )
+        noise = np.random.default_rng([self.seed, 8])
+        clean = mislabel(clean, self.clean_noise, self.num_classes, noise)
         if self.clean_only:
             table, clean = clean, clean.take(np.arange(0))
         # Verified rows stay as they are, also where they are all there is.
@@ -212,27 +217,6 @@ class GroupDataModule(LightningDataModule, ABC):
             ratio = np.ones(len(table))
         weight = table.weight * ratio
         return table, clean, weight / weight.mean()
-
-    def _hold_out(self, table: Table, rng: np.random.Generator) -> tuple[Table, Table]:
-        """Divide the training split into the rows to train on and the verified rows."""
-        own = self.splits.get("clean")
-        total = len(table) + (0 if own is None else len(own))
-        num_clean = round(self.clean_share * total)
-        most = len(table) - 1 if own is None else len(own)
-        if self.clean_share and not 0 < num_clean <= most:
-            raise UserError(
-                f"data.clean_share: {self.clean_share} of {total} training rows is {num_clean} "
-                f"verified rows; there may be 1 to {most}."
-            )
-        pool = table if own is None else own
-        rows = rng.permutation(len(pool)) if num_clean else np.arange(len(pool))
-        clean = pool.take(np.sort(rows[:num_clean]))
-        noise = np.random.default_rng([self.seed, 8])
-        wrong = noise.permutation(num_clean)[: round(self.clean_noise * num_clean)]
-        y = clean.y.copy()
-        y[wrong] = (y[wrong] + noise.integers(1, self.num_classes, len(wrong))) % self.num_classes
-        clean = clean.replace(y=y, clean=np.ones(num_clean, bool))
-        return (table.take(np.sort(rows[num_clean:])) if own is None else table), clean
 
     @property
     def effective_via(self) -> Via:

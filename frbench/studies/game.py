@@ -47,9 +47,9 @@ def impact(prediction: np.ndarray, y: np.ndarray, z: np.ndarray) -> dict[str, np
     """Measure binary predictions of several runs [R, N]; nobody selected is impact 1.
 
     Example:
-        >>> z = np.array([[0, 0, 1, 1]])
-        >>> {k: float(v[0]) for k, v in impact(z == 1, np.array([[0, 1, 1, 1]]), z).items()}
-        {'accuracy': 0.75, 'disparate_impact': 0.0, 'selection_rate': 0.5, 'information': 0.69...}
+        >>> z, y = np.array([[0, 0, 1, 1]]), np.array([[0, 1, 1, 1]])
+        >>> {name: round(float(value[0]), 2) for name, value in impact(z == 1, y, z).items()}
+        {'accuracy': 0.75, 'disparate_impact': 0.0, 'selection_rate': 0.5, 'information': 0.69}
     """
     n = z.shape[1]
     joint = np.stack([
