@@ -160,7 +160,7 @@ class GroupLoader:
         return self.num_rows // self.batch_size * self.passes if self.batch_size else 0
 
     @property
-    def _is_fixed(self) -> bool:
+    def is_fixed(self) -> bool:
         """Whether each batch holds all rows, whose order means nothing."""
         weighs = self.sampling is not None or self._epoch_weights is not None
         whole = self.batch_size == self.num_rows and self.clean_per_batch == self.num_clean
@@ -206,7 +206,7 @@ class GroupLoader:
             own = np.ones(self.num_rows) if self.sampling is None else self.sampling
             sampling = own * self._epoch_weights
         total = len(self) * self.batch_size
-        if self._is_fixed:
+        if self.is_fixed:
             return np.tile(np.arange(self.num_rows), self.passes)
         if sampling is None:
             share = total // self.passes  # each pass drops its last partial batch
@@ -215,7 +215,7 @@ class GroupLoader:
         return rng.choice(self.num_rows, size=total, p=sampling / sampling.sum())
 
     def _clean_order(self) -> np.ndarray:
-        if self._is_fixed:
+        if self.is_fixed:
             return np.tile(np.arange(self.num_clean) + self.num_rows, self.passes)
         rng = np.random.default_rng([self.seed, self.epoch, 1])
         total = len(self) * self.clean_per_batch
@@ -249,7 +249,7 @@ class GroupLoader:
             self.epoch, self.delivered = epoch, 0
         self._resumed, self._told = False, None
         batches = _fetch(self.dataset, self.keys(), self.num_workers, self.pin_memory)
-        if self._is_fixed:  # fetched once
+        if self.is_fixed:  # fetched once
             left = len(self) - self.delivered
             batches = (batch for first in islice(batches, 1) for batch in repeat(first, left))
         for batch in batches:

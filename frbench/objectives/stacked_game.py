@@ -17,7 +17,7 @@ from frbench.data.module import GroupDataModule
 from frbench.networks.stack import Stack
 from frbench.objectives.fr_train import FRTrain
 from frbench.objectives.optimizer import make_optimizer
-from frbench.penalties.mutual_information import conditional_information
+from frbench.penalties.mutual_information import conditional_information, normalised
 
 
 class _Rows(NamedTuple):
@@ -87,8 +87,8 @@ class StackedGame:
     def _batches(self, data: list[GroupDataModule]) -> Iterator[_Rows]:
         """Yield what the runs' own loaders give, stacked."""
         loaders = {id(d): d.train_dataloader() for d in data}
-        if all(_is_whole(loader) for loader in loaders.values()):
-            # Every batch is the whole table in another order: take it once.
+        if all(loader.is_fixed for loader in loaders.values()):
+            # Every batch is the whole table: take it once.
             whole = {
                 key: loader.dataset[np.arange(len(loader.dataset)), 0]
                 for key, loader in loaders.items()
@@ -213,14 +213,7 @@ class StackedGame:
         table = torch.bmm(chosen, rows.attribute).transpose(1, 2)  # z, prediction
         table = table / table.sum((1, 2), keepdim=True)
         information, attribute, prediction = torch.vmap(conditional_information)(table[:, None])
-        entropy = {
-            "none": None,
-            "label": self.label_entropy,
-            "attribute": attribute,
-            "prediction": prediction,
-            "min": torch.minimum(attribute, prediction),
-        }[model.normaliser]
-        return information if entropy is None else information / entropy.clamp(min=1e-4)
+        return normalised(information, attribute, prediction, self.label_entropy, model.normaliser)
 
     def write_back(self) -> None:
         """Leave the models as training leaves them."""
@@ -237,15 +230,6 @@ def _step(optimizers: list[torch.optim.Optimizer], stacks: list[Stack], loss: Te
         parameter.grad = gradient
     for optimizer in optimizers:
         optimizer.step()
-
-
-def _is_whole(loader: GroupLoader) -> bool:
-    """Whether each batch holds every row once."""
-    return (
-        loader.sampling is None
-        and loader.batch_size == loader.num_rows
-        and loader.clean_per_batch == loader.num_clean
-    )
 
 
 def _forever(loader: GroupLoader) -> Iterator[Batch]:

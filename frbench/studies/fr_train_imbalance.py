@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 
 from frbench.studies.game import Run, Watch, build_data, build_model, play
-from frbench.studies.output import COLORS, markdown, save, spread, subplots, write_rows
+from frbench.studies.output import (
+    COLORS,
+    choose,
+    distinct,
+    markdown,
+    save,
+    spread,
+    subplots,
+    write_rows,
+)
 
 OPTIONS = {"rates", "factors", "trials", "steps", "data", "model", "lambda_f", "arms", "baselines"}
 
@@ -91,25 +100,15 @@ def select(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [test[(*key, row["lambda_f"])] for key, row in best.items()]
 
 
-def _where(rows: list[dict[str, Any]], key: str, **where: Any) -> list[float]:
-    return [row[key] for row in rows if all(row[k] == v for k, v in where.items())]
-
-
-def _names(rows: list[dict[str, Any]], key: str) -> list[Any]:
-    return list(dict.fromkeys(row[key] for row in rows))
-
-
 def summary(rows: list[dict[str, Any]]) -> str:
     """Test accuracy and DI of each arm by P(Y=1), over all c and trials."""
     lines = []
-    for rate in _names(rows, "rate"):
-        for arm in _names(rows, "arm"):
-            own = {"rate": rate, "arm": arm}
-            accuracy = _where(rows, "accuracy", **own)
-            impact = _where(rows, "disparate_impact", **own)
-            strength = np.median(_where(rows, "lambda_f", **own))
-            lines.append([rate, arm, spread(accuracy), spread(impact), f"{strength:g}",
-                          len(impact)])  # fmt: skip
+    for rate in distinct(rows, "rate"):
+        for arm in distinct(rows, "arm"):
+            own = choose(rows, rate=rate, arm=arm)
+            columns = [[row[k] for row in own] for k in ("accuracy", "disparate_impact")]
+            strength = np.median([row["lambda_f"] for row in own])
+            lines.append([rate, arm, *map(spread, columns), f"{strength:g}", len(own)])
     header = ["P(Y=1)", "arm", "test accuracy", "test DI", "median λ_f", "n"]
     return markdown(header, lines)
 
@@ -140,14 +139,14 @@ def contrasts(rows: list[dict[str, Any]], arms: list[str]) -> str:
 
 
 def _plot(rows: list[dict[str, Any]], path: Path) -> None:
-    arms = _names(rows, "arm")
+    arms = distinct(rows, "arm")
     figure, axes = subplots(2, len(arms), 3.0, 2.4)
     for column, arm in enumerate(arms):
         for line, key in enumerate(("accuracy", "disparate_impact")):
             ax = axes[line, column]
-            for i, c in enumerate(_names(rows, "c")):
-                rates = _names(rows, "rate")
-                values = [_where(rows, key, rate=r, c=c, arm=arm) for r in rates]
+            for i, c in enumerate(distinct(rows, "c")):
+                rates = distinct(rows, "rate")
+                values = [[row[key] for row in choose(rows, rate=r, c=c, arm=arm)] for r in rates]
                 ax.errorbar(np.array(rates) + 0.012 * (i - 1), [np.mean(v) for v in values],
                             [np.std(v, ddof=1) for v in values], color=COLORS[i], marker="o",
                             ms=3, lw=1, elinewidth=0.7, label=f"c = {c}")  # fmt: skip

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 
 from frbench.studies.game import Run, Watch, build_data, build_model, play
-from frbench.studies.output import COLORS, markdown, save, spread, subplots, write_rows
+from frbench.studies.output import (
+    COLORS,
+    choose,
+    distinct,
+    markdown,
+    save,
+    spread,
+    subplots,
+    write_rows,
+)
 
 OPTIONS = {"seeds", "methods", "trade_off", "stability"}
 
@@ -60,26 +69,18 @@ def _stability(config: dict[str, Any]) -> list[dict[str, Any]]:
     return play(runs, case["steps"], case["every"], Watch(runs, tables=("test",)))
 
 
-def _choose(rows: list[dict[str, Any]], **where: Any) -> list[dict[str, Any]]:
-    return [row for row in rows if all(row[key] == value for key, value in where.items())]
-
-
-def _values(rows: list[dict[str, Any]], key: str) -> list[Any]:
-    return list(dict.fromkeys(row[key] for row in rows))
-
-
 # ---- trade-off ------------------------------------------------------------------------------
 def selected(rows: list[dict[str, Any]]) -> str:
     """Test figures at the strength with the largest validation accuracy + DI, per seed."""
     lines = []
-    for case in _values(rows, "case"):
-        for method in _values(rows, "method"):
+    for case in distinct(rows, "case"):
+        for method in distinct(rows, "method"):
             chosen = []
-            for seed in _values(rows, "seed"):
-                own = _choose(rows, case=case, method=method, seed=seed, table="val")
+            for seed in distinct(rows, "seed"):
+                own = choose(rows, case=case, method=method, seed=seed, table="val")
                 best = max(own, key=lambda row: row["accuracy"] + row["disparate_impact"])
                 same = {key: best[key] for key in ("case", "method", "lambda_f", "seed")}
-                chosen += _choose(rows, **same, table="test")
+                chosen += choose(rows, **same, table="test")
             columns = [[row[k] for row in chosen] for k in ("accuracy", "disparate_impact")]
             strengths = ", ".join(str(row["lambda_f"]) for row in chosen)
             lines.append([case, method, *map(spread, columns), strengths, len(chosen)])
@@ -90,14 +91,14 @@ def selected(rows: list[dict[str, Any]]) -> str:
 def differences(rows: list[dict[str, Any]], levels: tuple[float, ...] = (0.6, 0.7, 0.8)) -> str:
     """Test accuracy of the curves, interpolated at given DI; second method minus first."""
     lines = []
-    first, second = _values(rows, "method")
-    for case in _values(rows, "case"):
+    first, second = distinct(rows, "method")
+    for case in distinct(rows, "case"):
         for level in levels:
             found: dict[str, list[float]] = {}
             for method in (first, second):
                 found[method] = []
-                for seed in _values(rows, "seed"):
-                    own = _choose(rows, case=case, method=method, seed=seed, table="test")
+                for seed in distinct(rows, "seed"):
+                    own = choose(rows, case=case, method=method, seed=seed, table="test")
                     curve = sorted((r["disparate_impact"], r["accuracy"]) for r in own)
                     x, y = np.array(curve).T
                     inside = x[0] <= level <= x[-1]
@@ -111,12 +112,12 @@ def differences(rows: list[dict[str, Any]], levels: tuple[float, ...] = (0.6, 0.
 
 
 def _plot_trade_off(rows: list[dict[str, Any]], path: Path) -> None:
-    cases = _values(rows, "case")
+    cases = distinct(rows, "case")
     figure, axes = subplots(1, len(cases))
     for ax, case in zip(axes[0], cases, strict=True):
-        for color, method in zip(COLORS, _values(rows, "method"), strict=False):
-            own = _choose(rows, case=case, method=method, table="test")
-            groups = [_choose(own, lambda_f=s) for s in _values(own, "lambda_f")]
+        for color, method in zip(COLORS, distinct(rows, "method"), strict=False):
+            own = choose(rows, case=case, method=method, table="test")
+            groups = [choose(own, lambda_f=s) for s in distinct(own, "lambda_f")]
             x = np.array([[row["disparate_impact"] for row in g] for g in groups])
             y = np.array([[row["accuracy"] for row in g] for g in groups])
             order = x.mean(1).argsort()
@@ -136,11 +137,11 @@ def _plot_trade_off(rows: list[dict[str, Any]], path: Path) -> None:
 def stability(rows: list[dict[str, Any]], collapse_below: float) -> str:
     """Spread in the last quarter, time to 99 % of its mean, collapses, by method and rate."""
     lines = []
-    for rate in _values(rows, "rate"):
-        for method in _values(rows, "method"):
+    for rate in distinct(rows, "rate"):
+        for method in distinct(rows, "method"):
             cells: dict[str, list[float]] = {}
-            for seed in _values(rows, "seed"):
-                own = _choose(rows, method=method, rate=rate, seed=seed)
+            for seed in distinct(rows, "seed"):
+                own = choose(rows, method=method, rate=rate, seed=seed)
                 for name, value in _describe(own, collapse_below).items():
                     cells.setdefault(name, []).append(value)
             collapses = int(sum(cells.pop("collapsed")))
@@ -176,14 +177,14 @@ def _describe(rows: list[dict[str, Any]], collapse_below: float) -> dict[str, fl
 
 
 def _plot_stability(rows: list[dict[str, Any]], path: Path) -> None:
-    rates, methods = _values(rows, "rate"), _values(rows, "method")
+    rates, methods = distinct(rows, "rate"), distinct(rows, "method")
     figure, axes = subplots(2, len(rates), 4.2, 2.4)
     for column, rate in enumerate(rates):
         for line, key in enumerate(("accuracy", "disparate_impact")):
             ax = axes[line, column]
             for color, method in zip(COLORS, methods, strict=False):
-                for seed in _values(rows, "seed"):
-                    own = _choose(rows, method=method, rate=rate, seed=seed)
+                for seed in distinct(rows, "seed"):
+                    own = choose(rows, method=method, rate=rate, seed=seed)
                     ax.plot([row["step"] for row in own], [row[key] for row in own],
                             color=color, lw=0.6, alpha=0.8,
                             label=method if seed == rows[0]["seed"] else None)  # fmt: skip
