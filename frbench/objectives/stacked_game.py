@@ -30,8 +30,8 @@ class _Rows(NamedTuple):
         attribute: One-hot z [R, B, 2].
         weight: Weights of the balance [R, B].
         index: Rows of the tables [R, B].
-        robust: Inputs of D_R, verified rows last, the logit last and still to be filled
-            [R, D, B + M].
+        robust: Inputs x, answer, z of D_R, verified rows last; the answers of the others are
+            still to be filled in [R, D, B + M].
     """
 
     x: Tensor
@@ -108,7 +108,7 @@ class StackedGame:
         train = slice(0, x.shape[2] - verified)
         parts = [x, (2 * y - 1)[:, None]]
         if self.settings.robust_sees_attribute:
-            parts.insert(1, z[:, None])
+            parts.append(z[:, None])
         return _Rows(
             x=x[:, :, train].contiguous(),
             against_y=(1 - 2 * y)[:, train].contiguous(),
@@ -150,7 +150,7 @@ class StackedGame:
             losses["fairness"] = each.sum(1) / rows.weight.sum(1)
         if robust := self.discriminators.get("robustness"):
             train = margin.shape[1]
-            rows.robust[:, -1, :train] = margin
+            rows.robust[:, rows.x.shape[1], :train] = margin
             odds = robust(rows.robust)[:, 0]
             verified = F.softplus(-odds[:, train:]).mean(1)
             losses["robustness"] = (F.softplus(odds[:, :train]).mean(1) + verified) / 2
@@ -169,10 +169,9 @@ class StackedGame:
         weight, against = rows.weight, margin.new_zeros(len(margin))
         if robust := self.discriminators.get("robustness"):
             seen = margin.detach() if model.detach_robust else margin
+            rest = rows.robust[:, rows.x.shape[1] + 1 :, : margin.shape[1]]
             with torch.set_grad_enabled(not model.detach_robust):
-                odds = robust(
-                    torch.cat([rows.robust[:, :-1, : margin.shape[1]], seen[:, None]], 1)
-                )[:, 0]
+                odds = robust(torch.cat([rows.x, seen[:, None], rest], 1))[:, 0]
             against = self.lambda_r * F.softplus(odds).mean(1)
             if model.reweight != "off":
                 weight = self._sample_weights(rows, odds.detach().sigmoid()) * weight
