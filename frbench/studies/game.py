@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from frbench.data.module import GroupDataModule
+from frbench.errors import UserError
 from frbench.objectives import FRTrain
 from frbench.objectives.fr_train_sweep import View, sweep
 from frbench.spec import from_spec
@@ -30,17 +31,31 @@ class Run(NamedTuple):
 
 
 def build_data(spec: dict[str, Any], **changes: Any) -> GroupDataModule:
-    """Build a data set from ``{class_path, init_args}``, with some arguments exchanged."""
-    return from_spec(spec | {"init_args": spec.get("init_args", {}) | changes})
+    """Build a data set from ``{class_path, init_args}``, with some arguments exchanged.
+
+    Raises:
+        UserError: If there is no such class, or an argument that it does not take.
+    """
+    try:
+        return from_spec(spec | {"init_args": spec.get("init_args", {}) | changes})
+    except TypeError as error:
+        raise UserError(f"A data set of the study cannot be built: {error}.") from error
 
 
 def build_model(
     options: dict[str, Any], data: GroupDataModule, seed: int, **changes: Any
 ) -> FRTrain:
-    """Build FRTrain for a data set; its initial parameters depend on the seed alone."""
+    """Build FRTrain for a data set; its initial parameters depend on the seed alone.
+
+    Raises:
+        UserError: If FRTrain does not take an argument or its value.
+    """
     torch.manual_seed(seed)
     sizes = data.num_classes, data.num_attributes, data.input_shape
-    return FRTrain(*sizes, **from_spec(options | changes))
+    try:
+        return FRTrain(*sizes, **from_spec(options | changes))
+    except TypeError as error:
+        raise UserError(f"A model of the study cannot be built: {error}.") from error
 
 
 def impact(prediction: np.ndarray, y: np.ndarray, z: np.ndarray) -> dict[str, np.ndarray]:

@@ -74,6 +74,13 @@ def test_wrong_files_are_one_line(tmp_path, capsys):
         error = capsys.readouterr().err
         assert error.startswith("error:") and words in error
         assert not (tmp_path / "out").exists()
+    for part, words in (("data", "n_rows"), ("model", "lambda_g")):
+        config = small("imbalance")
+        options = config["data"]["init_args"] if part == "data" else config["model"]
+        options[words] = 1
+        path.write_text(yaml.safe_dump(config))
+        assert main([str(path), "--out", str(tmp_path / part)]) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_the_vectorised_measures_are_those_of_the_library():
