@@ -252,8 +252,9 @@ class FRTrain(ManualObjective):
         """Move the discriminators, then the classifier if it is its turn."""
         self.discard_all()
         moves = self.iteration < self.warmup or self.iteration % self.k == 0
+        looks = moves or self.log_is_due()  # at the classifier's loss
         with torch.set_grad_enabled(moves):
-            out = self.outputs(batch)
+            out = self.outputs(batch) if looks else self._logits_alone(batch)
             rows = self.training_rows(out, batch)
         with torch.autocast(self.device.type, enabled=False):
             losses = self._discriminator_losses(out, batch, rows)
@@ -264,7 +265,7 @@ class FRTrain(ManualObjective):
                     range(1, len(losses) + 1),
                     counts=not moves,
                 )
-            if moves or self.log_is_due():
+            if looks:
                 with torch.set_grad_enabled(moves):
                     named |= self.terms(rows, rows)
             if moves:
@@ -273,6 +274,11 @@ class FRTrain(ManualObjective):
             else:  # metrics of training are those of the rows that trained the classifier
                 self.discard_all()
                 self.training_log.terms = {k: v.detach() for k, v in named.items()}
+
+    def _logits_alone(self, batch: Batch) -> Outputs:
+        """Outputs whose losses are not computed, for iterations of the discriminators alone."""
+        features, logits = self.network(batch.x)
+        return Outputs(features.float(), logits.float(), logits[:, 0])
 
     @property
     def iteration(self) -> int:
