@@ -13,18 +13,12 @@ from torch.optim import Optimizer
 from frbench.batch import Batch, Outputs
 from frbench.distributed import all_gather, all_sum, world_size
 from frbench.errors import UserError
+from frbench.objectives.fr_train_checks import check_values
 from frbench.objectives.manual import ManualObjective
 from frbench.objectives.optimizer import make_optimizer
 from frbench.penalties import MutualInformation
 from frbench.penalties.adversary import Discriminator, global_mean, leaky_mlp, margin
-from frbench.penalties.mutual_information import Normaliser, Target, check_target
-
-CHOICES = {
-    "fairness": ("discriminator", "smooth_mi", "none"),
-    "robustness": ("discriminator", "none"),
-    "reweight": ("official", "mean_one", "off"),
-    "robust_sees": ("x", "features", None),
-}
+from frbench.penalties.mutual_information import Normaliser, Target
 
 
 class FRTrain(ManualObjective):
@@ -141,7 +135,7 @@ class FRTrain(ManualObjective):
         self.reweight_every = reweight_every
         self.weight_bounds = [0.01, 10.0] if weight_bounds is None else weight_bounds
         self.init_std = init_std
-        self._check_values()
+        check_values(self)
         self.uses_clean = robustness == "discriminator"
         self._build_players()
         self.register_buffer("mix", torch.zeros(()))
@@ -152,48 +146,18 @@ class FRTrain(ManualObjective):
         self._robust_loss = torch.ones(())
         self.other_optimizers()  # wrong names must fail before any data is read
 
-    def _check_values(self) -> None:
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                names = ", ".join(str(a) for a in allowed)
-                raise UserError(
-                    f"FRTrain.{name}: expected one of {names}, got {getattr(self, name)!r}."
-                )
-        check_target("FRTrain", self.target, self.positive_class)
-        rest = 1 - self._lambda_f - self._lambda_r
-        if not (self._lambda_f >= 0 and self._lambda_r >= 0 and rest > 0):
-            raise UserError(
-                f"FRTrain weighs the classifier's own loss by 1 - lambda_f - lambda_r, which must "
-                f"be positive; lambda_f {self.lambda_f} and lambda_r {self.lambda_r} give "
-                f"{rest:.6g}. Lower one of them (neither may be negative)."
-            )
-        if self.k < 1 or self.warmup < 0 or self.reweight_every < 1:
-            raise UserError(
-                f"FRTrain needs k >= 1, warmup >= 0 and reweight_every >= 1, got {self.k}, "
-                f"{self.warmup}, {self.reweight_every}."
-            )
-        if self.k > 1 and self.fairness != "discriminator" and self.robustness == "none":
-            raise UserError(
-                f"FRTrain without a discriminator has nothing to train in {self.k - 1} of "
-                f"{self.k} iterations; set k to 1."
-            )
-        low, high = self.weight_bounds if len(self.weight_bounds) == 2 else (1.0, 0.0)
-        if not 0 <= low <= 1 <= high:
-            raise UserError(
-                f"FRTrain.weight_bounds must be two numbers around 1, the first not negative, "
-                f"got {self.weight_bounds}."
-            )
-
     @property
     def _fairness(self) -> Discriminator:
         return cast(Discriminator, self.discriminators["fairness"])
 
     @property
-    def _lambda_f(self) -> float:
+    def fair_weight(self) -> float:
+        """lambda_f, 0 without a fairness term."""
         return 0.0 if self.fairness == "none" else self.lambda_f
 
     @property
-    def _lambda_r(self) -> float:
+    def robust_weight(self) -> float:
+        """lambda_r, 0 without a robustness discriminator."""
         return 0.0 if self.robustness == "none" else self.lambda_r
 
     def _build_players(self) -> None:
@@ -337,8 +301,12 @@ class FRTrain(ManualObjective):
             fair = -global_mean(weight * each, mask)
         elif self.fairness == "smooth_mi":
             fair = self.information(out, batch)
-        own = 1 - self._lambda_f - self._lambda_r
-        loss = own * (weight * out.losses).mean() + self._lambda_f * fair - self._lambda_r * robust
+        own = 1 - self.fair_weight - self.robust_weight
+        loss = (
+            own * (weight * out.losses).mean()
+            + self.fair_weight * fair
+            - self.robust_weight * robust
+        )
         self._stage_loss(loss)
         return loss
 

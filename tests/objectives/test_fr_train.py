@@ -338,6 +338,7 @@ def test_stopping_anywhere_and_continuing_changes_no_bit(tmp_path):
     [
         ({"lambda_f": 0.6, "lambda_r": 0.4}, "must be positive"),
         ({"lambda_f": 0.9, "lambda_r": 0.3}, r"give -0\.2"),
+        ({"lambda_f": 0.7, "lambda_r": 0.3}, "must be positive"),  # 1 - .7 - .3 is 6e-17
         ({"lambda_f": -0.1}, "negative"),
         ({"fairness": "disc"}, "smooth_mi"),
         ({"reweight": "on"}, "mean_one"),
