@@ -334,7 +334,7 @@ class FRTrain(ManualObjective):
             renewed_at=self.renewed_at.index_fill(0, index, due),
         )
         if self.reweight == "mean_one":
-            weight = weight / global_mean(weight, torch.ones_like(weight)).clamp(min=1e-12)
+            weight = weight / all_gather(weight).mean().clamp(min=1e-12)
         return weight.clamp(*self.weight_bounds)
 
     # ---- set-up and checkpoints -------------------------------------------------------------
