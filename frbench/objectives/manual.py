@@ -118,8 +118,8 @@ class ManualObjective(Objective):
                 f"{name} steps several optimisers in turn, which 16-mixed cannot scale; use "
                 "trainer.precision: bf16-mixed or 32-true."
             )
-        strategy = getattr(self.trainer.strategy, "strategy_name", "")
-        if not strategy.startswith(("ddp", "single")):
+        strategy = type(self.trainer.strategy).__name__
+        if not strategy.startswith(("DDP", "Single")):  # FSDP, DeepSpeed, ModelParallel
             raise UserError(
                 f"{name} averages gradients itself, so each process needs whole parameters; use "
                 f"trainer.strategy: ddp instead of {strategy}."
