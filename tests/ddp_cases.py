@@ -20,7 +20,18 @@ from frbench.data.steps import FlipLabels
 from frbench.data.table import Table
 from frbench.distributed import all_gather, rank, world_size
 from frbench.networks import MLP
-from frbench.objectives import ARL, BPF, ERM, IRW, IRWO, Chi2DRO, CVaR, GroupDRO
+from frbench.objectives import (
+    ARL,
+    BPF,
+    ERM,
+    IRW,
+    IRWO,
+    Chi2DRO,
+    CVaR,
+    FRTrain,
+    GroupDRO,
+    Trimmed,
+)  # fmt: skip
 from frbench.penalties import Adversary, ConditionalMMD, MarginalMMD, MutualInformation, Penalty
 
 
@@ -83,6 +94,12 @@ CASES = {
         ConditionalMMD(1.0, "features", [0.5, 2.0], median=True, squared=False)]}, {}),
     "erm-strata-mmd": (ERM, {"penalties": [ConditionalMMD(2.0)]}, {"rows_per_group": 2}),
     "erm-clean": (Clean, {}, {"clean_share": 0.17, "corrupt": [FlipLabels(0.2)]}),
+    "trimmed": (Trimmed, {"drop": 0.3}, {}),
+    "fr-train": (FRTrain, {"warmup": 4, "k": 2, "reweight_every": 4, "reweight": "mean_one",
+                           "clip_norm": 0.5, "target": "equal_opportunity"},
+                 {"clean_share": 0.17}),
+    "fr-train-mi": (FRTrain, {"warmup": 4, "k": 2, "reweight_every": 4, "fairness": "smooth_mi",
+                              "normaliser": "label"}, {"clean_share": 0.17}),
     "dro": (GroupDRO, {"eta": 0.5}, {}),
     "dro-balanced": (GroupDRO, {"eta": 0.5, "adjustment": 2.0},
                      {"balance": "joint", "marginals": "uniform"}),

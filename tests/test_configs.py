@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import yaml
 from command import run
 
 from frbench.data.celeba import read_attributes, read_split
@@ -20,7 +21,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.Sanity
 CONFIGS = Path(__file__).parents[1] / "configs"
 DATA = sorted((CONFIGS / "data").glob("*.yaml"))
 METHODS = sorted((CONFIGS / "method").glob("*.yaml"))
-GRIDS = sorted([*(CONFIGS / "bench").glob("*.yaml"), *(CONFIGS / "papers").rglob("*.yaml")])
+PAPERS = sorted((CONFIGS / "papers").rglob("*.yaml"))
+#: Files of frbench.studies; tests/studies runs them.
+STUDIES = [path for path in PAPERS if "study" in yaml.safe_load(path.read_text())]
+GRIDS = sorted({*(CONFIGS / "bench").glob("*.yaml"), *PAPERS} - {*STUDIES})
 #: Data that need no file.
 EMBEDDED = {"digits", "two_gaussians", "Digits", "TwoGaussians"}
 
@@ -115,7 +119,7 @@ def arms() -> list:
 def test_there_are_configs_of_every_kind() -> None:
     assert DATA and METHODS and GRIDS
     everything = set(CONFIGS.rglob("*.yaml")) - {CONFIGS / "base.yaml"}
-    assert everything == {*DATA, *METHODS, *GRIDS}
+    assert everything == {*DATA, *METHODS, *GRIDS, *STUDIES}
 
 
 @pytest.mark.parametrize("path", DATA, ids=name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice, repeat
 from typing import Any, Literal
 
 import numpy as np
@@ -143,6 +144,7 @@ class GroupLoader:
             that weighted means keep their expectation; 0 leaves it to chance.
         num_clean: M, number of clean rows at the end of the dataset.
         clean_per_batch: Clean rows appended to each global batch, divisible by world_size.
+        passes: Passes over the training rows that make an epoch.
         rank: This process.
         world_size: Number of processes W.
         num_workers: Processes that index and decode.
@@ -158,6 +160,7 @@ class GroupLoader:
         rows_per_group: int = 0,
         num_clean: int = 0,
         clean_per_batch: int = 0,
+        passes: int = 1,
         rank: int = 0,
         world_size: int = 1,
         num_workers: int = 0,
@@ -172,6 +175,7 @@ class GroupLoader:
         self.rows_per_group = rows_per_group
         self.num_clean = num_clean
         self.clean_per_batch = clean_per_batch
+        self.passes = passes
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
@@ -186,7 +190,14 @@ class GroupLoader:
         self.pin_memory = pin_memory
 
     def __len__(self) -> int:
-        return self.num_rows // self.batch_size if self.batch_size else 0
+        return self.num_rows // self.batch_size * self.passes if self.batch_size else 0
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether each batch holds all rows, whose order means nothing."""
+        weighs = self.sampling is not None or self._epoch_weights is not None
+        whole = self.batch_size == self.num_rows and self.clean_per_batch == self.num_clean
+        return whole and not weighs and not self.rows_per_group and self.dataset.augment is None
 
     @property
     def sampler(self) -> GroupLoader:
@@ -234,11 +245,17 @@ class GroupLoader:
                 group, sampling, self.batch_size, len(self), self.rows_per_group, rng
             )
             return order
+        if self.is_fixed:
+            return np.tile(np.arange(self.num_rows), self.passes)
         if sampling is None:
-            return rng.permutation(self.num_rows)[:total]
+            share = total // self.passes  # each pass drops its last partial batch
+            passes = (rng.permutation(self.num_rows)[:share] for _ in range(self.passes))
+            return np.concatenate(list(passes))
         return rng.choice(self.num_rows, size=total, p=sampling / sampling.sum())
 
     def _clean_order(self) -> np.ndarray:
+        if self.is_fixed:
+            return np.tile(np.arange(self.num_clean) + self.num_rows, self.passes)
         rng = np.random.default_rng([self.seed, self.epoch, 1])
         total = len(self) * self.clean_per_batch
         passes = -(-total // self.num_clean) if self.num_clean else 0
@@ -276,7 +293,11 @@ class GroupLoader:
         if not going_on or epoch != self.epoch:
             self.epoch, self.delivered = epoch, 0
         self._resumed, self._told = False, None
-        for batch in _fetch(self.dataset, self.keys(), self.num_workers, self.pin_memory):
+        batches = _fetch(self.dataset, self.keys(), self.num_workers, self.pin_memory)
+        if self.is_fixed:  # fetched once
+            left = len(self) - self.delivered
+            batches = (batch for first in islice(batches, 1) for batch in repeat(first, left))
+        for batch in batches:
             self.delivered += 1
             if self._epoch_weights is not None and self._epoch_via == "weight":
                 batch = self._weighed(batch, self._epoch_weights)

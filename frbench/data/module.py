@@ -28,6 +28,7 @@ from frbench.data.loader import EvalLoader, GroupLoader, TensorTable
 from frbench.data.steps import Augmentation, Corruption
 from frbench.data.strata import allot, check_strata
 from frbench.data.table import Table
+from frbench.data.verified import hold_out, mislabel
 from frbench.errors import UserError
 
 
@@ -55,6 +56,8 @@ class GroupDataModule(LightningDataModule, ABC):
             nothing else.
         rows_per_group: Stratified batches: each has at least so many rows of every group, and
             weights that keep the training distribution as it is; 0 leaves it to chance.
+        passes: Passes over the training rows that make an epoch; many for full-batch training,
+            where an epoch would be a single step.
         num_workers: Processes that fetch batches; 0 is fastest for tables.
         seed: Seed of splits, draws and batch order.
         test_while_training: Also evaluate the test tables at every validation (oracle curves);
@@ -83,6 +86,7 @@ class GroupDataModule(LightningDataModule, ABC):
         clean_noise: float = 0.0,
         clean_only: bool = False,
         rows_per_group: int = 0,
+        passes: int = 1,
         num_workers: int = 0,
         seed: int = 0,
         test_while_training: bool = False,
@@ -92,6 +96,8 @@ class GroupDataModule(LightningDataModule, ABC):
             raise UserError(f"data.batch_size must be at least 1, got {batch_size}.")
         if rows_per_group < 0:
             raise UserError(f"data.rows_per_group must not be negative, got {rows_per_group}.")
+        if passes < 1:
+            raise UserError(f"data.passes must be at least 1, got {passes}.")
         if not 0 <= clean_share < 1:
             raise UserError(f"data.clean_share must lie in [0, 1), got {clean_share}.")
         if (clean_noise or clean_only) and not clean_share:
@@ -127,6 +133,7 @@ class GroupDataModule(LightningDataModule, ABC):
         self.clean_noise = clean_noise
         self.clean_only = clean_only
         self.rows_per_group = rows_per_group
+        self.passes = passes
         self.num_workers = num_workers
         self.seed = seed
         self.test_while_training = test_while_training
@@ -210,10 +217,16 @@ class GroupDataModule(LightningDataModule, ABC):
     def training(self) -> tuple[Table, Table, np.ndarray]:
         """What training sees: its table, the clean rows, and one balance weight per row."""
         rng = np.random.default_rng([self.seed, 7, self.fold])
-        table, clean = self._hold_out(self.splits["train"], rng)
+        table, clean = hold_out(
+            self.splits["train"], self.splits.get("clean"), self.clean_share, rng
+        )
+        noise = np.random.default_rng([self.seed, 8])
+        clean = mislabel(clean, self.clean_noise, self.num_classes, noise)
         if self.clean_only:
             table, clean = clean, clean.take(np.arange(0))
-        for step in [*(self.corrupt or []), *(self.augment or [])]:
+        # Verified rows stay as they are, also where they are all there is.
+        corrupt = [] if self.clean_only else self.corrupt or []
+        for step in [*corrupt, *(self.augment or [])]:
             step.bind(self.class_names, self.attribute_names)
             table = step.apply(table, rng, self.encode)
         ratio = balance_ratio(
@@ -230,27 +243,6 @@ class GroupDataModule(LightningDataModule, ABC):
             ratio = np.ones(len(table))
         weight = table.weight * ratio
         return table, clean, weight / weight.mean()
-
-    def _hold_out(self, table: Table, rng: np.random.Generator) -> tuple[Table, Table]:
-        """Divide the training split into the rows to train on and the verified rows."""
-        own = self.splits.get("clean")
-        total = len(table) + (0 if own is None else len(own))
-        num_clean = round(self.clean_share * total)
-        most = len(table) - 1 if own is None else len(own)
-        if self.clean_share and not 0 < num_clean <= most:
-            raise UserError(
-                f"data.clean_share: {self.clean_share} of {total} training rows is {num_clean} "
-                f"verified rows; there may be 1 to {most}."
-            )
-        pool = table if own is None else own
-        rows = rng.permutation(len(pool)) if num_clean else np.arange(len(pool))
-        clean = pool.take(np.sort(rows[:num_clean]))
-        noise = np.random.default_rng([self.seed, 8])
-        wrong = noise.permutation(num_clean)[: round(self.clean_noise * num_clean)]
-        y = clean.y.copy()
-        y[wrong] = (y[wrong] + noise.integers(1, self.num_classes, len(wrong))) % self.num_classes
-        clean = clean.replace(y=y, clean=np.ones(num_clean, bool))
-        return (table.take(np.sort(rows[num_clean:])) if own is None else table), clean
 
     @property
     def effective_via(self) -> Via:
@@ -387,6 +379,7 @@ class GroupDataModule(LightningDataModule, ABC):
             rows_per_group=self.rows_per_group,
             num_clean=len(clean),
             clean_per_batch=self.clean_per_batch,
+            passes=self.passes,
             rank=self._rank,
             world_size=self._world,
             num_workers=self.num_workers,

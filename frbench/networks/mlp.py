@@ -5,11 +5,23 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from frbench.batch import Sizes
 from frbench.errors import UserError
 from frbench.networks.base import Network
+
+
+class OneLogit(nn.Linear):
+    """A linear head with one output l, which gives the logits (0, l) [B, 2]."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__(num_features, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the logits."""
+        return F.pad(super().forward(features), (1, 0))
 
 
 class MLP(Network):
@@ -18,9 +30,10 @@ class MLP(Network):
     Args:
         hidden: Widths of the hidden layers; the last one is D.
         dropout: Dropout rate after each hidden layer, in [0, 1).
+        one_logit: Give two classes the logits 0 and l, from a head with one output.
 
     Raises:
-        UserError: If a width is not positive.
+        UserError: If a width is not positive, or there are not two classes for one logit.
 
     Example:
         >>> import torch
@@ -30,12 +43,23 @@ class MLP(Network):
         [(4, 16), (4, 3)]
     """
 
-    def __init__(self, hidden: list[int] | None = None, dropout: float = 0.0) -> None:
+    def __init__(
+        self, hidden: list[int] | None = None, dropout: float = 0.0, one_logit: bool = False
+    ) -> None:
         super().__init__()
         self.hidden = [64, 32] if hidden is None else hidden
         self.dropout = dropout
+        self.one_logit = one_logit
         if any(width < 1 for width in self.hidden):
             raise UserError(f"MLP.hidden must be positive widths, got {self.hidden}.")
+
+    def bind(self, sizes: Sizes) -> None:
+        """Create the layers, with a head of one logit if asked for."""
+        if self.one_logit and sizes.num_classes != 2:
+            raise UserError(f"MLP.one_logit needs two classes, got {sizes.num_classes}.")
+        super().bind(sizes)
+        if self.one_logit:
+            self.head = OneLogit(self.num_features)
 
     def build(self, sizes: Sizes) -> tuple[nn.Module, int]:
         """Return the hidden layers and the width of the last one."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from frbench.errors import UserError
 from frbench.networks.base import Network
+from frbench.networks.mlp import OneLogit
 
 #: Modules without parameters that act on each number alone.
 _ELEMENTWISE = (
@@ -27,7 +28,7 @@ def _layers(module: nn.Module) -> list[Any]:
         isinstance(module, nn.Dropout) and module.p == 0
     ):
         return []
-    if type(module) is nn.Linear or isinstance(module, _ELEMENTWISE):
+    if type(module) in (nn.Linear, OneLogit) or isinstance(module, _ELEMENTWISE):
         return [module]
     raise UserError(
         f"{type(module).__name__} cannot be stacked: only chains of linear layers and elementwise "

@@ -4,18 +4,13 @@ from frbench.objectives.arl import ARL
 from frbench.objectives.base import Objective
 from frbench.objectives.bpf import BPF
 from frbench.objectives.erm import ERM
+from frbench.objectives.fr_train import FRTrain
 from frbench.objectives.group_dro import GroupDRO
 from frbench.objectives.irw import IRW, IRWO
+from frbench.objectives.trimmed import Trimmed
 from frbench.objectives.worst_case import Chi2DRO, CVaR
 
 __all__ = [
-    "ARL",
-    "BPF",
-    "ERM",
-    "IRW",
-    "IRWO",
-    "CVaR",
-    "Chi2DRO",
-    "GroupDRO",
-    "Objective",
-]
+    "ARL", "BPF", "ERM", "IRW", "IRWO", "CVaR", "Chi2DRO", "FRTrain", "GroupDRO", "Objective",
+    "Trimmed",
+]  # fmt: skip

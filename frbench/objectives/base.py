@@ -182,21 +182,37 @@ class Objective(LightningModule, Staged, ABC):
         """Compute risk and penalties of one batch; nothing is synchronised with the host."""
         self.discard_all()
         out = self.training_outputs(batch)
-        rows = len(batch.y) - self._clean_rows
-        seen = batch if self._clean_rows == 0 else Batch(*(column[:rows] for column in batch))
-        train_out = out if self._clean_rows == 0 else Outputs(*(column[:rows] for column in out))
+        rows = self.training_rows(out, batch)
         with torch.autocast(self.device.type, enabled=False):
-            risk = self.risk(*((out, batch) if self.uses_clean else (train_out, seen)))
-            if risk.ndim:
-                raise ValueError(f"{type(self).__name__}.risk gave shape {tuple(risk.shape)}, "
-                                 "it must give a scalar: take a mean or a sum.")  # fmt: skip
-            terms = {"risk": risk}
-            loss = risk
-            for name, penalty in zip(self.penalty_names, self._penalties(), strict=True):
-                terms[name] = penalty(train_out, seen)
-                loss = loss + penalty.weight * terms[name]
-        self.training_log.update(train_out, seen, {"loss": loss, **terms})
-        return loss
+            terms = self.terms((out, batch) if self.uses_clean else rows, rows)
+        self.training_log.update(*rows, terms)
+        return terms["loss"]
+
+    def training_rows(self, out: Outputs, batch: Batch) -> tuple[Outputs, Batch]:
+        """Return outputs and batch without the verified rows at the end."""
+        if not self._clean_rows:
+            return out, batch
+        rows = len(batch.y) - self._clean_rows
+        return Outputs(*(c[:rows] for c in out)), Batch(*(c[:rows] for c in batch))
+
+    def terms(
+        self, given: tuple[Outputs, Batch], rows: tuple[Outputs, Batch]
+    ) -> dict[str, Tensor]:
+        """Return the loss and what it is made of: the risk and each penalty before its weight.
+
+        Args:
+            given: What :meth:`risk` sees.
+            rows: The training rows, which penalties see.
+        """
+        risk = self.risk(*given)
+        if risk.ndim:
+            raise ValueError(f"{type(self).__name__}.risk gave shape {tuple(risk.shape)}, "
+                             "it must give a scalar: take a mean or a sum.")  # fmt: skip
+        terms = {"loss": risk, "risk": risk}
+        for name, penalty in zip(self.penalty_names, self._penalties(), strict=True):
+            terms[name] = penalty(*rows)
+            terms["loss"] = terms["loss"] + penalty.weight * terms[name]
+        return terms
 
     def _penalties(self) -> list[Penalty]:
         return cast(list[Penalty], list(self.penalties))
@@ -298,7 +314,7 @@ class Objective(LightningModule, Staged, ABC):
     @property
     def _clean_rows(self) -> int:
         """Verified rows at the end of this process's batch."""
-        data = getattr(self.trainer, "datamodule", None)
+        data = None if self._trainer is None else getattr(self.trainer, "datamodule", None)
         return data.clean_per_batch // world_size() if data is not None else 0
 
     def on_fit_start(self) -> None:

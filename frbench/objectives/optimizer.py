@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,8 +37,14 @@ def _call(cls: type, what: str, *args: Any, **kwargs: Any) -> Any:
         ) from error
 
 
-def build_optimizer(objective: Objective) -> torch.optim.Optimizer:
-    """Build the objective's one optimiser over its parameter groups.
+def build_optimizer(
+    objective: Objective, others: Sequence[torch.optim.Optimizer] = ()
+) -> torch.optim.Optimizer:
+    """Build the objective's optimiser over its parameter groups.
+
+    Args:
+        objective: The method.
+        others: Further optimisers that the method steps itself, with parameters of their own.
 
     Raises:
         UserError: For an unknown name, arguments that it does not take, or a trainable parameter
@@ -45,7 +52,8 @@ def build_optimizer(objective: Objective) -> torch.optim.Optimizer:
     """
     check_optimizer(objective)
     groups = objective.parameter_groups()
-    optimized = {id(p) for group in groups for p in group["params"]}
+    theirs = [group for other in others for group in other.param_groups]
+    optimized = {id(p) for group in [*groups, *theirs] for p in group["params"]}
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad and id(parameter) not in optimized:
             raise UserError(
@@ -65,20 +73,33 @@ def check_optimizer(objective: Objective) -> None:
 
 
 def _optimizer(objective: Objective, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    cls = _by_name(torch.optim, torch.optim.Optimizer, objective.optimizer, "optimizer")
+    return make_optimizer(
+        objective.optimizer,
+        groups,
+        "optimizer",
+        lr=objective.lr,
+        weight_decay=objective.weight_decay,
+        **(objective.optimizer_options or {}),
+    )
+
+
+def make_optimizer(
+    name: str, groups: list[dict[str, Any]], what: str = "optimizer", **options: Any
+) -> torch.optim.Optimizer:
+    """Build an optimiser of ``torch.optim`` by name; ``what`` is the option that names it.
+
+    Raises:
+        UserError: For an unknown name or arguments that it does not take.
+    """
+    cls = _by_name(torch.optim, torch.optim.Optimizer, name, what)
     if cls is torch.optim.LBFGS:
         raise UserError(
-            "model.optimizer: LBFGS evaluates a batch many times per step, which counts metrics "
+            f"model.{what}: LBFGS evaluates a batch many times per step, which counts metrics "
             "and method state many times; use another optimiser."
         )
-    options = {
-        "lr": objective.lr,
-        "weight_decay": objective.weight_decay,
-        **(objective.optimizer_options or {}),
-    }
-    if "weight_decay" not in inspect.signature(cls).parameters and not objective.weight_decay:
-        del options["weight_decay"]
-    return _call(cls, "optimizer", groups, **options)
+    if "weight_decay" not in inspect.signature(cls).parameters and not options.get("weight_decay"):
+        options.pop("weight_decay", None)
+    return _call(cls, what, groups, **options)
 
 
 def build_scheduler(

@@ -81,7 +81,7 @@ class TrainingLog:
         self.emit({f"train/{k}": v for k, v in {**metrics, **rates}.items()}, to_callbacks=False)
 
     def _param_groups(self) -> list[dict[str, Any]]:
-        return self.objective.trainer.optimizers[0].param_groups
+        return [g for o in self.objective.trainer.optimizers for g in o.param_groups]
 
     def after_epoch(self) -> None:
         """Log accuracy and loss of the epoch's training batches, overall and per group."""

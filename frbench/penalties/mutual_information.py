@@ -82,6 +82,33 @@ def conditional_information(table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return attribute + prediction + stratum - _entropy(table), attribute, prediction
 
 
+def normalised(
+    information: Tensor,
+    attribute: Tensor,
+    prediction: Tensor,
+    label_entropy: Tensor,
+    normaliser: Normaliser,
+) -> Tensor:
+    """Divide I by the chosen entropy; where I has no room, it is 0 and stays so.
+
+    Args:
+        information: I(Yhat; Z | S), of any shape; as the next two.
+        attribute: H(Z | S).
+        prediction: H(Yhat | S).
+        label_entropy: H(Y) of the training rows.
+        normaliser: Which entropy, as for :class:`MutualInformation`.
+    """
+    entropy = {
+        "none": None,
+        "label": label_entropy,
+        "attribute": attribute,
+        "prediction": prediction,
+        "min": torch.minimum(attribute, prediction),
+    }[normaliser]
+    # I is at most either entropy; where that is nil, so is what is to be removed.
+    return information if entropy is None else information / entropy.clamp(min=1e-4)
+
+
 class MutualInformation(Penalty):
     """Mutual information of prediction and attribute, of the mean class probabilities per z.
 
@@ -164,12 +191,4 @@ class MutualInformation(Penalty):
         probabilities = (self.beta * out.logits).softmax(1)
         table = joint_table(probabilities, batch, self.sizes, self.target, self.positive_class)
         information, attribute, prediction = conditional_information(table)
-        entropy = {
-            "none": None,
-            "label": self.label_entropy,
-            "attribute": attribute,
-            "prediction": prediction,
-            "min": torch.minimum(attribute, prediction),
-        }[self.normaliser]
-        # I is at most either entropy; where that is nil, so is what is to be removed.
-        return information if entropy is None else information / entropy.clamp(min=1e-4)
+        return normalised(information, attribute, prediction, self.label_entropy, self.normaliser)

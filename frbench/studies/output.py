@@ -44,6 +44,21 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     print(f"wrote {path}")
 
 
+def choose(rows: list[dict[str, Any]], **where: Any) -> list[dict[str, Any]]:
+    """Rows that have all of the given values.
+
+    Example:
+        >>> choose([{"a": 1, "b": 2}, {"a": 3, "b": 2}], a=3)
+        [{'a': 3, 'b': 2}]
+    """
+    return [row for row in rows if all(row[key] == value for key, value in where.items())]
+
+
+def distinct(rows: list[dict[str, Any]], key: str) -> list[Any]:
+    """Values of a column, each once, in the order of the rows."""
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
 def spread(values: Iterable[float], digits: int = 3) -> str:
     """Format mean ± standard deviation (n - 1).
 

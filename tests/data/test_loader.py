@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from frbench.data import TwoGaussians
 from frbench.data.loader import EvalLoader, GroupLoader, TensorTable
 from frbench.data.table import Table
+from frbench.errors import UserError
 
 
 def dataset(n=23, augment=None, clean=0):
@@ -152,3 +154,32 @@ def test_evaluation_sees_every_row_once(world):
 def test_workers_do_not_change_evaluation():
     plain, with_workers = (EvalLoader(dataset(), 4, num_workers=n) for n in (0, 2))
     assert indices(plain) == indices(with_workers)
+
+
+def test_several_passes_are_one_epoch_and_each_drops_its_last_partial_batch():
+    data = TwoGaussians(n=50, batch_size=20, passes=3)
+    loader = data.train_dataloader()
+    batches = [b.index for b in loader]
+    assert len(batches) == len(loader) == 6
+    for i in range(3):
+        rows = torch.cat(batches[2 * i : 2 * i + 2])
+        assert len(rows.unique()) == 40
+    assert not torch.equal(batches[0], batches[2])
+    with pytest.raises(UserError, match="passes"):
+        TwoGaussians(passes=0)
+
+
+@pytest.mark.parametrize("delivered", [0, 3])
+def test_a_batch_of_all_rows_is_fetched_once(delivered):
+    data = TwoGaussians(n=50, batch_size=40, passes=5, clean_share=0.2)
+    loader = data.train_dataloader()
+    if delivered:
+        loader.load_state_dict({"epoch": 0, "delivered": delivered, "epoch_weights": None,
+                                "epoch_via": "weight"})  # fmt: skip
+    batches = list(loader)
+    assert len(batches) == 5 - delivered and loader.delivered == 5
+    assert all(batch is batches[0] for batch in batches)
+    assert batches[0].index.tolist() == list(range(50))
+    assert batches[0].clean.tolist() == [False] * 40 + [True] * 10
+    again = list(loader)  # the next epoch
+    assert len(again) == 5 and loader.epoch == 1
