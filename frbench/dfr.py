@@ -209,13 +209,12 @@ def reweight(
     from torch import nn
 
     linear = objective.network.head
+    if not isinstance(linear, nn.Linear):
+        raise UserError(
+            f"DFR replaces a linear last layer; {type(objective.network).__name__} has {linear}."
+        )
     features, y, group = extract(objective, data, held_out)
     head = settings.fit(features, y, group, objective.num_classes, data.group_names)
-    if not isinstance(linear, nn.Linear) or linear.weight.shape != head.weight.shape:
-        raise UserError(
-            f"DFR replaces a linear last layer of {head.weight.shape[1]} features; "
-            f"{type(objective.network).__name__} has {linear}."
-        )
     with torch.no_grad():
         linear.weight.copy_(torch.as_tensor(head.weight))
         linear.bias.copy_(torch.as_tensor(head.bias))
@@ -313,28 +312,14 @@ def _refit(
 
 def _data(checkpoint: dict[str, Any], path: Path, extra: list[str]) -> GroupDataModule:
     """Build the data that the checkpoint was trained on, with options of the command line."""
-    from jsonargparse import ArgumentError, ArgumentParser
-
-    import frbench.cli  # noqa: F401 - makes the names of the data sets known
-    from frbench.data.module import GroupDataModule
-    from frbench.messages import cause, readable
+    from frbench.data.inspect import build
 
     stored = checkpoint["frbench"]["data"]
     if stored is None:
         raise UserError(
             f"{path} does not say what data it was trained on; use frbench.dfr.reweight in Python."
         )
-    parser = ArgumentParser(prog="frbench dfr", exit_on_error=False)
-    parser.add_subclass_arguments(GroupDataModule, "data", required=True)
-    parser.set_defaults({"data": stored})
-    try:
-        return parser.instantiate(parser.parse_args(extra)).data
-    except ArgumentError as error:
-        raise UserError(readable(str(error))) from error
-    except ValueError as error:
-        if (user_error := cause(error)) is not None:
-            raise user_error from None
-        raise
+    return build(extra, stored)
 
 
 def _over_results(args: argparse.Namespace, extra: list[str], settings: DFR) -> int:
