@@ -82,7 +82,7 @@ def test_halves_do_not_overlap(monkeypatch):
 
     monkeypatch.setattr(DFR, "_mean_fit", spy)
     features, y, group = rows()
-    head = DFR(redraws=1, strengths=[0.01, 0.2]).fit(features, y, group, 2)
+    head = DFR(redraws=1, strengths=[0.5, 2.0]).fit(features, y, group, 2)
     first = seen[0][0]
     assert np.array_equal(first, seen[1][0]) and seen[2][0].all()
     for g in range(4):
