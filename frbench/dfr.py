@@ -328,6 +328,7 @@ def _over_results(args: argparse.Namespace, extra: list[str], settings: DFR) -> 
     from rich.progress import track
 
     from frbench.bench import append, read_results
+    from frbench.callbacks import SanityCheck
 
     file = args.results / "results.jsonl"
     if not file.is_file():
@@ -346,9 +347,10 @@ def _over_results(args: argparse.Namespace, extra: list[str], settings: DFR) -> 
         folder = args.results / "runs" / record["cell"] / "checkpoints"
         out = folder / "dfr.ckpt"
         model, data, head = _refit(folder / "best.ckpt", out, extra, settings, args.held_out)
+        sanity = SanityCheck()
         trainer = Trainer(
             accelerator="auto", devices=1, logger=False, enable_progress_bar=False,
-            enable_checkpointing=False, enable_model_summary=False,
+            enable_checkpointing=False, enable_model_summary=False, callbacks=[sanity],
         )  # fmt: skip
         metrics: dict[str, float] = {}
         for evaluate in (trainer.validate, trainer.test):
@@ -358,6 +360,7 @@ def _over_results(args: argparse.Namespace, extra: list[str], settings: DFR) -> 
             "cell": f"{record['cell']}-dfr",
             "method": f"{record['method']}+DFR",
             "metrics": metrics,
+            "warnings": dict(sanity.raised),
             "dfr": {"strength": head.strength, "per_group": head.per_group},
             "seconds": round(time.monotonic() - start, 3),
         }

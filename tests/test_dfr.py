@@ -195,3 +195,5 @@ def test_every_run_of_a_grid_is_refitted_once(in_tmp):
     assert new["metrics"].keys() == old["metrics"].keys()
     assert new["metrics"]["test/P0/accuracy"] != old["metrics"]["test/P0/accuracy"]
     assert new["dfr"]["strength"] == 1
+    assert "small_batch_groups" in old["warnings"]  # said of training, which DFR does not do
+    assert "small_batch_groups" not in new["warnings"] and new["warnings"]
