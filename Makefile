@@ -44,9 +44,10 @@ notebooks: install  ## execute the notebooks
 
 check: lint types test  ## lint, types, test
 
-bench: install  ## measure speed: steps, metrics
+bench: install  ## measure speed: steps, metrics, images
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/images.py
 
 clean:  ## remove what the verbs made, results excepted
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage htmlcov

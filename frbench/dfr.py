@@ -209,13 +209,12 @@ def reweight(
     from torch import nn
 
     linear = objective.network.head
+    if not isinstance(linear, nn.Linear):
+        raise UserError(
+            f"DFR replaces a linear last layer; {type(objective.network).__name__} has {linear}."
+        )
     features, y, group = extract(objective, data, held_out)
     head = settings.fit(features, y, group, objective.num_classes, data.group_names)
-    if not isinstance(linear, nn.Linear) or linear.weight.shape != head.weight.shape:
-        raise UserError(
-            f"DFR replaces a linear last layer of {head.weight.shape[1]} features; "
-            f"{type(objective.network).__name__} has {linear}."
-        )
     with torch.no_grad():
         linear.weight.copy_(torch.as_tensor(head.weight))
         linear.bias.copy_(torch.as_tensor(head.bias))
@@ -313,28 +312,14 @@ def _refit(
 
 def _data(checkpoint: dict[str, Any], path: Path, extra: list[str]) -> GroupDataModule:
     """Build the data that the checkpoint was trained on, with options of the command line."""
-    from jsonargparse import ArgumentError, ArgumentParser
-
-    import frbench.cli  # noqa: F401 - makes the names of the data sets known
-    from frbench.data.module import GroupDataModule
-    from frbench.messages import cause, readable
+    from frbench.data.inspect import build
 
     stored = checkpoint["frbench"]["data"]
     if stored is None:
         raise UserError(
             f"{path} does not say what data it was trained on; use frbench.dfr.reweight in Python."
         )
-    parser = ArgumentParser(prog="frbench dfr", exit_on_error=False)
-    parser.add_subclass_arguments(GroupDataModule, "data", required=True)
-    parser.set_defaults({"data": stored})
-    try:
-        return parser.instantiate(parser.parse_args(extra)).data
-    except ArgumentError as error:
-        raise UserError(readable(str(error))) from error
-    except ValueError as error:
-        if (user_error := cause(error)) is not None:
-            raise user_error from None
-        raise
+    return build(extra, stored)
 
 
 def _over_results(args: argparse.Namespace, extra: list[str], settings: DFR) -> int:
@@ -343,6 +328,7 @@ def _over_results(args: argparse.Namespace, extra: list[str], settings: DFR) -> 
     from rich.progress import track
 
     from frbench.bench import append, read_results
+    from frbench.callbacks import SanityCheck
 
     file = args.results / "results.jsonl"
     if not file.is_file():
@@ -361,9 +347,10 @@ def _over_results(args: argparse.Namespace, extra: list[str], settings: DFR) -> 
         folder = args.results / "runs" / record["cell"] / "checkpoints"
         out = folder / "dfr.ckpt"
         model, data, head = _refit(folder / "best.ckpt", out, extra, settings, args.held_out)
+        sanity = SanityCheck()
         trainer = Trainer(
             accelerator="auto", devices=1, logger=False, enable_progress_bar=False,
-            enable_checkpointing=False, enable_model_summary=False,
+            enable_checkpointing=False, enable_model_summary=False, callbacks=[sanity],
         )  # fmt: skip
         metrics: dict[str, float] = {}
         for evaluate in (trainer.validate, trainer.test):
@@ -373,6 +360,7 @@ def _over_results(args: argparse.Namespace, extra: list[str], settings: DFR) -> 
             "cell": f"{record['cell']}-dfr",
             "method": f"{record['method']}+DFR",
             "metrics": metrics,
+            "warnings": dict(sanity.raised),
             "dfr": {"strength": head.strength, "per_group": head.per_group},
             "seconds": round(time.monotonic() - start, 3),
         }

@@ -76,16 +76,24 @@ def test_halves_do_not_overlap(monkeypatch):
     original = DFR._mean_fit
 
     def spy(self, x, y, group, allowed, *args):
-        seen.append((allowed.copy(), x))
-        return original(self, x, y, group, allowed, *args)
+        layer = original(self, x, y, group, allowed, *args)
+        seen.append((allowed.copy(), x, layer))
+        return layer
 
     monkeypatch.setattr(DFR, "_mean_fit", spy)
     features, y, group = rows()
-    DFR(redraws=1, strengths=[0.1, 0.2]).fit(features, y, group, 2)
-    halves = [allowed for allowed, _ in seen]
-    assert np.array_equal(halves[0], halves[1]) and halves[2].all()
+    head = DFR(redraws=1, strengths=[0.5, 2.0]).fit(features, y, group, 2)
+    first = seen[0][0]
+    assert np.array_equal(first, seen[1][0]) and seen[2][0].all()
     for g in range(4):
-        assert abs(halves[0][group == g].mean() - 0.5) <= 0.5 / (group == g).sum() + 1e-9
+        assert abs(first[group == g].mean() - 0.5) <= 0.5 / (group == g).sum() + 1e-9
+    for strength, (_, x, (weight, bias)) in zip(head.scores, seen, strict=False):
+        worst = 1.0
+        for g in range(4):
+            second = np.flatnonzero(~first & (group == g))
+            right = [np.argmax(weight @ x[i] + bias) == y[i] for i in second]
+            worst = min(worst, np.mean(right))
+        assert head.scores[strength] == worst
 
 
 def test_it_uses_less_of_the_spurious_feature_than_a_plain_fit():
@@ -187,3 +195,5 @@ def test_every_run_of_a_grid_is_refitted_once(in_tmp):
     assert new["metrics"].keys() == old["metrics"].keys()
     assert new["metrics"]["test/P0/accuracy"] != old["metrics"]["test/P0/accuracy"]
     assert new["dfr"]["strength"] == 1
+    assert "small_batch_groups" in old["warnings"]  # said of training, which DFR does not do
+    assert "small_batch_groups" not in new["warnings"] and new["warnings"]

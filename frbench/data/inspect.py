@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from frbench.data.files import cache_folder, status
 from frbench.errors import UserError
@@ -34,8 +34,12 @@ def _files() -> None:
     console.print("Digits and TwoGaussians need no file.", highlight=False)
 
 
-def build(argv: list[str]) -> GroupDataModule:
+def build(argv: list[str], stored: dict[str, Any] | None = None) -> GroupDataModule:
     """Build the data set of ``--data NAME --data.OPTION VALUE`` words.
+
+    Args:
+        argv: The words.
+        stored: A data set as plain data, whose options the words override.
 
     Raises:
         UserError: If the data set or one of its options does not exist.
@@ -48,6 +52,8 @@ def build(argv: list[str]) -> GroupDataModule:
 
     parser = ArgumentParser(prog="frbench", exit_on_error=False)
     parser.add_subclass_arguments(GroupDataModule, "data", required=True)
+    if stored is not None:
+        parser.set_defaults({"data": stored})
     try:
         return parser.instantiate(parser.parse_args(argv)).data
     except ArgumentError as error:

@@ -75,14 +75,8 @@ class SmallCNN(Network):
                 f"SmallCNN: {len(self.channels)} blocks halve images of shape "
                 f"{sizes.input_shape} to nothing; give fewer channels."
             )
-        layers.append(nn.Flatten())
-        width *= height * columns
-        for _ in range(self.dense):
-            layers += [nn.Linear(width, self.features), nn.ReLU()]
-            if self.dropout:
-                layers.append(nn.Dropout(self.dropout))
-            width = self.features
-        return nn.Sequential(*layers), width
+        shape = width * height * columns, self.features, self.dense
+        return nn.Sequential(*layers, *_dense(*shape, self.dropout, False)), self.features
 
 
 class VGG(Network):
@@ -143,14 +137,22 @@ class VGG(Network):
         for next_width, stride in zip(self.channels, self.strides, strict=True):
             layers += [nn.Conv2d(width, next_width, 3, stride, padding=1), nn.ReLU()]
             width, height, columns = next_width, -(-height // stride), -(-columns // stride)
-        layers.append(nn.Flatten())
-        width *= height * columns
-        for _ in range(2):
-            layers.append(nn.Linear(width, self.features))
-            if self.batch_norm:
-                layers.append(nn.BatchNorm1d(self.features))
-            layers.append(nn.ReLU())
-            if self.dropout:
-                layers.append(nn.Dropout(self.dropout))
-            width = self.features
-        return nn.Sequential(*layers), width
+        shape = width * height * columns, self.features, 2
+        dense = _dense(*shape, self.dropout, self.batch_norm)
+        return nn.Sequential(*layers, *dense), self.features
+
+
+def _dense(
+    width: int, features: int, count: int, dropout: float, batch_norm: bool
+) -> list[nn.Module]:
+    """Flatten, then dense ReLU layers."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for _ in range(count):
+        layers.append(nn.Linear(width, features))
+        if batch_norm:
+            layers.append(nn.BatchNorm1d(features))
+        layers.append(nn.ReLU())
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        width = features
+    return layers

@@ -1,5 +1,7 @@
+import doctest
 import gzip
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -372,3 +374,9 @@ def test_the_fingerprint_follows_the_files_not_the_folder(faces, own):
     with (own / "img_align_celeba/000001.jpg").open("ab") as file:
         file.write(b"x")
     assert celeba(faces).fingerprint() != celeba(own).fingerprint()
+
+
+def test_the_page_shows_what_happens():
+    page = Path(__file__).parents[2] / "docs" / "images.md"
+    results = doctest.testfile(str(page), module_relative=False)
+    assert results.attempted >= 5 and results.failed == 0
