@@ -22,7 +22,7 @@ DATA = sorted((CONFIGS / "data").glob("*.yaml"))
 METHODS = sorted((CONFIGS / "method").glob("*.yaml"))
 GRIDS = sorted([*(CONFIGS / "bench").glob("*.yaml"), *(CONFIGS / "papers").rglob("*.yaml")])
 #: Data that need no file.
-EMBEDDED = {"digits", "two_gaussians", "Digits", "TwoGaussians"}
+EMBEDDED = {"digits", "digits_entangled", "two_gaussians", "Digits", "TwoGaussians"}
 
 #: Data of images: they are drawn, and networks small and without weights.
 IMAGES = {"celeba", "celeba_hair", "waterbirds", "image_table", "CelebA", "ImageTable"}
