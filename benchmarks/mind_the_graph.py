@@ -1,6 +1,7 @@
 """Predictions, tables, and theory beside measurement of the Mind the Graph grids.
 
 Usage: python benchmarks/mind_the_graph.py results/a results/b ...   (folders of frbench bench)
+       python benchmarks/mind_the_graph.py   (exact limits of each way to balance, no training)
 
 Prints Markdown. A prediction is compared with the mean over seeds; the rank of what the analyzer
 recommends is among all methods of the grid but those trained on P0, by accuracy on P0, with the
@@ -12,11 +13,15 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 
 from frbench.causal import analyze, example
+from frbench.data.balance import cell_weights
+from frbench.data.oracle import conditional, score
+from frbench.data.structural import StructuralModel, Task
+from frbench.metrics import risk_invariance
 from frbench.report import Run, estimate, read
 
 #: Example graph of each task, and the methods that carry out each of the analyzer's actions.
@@ -143,8 +148,35 @@ def theory(task: str, runs: Values) -> None:
         print(f"| {task} | {action} | {method} | {ranks[0]} | {gap} | {ranks[1]} |")
 
 
+def exact() -> None:
+    """Print what E[Y | X] of each balanced distribution reaches, by enumeration."""
+    rates = np.array([[0.95, 0.05], [0.10, 0.90]])
+    print("| task | balanced | P0 | P0 log-loss | worst cell | accuracy range | log-loss range |")
+    print("|---|---|---|---|---|---|---|")
+    for task in get_args(Task):
+        model = StructuralModel(task, 0.12, rates, v_rates=(0.8, 0.1))
+        law, p0 = model.law("P"), model.law("P0")
+        colours = max(law.num_colours, p0.num_colours)
+        for balance in ("none", "class", "group", "conditional", "joint"):
+            weights = cell_weights(law.p.sum((1, 3)), balance, "keep")
+            balanced = law._replace(p=law.p * weights[:, None, :, None])
+            f = conditional(balanced, num_colours=colours)
+            on = score(f, p0)
+            family = risk_invariance([score(f, model.law(g)) for g in model.family])
+            values = [
+                *(on[k] for k in ("accuracy", "negative_log_likelihood", "worst_group_accuracy")),
+                family["accuracy_range"],
+                family["negative_log_likelihood_range"],
+            ]
+            shown = " | ".join(show(v, np.nan) for v in values)
+            print(f"| {task} | {balance} | {shown} |")
+
+
 def main() -> None:
     """Read the folders and print."""
+    if len(sys.argv) < 2:
+        exact()
+        return
     tasks: dict[str, Values] = defaultdict(lambda: defaultdict(dict))
     runs, notes = read([Path(word) for word in sys.argv[1:]])
     for run in runs:
