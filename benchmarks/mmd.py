@@ -74,11 +74,13 @@ def main() -> None:
     """Print one table per network."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=400, help="steps of each contender")
+    parser.add_argument("--only", default="", help="cases whose name holds this word")
     args = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.INFO)
     warnings.filterwarnings("ignore")
-    for name, (shape, network, share) in CASES.items():
+    chosen = {name: case for name, case in CASES.items() if args.only in name}
+    for name, (shape, network, share) in chosen.items():
         data = Random(shape, 20 * 128, batch_size=128)
         steps = WARM_UP + int(args.steps * share)
         for penalty in CONTENDERS.values():

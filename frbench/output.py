@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from frbench.data.module import GroupDataModule
+from frbench.metrics.names import DIRECTION
 
 
 def write_new(folder: Path, stem: str, record: dict[str, Any]) -> Path:
@@ -51,19 +52,34 @@ def log_final_table(loggers: list[Any], metrics: dict[str, float], tables: list[
 
 
 def print_metrics(metrics: dict[str, float], tables: list[str]) -> None:
-    """Print one row per metric, one column per evaluated table."""
+    """Print one row per metric, one column per evaluated table, as many as fit side by side."""
     from rich.console import Console
     from rich.table import Table as RichTable
 
-    further = dict.fromkeys("/".join(key.split("/")[:2]) for key in metrics)
-    tables = [*tables, *(t for t in further if t == "test/family" and t not in tables)]
-    keys = [(t, key.removeprefix(f"{t}/")) for t in tables for key in metrics
-            if key.startswith(f"{t}/")]  # fmt: skip
-    view = RichTable()
-    view.add_column("metric", no_wrap=True)
-    for table in tables:
-        view.add_column(table)
-    for name in dict.fromkeys(name for _, name in keys):
-        values = [metrics.get(f"{table}/{name}") for table in tables]
-        view.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
-    Console().print(view)
+    console = Console()
+    if "test/family" not in tables and any(key.startswith("test/family/") for key in metrics):
+        tables = [*tables, "test/family"]
+    found = {
+        table: {k.removeprefix(f"{table}/"): v for k, v in metrics.items() if table_of(k) == table}
+        for table in tables
+    }
+    width = max((len(name) for values in found.values() for name in values), default=0) + 4
+    while tables:
+        used, shown = width, 0
+        while shown < len(tables) and (not shown or used <= console.width):
+            used += max(6, len(tables[shown])) + 3
+            shown += used <= console.width or not shown
+        here, tables = tables[:shown], tables[shown:]
+        view = RichTable()
+        for header in ("metric", *here):
+            view.add_column(header, no_wrap=True)
+        for name in dict.fromkeys(name for table in here for name in found[table]):
+            values = [found[table].get(name) for table in here]
+            view.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
+        console.print(view)
+
+
+def table_of(key: str) -> str:
+    """Return the table of a metric's key, ``test/P0`` of ``test/P0/accuracy``."""
+    parts = key.split("/")
+    return "/".join(parts[: 1 if parts[1] in DIRECTION else 2])

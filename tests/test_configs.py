@@ -26,7 +26,7 @@ PAPERS = sorted((CONFIGS / "papers").rglob("*.yaml"))
 STUDIES = [path for path in PAPERS if "study" in yaml.safe_load(path.read_text())]
 GRIDS = sorted({*(CONFIGS / "bench").glob("*.yaml"), *PAPERS} - {*STUDIES})
 #: Data that need no file.
-EMBEDDED = {"digits", "two_gaussians", "Digits", "TwoGaussians"}
+EMBEDDED = {"digits", "digits_entangled", "two_gaussians", "Digits", "TwoGaussians"}
 
 #: Data of images: they are drawn, and networks small and without weights.
 IMAGES = {"celeba", "celeba_hair", "waterbirds", "image_table", "CelebA", "ImageTable"}

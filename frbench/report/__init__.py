@@ -12,7 +12,15 @@ from frbench.report.render import render
 from frbench.report.results import Run, read
 from frbench.report.rule import Rule, parse_rule
 from frbench.report.signatures import Signature, signatures
-from frbench.report.summary import Report, Row, finished_runs, metrics_on_test, near, summarise
+from frbench.report.summary import (
+    Report,
+    Row,
+    finished_runs,
+    metrics_on_test,
+    near,
+    show_tables,
+    summarise,
+)
 
 __all__ = [
     "Estimate", "Report", "Row", "Rule", "Run", "Signature",
@@ -54,9 +62,17 @@ def main(argv: list[str]) -> int:
     metrics = args.metrics or [metric for metric in METRICS if metric in found]
     if not metrics:
         raise UserError(f"No run has {', '.join(METRICS)} on test data: choose with --metrics.")
-    shown = dict.fromkeys([*metrics, *((args.x, args.y) if args.plot else ())])
+    drawn = [*((args.x, args.y) if args.plot else ()), *((args.y,) if args.curves else ())]
+    shown = dict.fromkeys([*metrics, *drawn])
     report = summarise(runs, rule, list(shown), args.baseline, args.folds)
     report.notes.extend(notes)
+    if args.curves:
+        from frbench.report.curves import curves
+
+        curves(report, args.y, args.curves)
+        print(f"curves: {args.curves}", file=sys.stderr)
+    if args.tables:
+        report = show_tables(report, args.tables)
 
     form = args.format or FORMATS.get(args.out.suffix if args.out else "", "table")
     if args.out:
@@ -93,12 +109,15 @@ examples:
     add("--data", nargs="+", metavar="D", help="data sets to show (default: all)")
     add("--metrics", nargs="+", metavar="M", help="test metrics to show")
     add("--baseline", metavar="METHOD", help="paired differences to it (default: ERM)")
+    add("--tables", nargs="+", metavar="T", help="test tables to show, P0 say (default: all)")
     add("--folds", type=int, metavar="K",
         help="folds per repetition of cross-validation (default: all that were run)")  # fmt: skip
     add("--format", choices=("table", "markdown", "latex", "csv", "json"),
         help="default: by the ending of --out (.md .tex .csv .json), else table")  # fmt: skip
     add("--out", type=Path, metavar="FILE", help="write to a file instead of the terminal")
     add("--plot", type=Path, metavar="FILE", help=f"scatter of two metrics ({' '.join(PLOTS)})")
+    add("--curves", type=Path, metavar="FILE",
+        help="the metric --y over the shift family, one line per method")  # fmt: skip
     add("--x", default="worst_group_accuracy", metavar="M", help="default: %(default)s")
     add("--y", default="accuracy", metavar="M", help="default: %(default)s")
     add("--force", action="store_true", help="replace existing files")
@@ -107,11 +126,12 @@ examples:
 
 def _check_files(args: argparse.Namespace) -> None:
     """Refuse, before any work, what could not be written after it."""
-    if args.plot and args.plot.suffix not in PLOTS:
-        raise UserError(f"--plot {args.plot}: the name must end in {', '.join(PLOTS)}.")
+    for option, file in (("--plot", args.plot), ("--curves", args.curves)):
+        if file and file.suffix not in PLOTS:
+            raise UserError(f"{option} {file}: the name must end in {', '.join(PLOTS)}.")
     if args.folds is not None and args.folds < 2:
         raise UserError(f"--folds must be at least 2, got {args.folds}.")
-    for file in filter(None, (args.out, args.plot)):
+    for file in filter(None, (args.out, args.plot, args.curves)):
         if file.exists() and not args.force:
             raise UserError(f"{file} exists: give another name, or --force to replace it.")
         try:

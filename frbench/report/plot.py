@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours without yellow, which is too light on white; with eight shapes, whose
 # number has no common divisor with theirs, the first 56 methods differ.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_SHAPES = "osD^vPX*"
-_GREY = "#6b6b6b"
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+SHAPES = "osD^vPX*"
+GREY = "#6b6b6b"
 _PANEL = (4.4, 3.9)  # inches
 _LABEL = 8.5  # font size of the names
 
@@ -64,8 +64,7 @@ def plot(report: Report, x: str, y: str, path: Path) -> None:
 
     methods = dict.fromkeys(point.name for _, points in panels for point in points)
     styles = {
-        name: (_COLORS[i % len(_COLORS)], _SHAPES[i % len(_SHAPES)])
-        for i, name in enumerate(methods)
+        name: (COLORS[i % len(COLORS)], SHAPES[i % len(SHAPES)]) for i, name in enumerate(methods)
     }
     columns = 2 if len(panels) == 4 else min(3, len(panels))
     lines = math.ceil(len(panels) / columns)
@@ -75,8 +74,8 @@ def plot(report: Report, x: str, y: str, path: Path) -> None:
         for ax, (title, points) in zip(axes.flat, panels, strict=False):
             _draw(ax, points, styles, (direction(x), direction(y)))
             ax.set_title(title, fontsize=11, loc="left")
-            ax.set_xlabel(_axis_name(x))
-            ax.set_ylabel(_axis_name(y))
+            ax.set_xlabel(axis_name(x))
+            ax.set_ylabel(axis_name(y))
         for ax in axes.flat[len(panels) :]:
             ax.set_visible(False)
         oracle = "ORACLE: settings chosen on test data. " if report.rule.oracle else ""
@@ -84,7 +83,7 @@ def plot(report: Report, x: str, y: str, path: Path) -> None:
             f"{oracle}Bars: 95 % intervals of the mean over seeds or folds.  "
             "Rings, dashed line: Pareto front of the means."
         )
-        figure.supxlabel(textwrap.fill(caption, int(15 * size[0])), fontsize=8, color=_GREY)
+        figure.supxlabel(textwrap.fill(caption, int(15 * size[0])), fontsize=8, color=GREY)
         figure.draw_without_rendering()  # labels are placed in the final layout
         for ax, (_, points) in zip(axes.flat, panels, strict=False):
             _label(ax, points, styles)
@@ -93,7 +92,8 @@ def plot(report: Report, x: str, y: str, path: Path) -> None:
         plt.close(figure)
 
 
-def _axis_name(metric: str) -> str:
+def axis_name(metric: str) -> str:
+    """Name a metric and say which of its directions is better."""
     better = {1: "higher is better", -1: "lower is better", 0: "no better direction"}
     return f"{metric.replace('_', ' ')}\n({better[direction(metric)]})"
 
@@ -132,8 +132,8 @@ def _draw(
     if all(signs):
         means = [(point.x.mean, point.y.mean) for point in points]
         xs, ys = zip(*(means[i] for i in pareto_front(means, signs)), strict=True)
-        ax.plot(xs, ys, "--", color=_GREY, lw=1, zorder=1)
-        ax.scatter(xs, ys, s=190, fc="none", ec=_GREY, lw=1.1, zorder=2)
+        ax.plot(xs, ys, "--", color=GREY, lw=1, zorder=1)
+        ax.scatter(xs, ys, s=190, fc="none", ec=GREY, lw=1.1, zorder=2)
     ax.margins(0.12)
     ax.grid(color="#e6e6e6", lw=0.6)
     ax.set_axisbelow(True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -122,6 +122,20 @@ def summarise(
         rows += _compare(found, baseline, k)
         notes += _remarks(data, found, baseline)
     return Report(rows, tables, rule, baseline, list(runs), notes)
+
+
+def show_tables(report: Report, names: Sequence[str]) -> Report:
+    """Leave out all test tables but the named ones, given with or without ``test/``.
+
+    Raises:
+        UserError: If no data set has such a table.
+    """
+    wanted = {name if name.split("/")[0] == "test" else f"test/{name}" for name in names}
+    known = {table for tables in report.tables.values() for table in tables}
+    for name in wanted - known:
+        raise UserError(f"--tables: no test table {name!r}; {near(name, known)}")
+    tables = {data: [t for t in own if t in wanted] for data, own in report.tables.items()}
+    return replace(report, tables=tables)
 
 
 def finished_runs(runs: Sequence[Run]) -> list[Run]:

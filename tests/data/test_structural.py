@@ -74,9 +74,10 @@ def test_the_invariant_optimum_reads_the_digit_alone(task):
         assert np.ptp([m[risk] for m in members]) < 1e-12
 
 
-def ranges(task, train):
-    m = model(task)
-    members = [score(conditional(m.law(train), num_colours=2), m.law(g)) for g in m.family]
+def ranges(task, train, make=model):
+    m = make(task)
+    colours = m.law("P").num_colours
+    members = [score(conditional(m.law(train), num_colours=colours), m.law(g)) for g in m.family]
     return [np.ptp([x[k] for x in members]) for k in ("accuracy", "negative_log_likelihood")]
 
 
@@ -86,6 +87,14 @@ def test_accuracy_and_likelihood_are_invariant_apart():
     assert accuracy < 1e-9 and nll == pytest.approx(0.362, abs=6e-4)
     assert max(ranges("a", "Q")) < 1e-9 and max(ranges("a3", "P")) < 1e-9
     assert min(ranges("a", "P")) > 0.8 and min(ranges("c", "Q")) > 0.4
+
+
+def test_verdicts_hold_for_more_classes_and_values():
+    """Three classes, four colours, no symmetry: the same tasks are invariant in Q."""
+    assert max(ranges("a", "Q", wide)) < 1e-12 < min(ranges("a", "P", wide))
+    for task in ("a3", "b", "c", "d"):
+        assert ranges(task, "Q", wide)[1] > 1e-3, task  # the log-loss moves
+    assert max(ranges("a3", "P", wide)) < 1e-12
 
 
 def test_balancing_a_causal_task_makes_the_core_depend_on_the_factor():
