@@ -5,7 +5,8 @@ from frbench.objectives.base import Objective
 from frbench.objectives.bpf import BPF
 from frbench.objectives.erm import ERM
 from frbench.objectives.group_dro import GroupDRO
-from frbench.objectives.irw import IRW, IRWO
+from frbench.objectives.irw import IRW
+from frbench.objectives.irwo import IRWO
 from frbench.objectives.worst_case import Chi2DRO, CVaR
 
 __all__ = [
