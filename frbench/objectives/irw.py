@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from typing import Any, Literal, cast
 
@@ -15,8 +16,7 @@ from frbench.data.loader import EvalLoader, GroupLoader
 from frbench.distributed import all_gather, all_sum, rank, world_size
 from frbench.errors import UserError
 from frbench.objectives.base import Objective
-from frbench.similarity import GradientSimilarity, dbscan_noise
-from frbench.similarity.settings import batch_statistics
+from frbench.similarity import GradientSimilarity
 
 #: Expected members of S below which the worst share of a batch is mostly chance: at 8 of them
 #: about four in five belong to the worst share of the table.
@@ -66,7 +66,7 @@ class IRW(Objective):
     def __init__(
         self,
         *args: Any,
-        alpha: float = 0.1,
+        alpha: float = 0.2,
         scheme: Literal["local", "global"] = "local",
         via: Literal["weight", "sample"] = "weight",
         layers: list[str] | str = "all",
@@ -158,15 +158,23 @@ class IRW(Objective):
             Between 0 and ``mass``, in total alpha times its sum, rounded [n].
         """
         mass = mass.double()
-        target = self.alpha * mass.sum()
-        # Less a hair: .1 times 30 is a little more than 3 in binary.
-        round_up, round_down = torch.ceil(target - 1e-9), torch.floor(target + 1e-9)
-        rounded = {"ceil": round_up, "floor": round_down, "round": target.round()}[self.rounding]
         order = losses.argsort(descending=True, stable=True)
         ordered = mass[order]
-        left = rounded.clamp(min=1) - (ordered.cumsum(0) - ordered)
+        left = self._round(self.alpha * mass.sum()) - (ordered.cumsum(0) - ordered)
         member = torch.minimum(left.clamp(min=0), ordered)
         return torch.empty_like(member).scatter_(0, order, member).to(losses.dtype)
+
+    def _round(self, share: Any) -> Any:
+        """Round alpha times a number of samples, a number or a tensor, to 1 or more."""
+        functions: Any = torch if isinstance(share, Tensor) else math
+        # A hair of tolerance: .1 times 30 is a little more than 3 in binary.
+        if self.rounding == "ceil":
+            share = functions.ceil(share - 1e-9)
+        elif self.rounding == "floor":
+            share = functions.floor(share + 1e-9)
+        else:
+            share = round(share) if functions is math else share.round()
+        return share.clamp(min=1) if isinstance(share, Tensor) else max(1, share)
 
     def training_outputs(self, batch: Batch) -> Outputs:
         """Run the network, recorded for the gradients' products."""
@@ -185,11 +193,14 @@ class IRW(Objective):
         return weights
 
     def _weights(self, losses: Tensor, mass: Tensor) -> Tensor:
-        everyone = self.worst(all_gather(losses), all_gather(mass))
-        member = everyone.chunk(world_size())[rank()]
-        size = len(member)
-        if self._plain_weights:
-            size = min(size, int(np.ceil(self.alpha * len(everyone))) + 1)
+        everyone = all_gather(losses)
+        size = len(losses)
+        if self._plain_weights:  # the size of S is known without looking
+            size = self._round(self.alpha * len(everyone))
+            worst = torch.zeros_like(everyone).index_fill_(0, everyone.topk(size).indices, 1.0)
+        else:
+            worst = self.worst(everyone, all_gather(mass))
+        member = worst.chunk(world_size())[rank()]
         scores = self.engine.scores(member, size)
         if self.similarity == "cosine":
             # |G| is the same for all of the batch; <G, G> = sum over S of the scores.
@@ -278,93 +289,3 @@ class IRW(Objective):
         )
         for batch in batches:
             yield train.transfer_batch_to_device(batch, self.device, 0)
-
-
-class IRWO(IRW):
-    """IRW after outliers have left: samples with few neighbours in gradient space.
-
-    The distances |g_i - g_j| of the global batch give DBSCAN's noise label; what is noise gets
-    weight zero and no place in S. If fewer than the worst share would remain, all stay. Source:
-    arXiv 2411.03068, section 5. The paper names no radius; by default it follows the batch: the
-    ``quantile`` of the distances to the ``min_samples``-th nearest sample (itself included), so
-    that at most a share 1 - quantile is removed.
-
-    Where BatchNorm trains, gradients are taken under running statistics (``batchnorm: frozen``):
-    through the batch's statistics, pairwise products would cost one reverse pass per sample.
-
-    Args:
-        min_samples: DBSCAN's, itself included.
-        eps: DBSCAN's radius, in the unit of the gradients; None for the quantile.
-        quantile: As above, in (0, 1].
-
-    Raises:
-        UserError: For values out of range, scheme: global, or batchnorm: batch where BatchNorm
-            trains.
-    """
-
-    removed_share: Tensor
-
-    def __init__(
-        self,
-        *args: Any,
-        min_samples: int = 5,
-        eps: float | None = None,
-        quantile: float = 0.99,
-        batchnorm: Literal["batch", "frozen"] = "frozen",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(*args, batchnorm=batchnorm, **kwargs)
-        if min_samples < 1 or not 0 < quantile <= 1 or (eps is not None and eps <= 0):
-            raise UserError(
-                f"IRWO needs min_samples >= 1, eps > 0 and quantile in (0, 1], got "
-                f"{min_samples}, {eps}, {quantile}."
-            )
-        if self.scheme == "global" or self.backend == "jvp":
-            raise UserError(
-                "IRWO compares the gradients of a batch pair by pair: it needs scheme: local and "
-                "backend: auto or layers."
-            )
-        mixing = batch_statistics(self.network)
-        if mixing is not None and batchnorm == "batch" and self.layers != "last":
-            raise UserError(
-                f"IRWO.batchnorm: batch, but {mixing} normalises with the batch's statistics, so "
-                "that pairs of gradients have no cheap exact product; use frozen, or GroupNorm."
-            )
-        self.min_samples = min_samples
-        self.eps = eps
-        self.quantile = quantile
-        self.register_buffer("removed_share", torch.zeros(()))
-
-    def noise(self, gram: Tensor) -> Tensor:
-        """Mark outliers of a batch.
-
-        Args:
-            gram: Products <g_i, g_j> [B, B].
-
-        Returns:
-            DBSCAN's noise label, bool [B].
-        """
-        square = gram.diag()
-        distances = (square[:, None] + square - 2 * gram).clamp(min=0).sqrt().fill_diagonal_(0)
-        if self.eps is not None:
-            return dbscan_noise(distances, self.eps, self.min_samples)
-        nearest = distances.kthvalue(min(self.min_samples, len(distances)), dim=1).values
-        return dbscan_noise(distances, nearest.quantile(self.quantile), self.min_samples)
-
-    def _weights(self, losses: Tensor, mass: Tensor) -> Tensor:
-        gram = self.engine.gram()
-        everyone, mass = all_gather(losses), all_gather(mass)
-        keep = ~self.noise(gram)
-        enough = (mass * keep).sum() >= self.alpha * mass.sum()
-        keep = keep | ~enough
-        self.stage(removed_share=1 - keep.float().mean())
-        member = self.worst(everyone, mass * keep)
-        scores = gram @ member.to(gram.dtype)
-        if self.similarity == "cosine":
-            norm = (member * scores).sum().clamp(min=0).sqrt()
-            scores = scores / (gram.diag().clamp(min=0).sqrt() * norm).clamp(min=1e-30)
-        return (scores.clamp(min=0) * keep).chunk(world_size())[rank()]
-
-    def state_to_log(self) -> dict[str, Tensor]:
-        """Return the share of the latest batch that was removed, and what IRW logs."""
-        return {**super().state_to_log(), "removed_share": self.removed_share}
