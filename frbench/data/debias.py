@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from frbench.data.factors import Factor, cross, factor
+from frbench.data.factors import MAX_VALUES, Factor, cross, factor
 from frbench.data.max_entropy import MaxEntropy, rates
 from frbench.data.max_entropy.prior import Given
 from frbench.data.reading import read_table
@@ -155,6 +155,11 @@ def _prepare(frame: pd.DataFrame, args: argparse.Namespace) -> tuple[pd.DataFram
     for name in chosen:
         if len(frame) == 0 or frame[name].nunique() < 2:
             raise UserError(f"column '{name}' of {args.file} has fewer than two values.")
+        if (count := frame[name].nunique()) > MAX_VALUES:
+            raise UserError(
+                f"column '{name}' of {args.file} has {count} different values, more than "
+                f"{MAX_VALUES}; add a column of its bins to the file."
+            )
         if name in edges:
             raise UserError(
                 f"--bins: '{name}' is {'the target' if name == args.target else 'protected'}; "

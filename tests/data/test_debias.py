@@ -148,7 +148,7 @@ def test_more_than_two_outcomes_and_rows_without_one(people, capsys):
         (["--protected=sex", "--drop=idd"], "--drop: in.csv has no column 'idd'"),
         (["--protected=income"], "name every column once among --target, --protected and --drop"),
         (["--protected=sex"], "column 'key' has 5000 categories, more than 1000; drop it"),
-        (["--protected=wage"], "column 'wage' has .* different values"),
+        (["--protected=wage"], "column 'wage' of in.csv has .* different values.*add a column"),
         (["--protected=sex", "--bins=age"], "give COLUMN=EDGE,EDGE,..., as age=25,40; got 'age'"),
         (["--protected=sex", "--bins=sex=1"], "--bins: 'sex' is protected; its values are drawn"),
         (["--protected=sex", "--bins=member=1"], "column 'member' is not numeric"),
