@@ -220,17 +220,20 @@ def _report(
 
     views = [[name] for name in args.protected]
     views += [args.protected] if len(args.protected) > 1 else []
+    known = {"&".join(names): cross([factor(before[name]) for name in names]) for names in views}
     found = []
     for frame in (before, after):
         weight = frame["weight"].to_numpy() if args.via == "weight" and frame is after else None
         codes, column = factor(frame[args.target]), {"rows": f"{len(frame):,}"}
         place = np.array([y.names.index(name) for name in codes.names])
         for names in views:
-            z = cross([factor(frame[name]) for name in names])
-            joint = np.zeros((len(y.names), len(z.names)))
-            np.add.at(joint, (place[codes.codes], z.codes), 1.0 if weight is None else weight)
-            rr, sr = rates(joint)
             shown = "&".join(names)
+            z, values = cross([factor(frame[name]) for name in names]), known[shown].names
+            column_of = np.array([values.index(name) for name in z.names])  # few rows lack some
+            joint = np.zeros((len(y.names), len(values)))
+            cells = place[codes.codes], column_of[z.codes]
+            np.add.at(joint, cells, 1.0 if weight is None else weight)
+            rr, sr = rates(joint)
             column[f"representation rate of {shown}"] = f"{rr:.4f}"
             for value, rate in zip(y.names, sr, strict=True):
                 column[f"statistical rate of {args.target}={value} over {shown}"] = f"{rate:.4f}"

@@ -123,6 +123,12 @@ def test_nothing_is_overwritten(people, capsys):
     pd.testing.assert_frame_equal(before, pd.read_csv("out.csv"))
 
 
+def test_a_group_that_was_not_drawn_has_rate_zero(people, capsys):
+    assert debias("--protected=race", "--out=out.csv", "--drop=id", "--n=1") == 0
+    found = reported(capsys.readouterr().out)
+    assert found["representation rate of race"][1] == 0
+
+
 def test_more_than_two_outcomes_and_rows_without_one(people, capsys):
     frame = people.drop(columns=["id", "wage"])
     frame["income"] = frame["income"].where(frame.index % 3 > 0, "middle")
