@@ -216,6 +216,7 @@ def _report(
 ) -> None:
     """Print rows and rates of both tables, over every protected column and their combination."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table as RichTable
 
     views = [[name] for name in args.protected]
@@ -240,5 +241,5 @@ def _report(
         found.append(column)
     view = RichTable("", "before", "after", box=None)
     for key, value in found[0].items():
-        view.add_row(key, value, found[1][key])
+        view.add_row(escape(key), value, found[1][key])
     Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(view)
