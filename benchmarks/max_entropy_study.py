@@ -301,7 +301,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("results/max-entropy"))
     parser.add_argument("--folds", type=int, help="only the first folds")
     parser.add_argument("--seed", type=int, help="another data.seed, for development")
-    parser.add_argument("--plot", type=Path, help="PNG of the first grid's accuracies and rates")
+    parser.add_argument("--plot", type=Path, help="PNG of accuracies and rates, of released.yaml")
     parser.add_argument("--shard", default="0/1", help="cells i, i + n, ... as i/n")
     args = parser.parse_args(argv)
     quieten()
@@ -309,7 +309,7 @@ def main(argv: list[str] | None = None) -> None:
     for path in paths:
         print(tables(path))
     if args.plot:
-        plot(paths[0], args.plot)
+        plot(next((path for path in paths if path.stem == "released"), paths[0]), args.plot)
 
 
 if __name__ == "__main__":
