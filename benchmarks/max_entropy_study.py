@@ -236,6 +236,17 @@ def plot(path: Path, target: Path, classifiers: tuple[str, str] = ("tree", "logi
     plt.close(figure)
 
 
+def verdict(accuracy: list[float], sr: list[float], ratio: float) -> str:
+    """Say what paired differences to the weights amount to: by their intervals, at 95 %.
+
+    gain: one of accuracy and statistical rate is higher and the other not lower; loss: one lower,
+    the other not higher; trade: one higher, the other lower; none: neither interval leaves 0.
+    """
+    (a, da), (s, ds) = interval(accuracy, ratio), interval(sr, ratio)
+    up, down = a > da or s > ds, a < -da or s < -ds
+    return {(1, 0): "gain", (0, 1): "loss", (1, 1): "trade"}.get((up, down), "none")
+
+
 def tables(path: Path) -> str:
     """Return the results of a grid as Markdown: levels, then differences to the weights alone."""
     lines = []
@@ -261,6 +272,7 @@ def tables(path: Path) -> str:
         lines += ["", f"Paired differences to `{REFERENCE}`, fold by fold:", ""]
         head = ["training table", *head[4:]]
         lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+        verdicts: dict = defaultdict(list)
         for method in methods:
             curve = method.partition(" n=")[2]
             other = f"{REFERENCE} n={curve}" if curve else REFERENCE
@@ -270,10 +282,16 @@ def tables(path: Path) -> str:
             for name in names:
                 mine, theirs = cells.get((method, name), {}), cells.get((other, name), {})
                 both = sorted(set(mine) & set(theirs))
-                for what in ("accuracy", "sr"):
-                    gaps = [mine[fold][what] - theirs[fold][what] for fold in both]
-                    row.append(cell_text(gaps, ratio, sign=True) if gaps else "")
+                gaps = [
+                    [mine[f][what] - theirs[f][what] for f in both] for what in ("accuracy", "sr")
+                ]
+                row += [cell_text(gap, ratio, sign=True) if both else "" for gap in gaps]
+                if both:
+                    verdicts[name, verdict(*gaps, ratio)].append(method)
             lines.append("| " + " | ".join(row) + " |")
+        lines += [""]
+        for (name, word), chosen in sorted(verdicts.items()):
+            lines.append(f"- {name}, {word}: {', '.join(chosen)}")
     return "\n".join(lines)
 
 
@@ -283,7 +301,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("results/max-entropy"))
     parser.add_argument("--folds", type=int, help="only the first folds")
     parser.add_argument("--seed", type=int, help="another data.seed, for development")
-    parser.add_argument("--plot", type=Path, help="PNG of the first grid's accuracies and rates")
+    parser.add_argument("--plot", type=Path, help="PNG of accuracies and rates, of released.yaml")
     parser.add_argument("--shard", default="0/1", help="cells i, i + n, ... as i/n")
     args = parser.parse_args(argv)
     quieten()
@@ -291,7 +309,7 @@ def main(argv: list[str] | None = None) -> None:
     for path in paths:
         print(tables(path))
     if args.plot:
-        plot(paths[0], args.plot)
+        plot(next((path for path in paths if path.stem == "released"), paths[0]), args.plot)
 
 
 if __name__ == "__main__":

@@ -115,6 +115,15 @@ def test_interval_is_the_corrected_one(study) -> None:
     assert math.isnan(study.interval([0.5], ratio)[1])
 
 
+def test_verdicts(study) -> None:
+    up, down, flat = [0.1, 0.11, 0.12, 0.1], [-0.1, -0.11, -0.12, -0.1], [0.1, -0.1, 0.1, -0.1]
+    for accuracy, sr, word in (
+        (up, flat, "gain"), (flat, up, "gain"), (up, up, "gain"), (up, down, "trade"),
+        (flat, down, "loss"), (down, flat, "loss"), (down, up, "trade"), (flat, flat, "none"),
+    ):  # fmt: skip
+        assert study.verdict(accuracy, sr, 0.25) == word
+
+
 def test_every_row_of_the_committed_grids_has_its_own_name(study) -> None:
     assert len(GRIDS) == 4
     for path in GRIDS:

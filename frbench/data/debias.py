@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from frbench.data.factors import Factor, cross, factor
+from frbench.data.factors import MAX_VALUES, Factor, cross, factor
 from frbench.data.max_entropy import MaxEntropy, rates
 from frbench.data.max_entropy.prior import Given
 from frbench.data.reading import read_table
@@ -155,6 +155,11 @@ def _prepare(frame: pd.DataFrame, args: argparse.Namespace) -> tuple[pd.DataFram
     for name in chosen:
         if len(frame) == 0 or frame[name].nunique() < 2:
             raise UserError(f"column '{name}' of {args.file} has fewer than two values.")
+        if (count := frame[name].nunique()) > MAX_VALUES:
+            raise UserError(
+                f"column '{name}' of {args.file} has {count} different values, more than "
+                f"{MAX_VALUES}; add a column of its bins to the file."
+            )
         if name in edges:
             raise UserError(
                 f"--bins: '{name}' is {'the target' if name == args.target else 'protected'}; "
@@ -211,26 +216,30 @@ def _report(
 ) -> None:
     """Print rows and rates of both tables, over every protected column and their combination."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table as RichTable
 
     views = [[name] for name in args.protected]
     views += [args.protected] if len(args.protected) > 1 else []
+    known = {"&".join(names): cross([factor(before[name]) for name in names]) for names in views}
     found = []
     for frame in (before, after):
         weight = frame["weight"].to_numpy() if args.via == "weight" and frame is after else None
         codes, column = factor(frame[args.target]), {"rows": f"{len(frame):,}"}
         place = np.array([y.names.index(name) for name in codes.names])
         for names in views:
-            z = cross([factor(frame[name]) for name in names])
-            joint = np.zeros((len(y.names), len(z.names)))
-            np.add.at(joint, (place[codes.codes], z.codes), 1.0 if weight is None else weight)
-            rr, sr = rates(joint)
             shown = "&".join(names)
+            z, values = cross([factor(frame[name]) for name in names]), known[shown].names
+            column_of = np.array([values.index(name) for name in z.names])  # few rows lack some
+            joint = np.zeros((len(y.names), len(values)))
+            cells = place[codes.codes], column_of[z.codes]
+            np.add.at(joint, cells, 1.0 if weight is None else weight)
+            rr, sr = rates(joint)
             column[f"representation rate of {shown}"] = f"{rr:.4f}"
             for value, rate in zip(y.names, sr, strict=True):
                 column[f"statistical rate of {args.target}={value} over {shown}"] = f"{rate:.4f}"
         found.append(column)
     view = RichTable("", "before", "after", box=None)
     for key, value in found[0].items():
-        view.add_row(key, value, found[1][key])
+        view.add_row(escape(key), value, found[1][key])
     Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(view)

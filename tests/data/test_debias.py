@@ -123,6 +123,12 @@ def test_nothing_is_overwritten(people, capsys):
     pd.testing.assert_frame_equal(before, pd.read_csv("out.csv"))
 
 
+def test_a_group_that_was_not_drawn_has_rate_zero(people, capsys):
+    assert debias("--protected=race", "--out=out.csv", "--drop=id", "--n=1") == 0
+    found = reported(capsys.readouterr().out)
+    assert found["representation rate of race"][1] == 0
+
+
 def test_more_than_two_outcomes_and_rows_without_one(people, capsys):
     frame = people.drop(columns=["id", "wage"])
     frame["income"] = frame["income"].where(frame.index % 3 > 0, "middle")
@@ -148,7 +154,7 @@ def test_more_than_two_outcomes_and_rows_without_one(people, capsys):
         (["--protected=sex", "--drop=idd"], "--drop: in.csv has no column 'idd'"),
         (["--protected=income"], "name every column once among --target, --protected and --drop"),
         (["--protected=sex"], "column 'key' has 5000 categories, more than 1000; drop it"),
-        (["--protected=wage"], "column 'wage' has .* different values"),
+        (["--protected=wage"], "column 'wage' of in.csv has .* different values.*add a column"),
         (["--protected=sex", "--bins=age"], "give COLUMN=EDGE,EDGE,..., as age=25,40; got 'age'"),
         (["--protected=sex", "--bins=sex=1"], "--bins: 'sex' is protected; its values are drawn"),
         (["--protected=sex", "--bins=member=1"], "column 'member' is not numeric"),
