@@ -69,8 +69,8 @@ class StackedGame:
             make_optimizer(rates[name][0], [{"params": stack.parameters}], lr=rates[name][1])
             for name, stack in self.discriminators.items()
         ]
-        self.lambda_f = torch.tensor([m._lambda_f for m in models])
-        self.lambda_r = torch.tensor([m._lambda_r for m in models])
+        self.lambda_f = torch.tensor([m.fair_weight for m in models])
+        self.lambda_r = torch.tensor([m.robust_weight for m in models])
         for m, d in zip(models, data, strict=True):
             m.information.bind_data(d)
         self.label_entropy = torch.stack([m.information.label_entropy for m in models])
