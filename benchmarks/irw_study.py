@@ -127,7 +127,8 @@ def schemes(args: argparse.Namespace) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
     for axis, i in zip(axes, range(3), strict=True):
         for method, columns in runs.items():
-            values = np.stack([c[i] for c in columns])
+            # The last validation of the file is that of the chosen checkpoint.
+            values = np.stack([c[i][: len(c[0])] for c in columns])
             epochs = np.arange(1, values.shape[1] + 1)
             mean, sd = values.mean(0), values.std(0, ddof=1)
             axis.plot(epochs, mean, label=method)

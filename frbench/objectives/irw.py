@@ -101,12 +101,7 @@ class IRW(Objective):
         self._plain_weights = False
         self.register_buffer("effective_share", torch.ones(()))
         self.engine = GradientSimilarity(
-            self.network,
-            lambda batch: self.outputs(batch).losses,
-            layers,
-            batchnorm,
-            backend,
-            name,
+            self.network, self._losses, layers, batchnorm, backend, name
         )
 
     def _losses(self, batch: Batch) -> Tensor:

@@ -92,14 +92,17 @@ class GradientSimilarity:
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
         """Record the forward pass inside."""
-        self.clear()
-        self._freezes = self.batchnorm == "frozen" and batch_statistics(self.model) is not None
-        self._conditions = Conditions.now(next(self.model.parameters()).device)
+        self._begin()
         if self._freezes:  # the weights come from a pass of their own
             yield
             return
         with self._recording() as self._tape:
             yield
+
+    def _begin(self) -> None:
+        self.clear()
+        self._freezes = self.batchnorm == "frozen" and batch_statistics(self.model) is not None
+        self._conditions = Conditions.now(next(self.model.parameters()).device)
 
     @contextlib.contextmanager
     def _recording(self) -> Iterator[Tape | None]:
@@ -134,9 +137,8 @@ class GradientSimilarity:
         Raises:
             UserError: If ``backend`` is ``layers`` and the network does not allow it.
         """
-        if self._conditions is None:
-            self._conditions = Conditions.now(next(self.model.parameters()).device)
-            self._freezes = self.batchnorm == "frozen" and batch_statistics(self.model) is not None
+        if self._conditions is None:  # nobody watched
+            self._begin()
             losses = self._rerun(batch)
         elif self._freezes:
             losses = self._rerun(batch)

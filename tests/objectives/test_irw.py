@@ -1,5 +1,6 @@
 """IRW and IRWO against float64 loops, and what their definition promises."""
 
+import copy
 import math
 
 import numpy as np
@@ -339,6 +340,13 @@ def test_a_small_worst_set_is_said_once_and_by_name():
     assert "raise data.batch_size to 80" in check.raised["small_worst_set"]
     assert not model.cautions(TwoGaussians(n=400, batch_size=80))
     assert not IRW(2, 2, [2], scheme="global").cautions(data)
+
+
+def test_a_copy_has_an_engine_of_its_own():
+    model = IRW(2, 2, [3], network=MLP(hidden=[4]), alpha=0.2)
+    twin = copy.deepcopy(model)
+    assert twin.engine.model is twin.network is not model.network
+    assert twin.engine.losses.__self__ is twin
 
 
 def test_a_compiled_network_is_refused():
