@@ -66,7 +66,7 @@ class IRW(Objective):
     def __init__(
         self,
         *args: Any,
-        alpha: float = 0.1,
+        alpha: float = 0.2,
         scheme: Literal["local", "global"] = "local",
         via: Literal["weight", "sample"] = "weight",
         layers: list[str] | str = "all",
