@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from typing import Any, Literal, cast
 
@@ -158,15 +159,23 @@ class IRW(Objective):
             Between 0 and ``mass``, in total alpha times its sum, rounded [n].
         """
         mass = mass.double()
-        target = self.alpha * mass.sum()
-        # Less a hair: .1 times 30 is a little more than 3 in binary.
-        round_up, round_down = torch.ceil(target - 1e-9), torch.floor(target + 1e-9)
-        rounded = {"ceil": round_up, "floor": round_down, "round": target.round()}[self.rounding]
         order = losses.argsort(descending=True, stable=True)
         ordered = mass[order]
-        left = rounded.clamp(min=1) - (ordered.cumsum(0) - ordered)
+        left = self._round(self.alpha * mass.sum()) - (ordered.cumsum(0) - ordered)
         member = torch.minimum(left.clamp(min=0), ordered)
         return torch.empty_like(member).scatter_(0, order, member).to(losses.dtype)
+
+    def _round(self, share: Any) -> Any:
+        """Round alpha times a number of samples, a number or a tensor, to 1 or more."""
+        functions: Any = torch if isinstance(share, Tensor) else math
+        # A hair of tolerance: .1 times 30 is a little more than 3 in binary.
+        if self.rounding == "ceil":
+            share = functions.ceil(share - 1e-9)
+        elif self.rounding == "floor":
+            share = functions.floor(share + 1e-9)
+        else:
+            share = round(share) if functions is math else share.round()
+        return share.clamp(min=1) if isinstance(share, Tensor) else max(1, share)
 
     def training_outputs(self, batch: Batch) -> Outputs:
         """Run the network, recorded for the gradients' products."""
@@ -185,11 +194,14 @@ class IRW(Objective):
         return weights
 
     def _weights(self, losses: Tensor, mass: Tensor) -> Tensor:
-        everyone = self.worst(all_gather(losses), all_gather(mass))
-        member = everyone.chunk(world_size())[rank()]
-        size = len(member)
-        if self._plain_weights:
-            size = min(size, int(np.ceil(self.alpha * len(everyone))) + 1)
+        everyone = all_gather(losses)
+        size = len(losses)
+        if self._plain_weights:  # the size of S is known without looking
+            size = self._round(self.alpha * len(everyone))
+            worst = torch.zeros_like(everyone).index_fill_(0, everyone.topk(size).indices, 1.0)
+        else:
+            worst = self.worst(everyone, all_gather(mass))
+        member = worst.chunk(world_size())[rank()]
         scores = self.engine.scores(member, size)
         if self.similarity == "cosine":
             # |G| is the same for all of the batch; <G, G> = sum over S of the scores.

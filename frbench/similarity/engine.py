@@ -102,6 +102,8 @@ class GradientSimilarity:
         self._graph: Tensor | None = None
         self._batch: Any = None
         self._freezes = False
+        self._owners: dict[str, nn.Module] | None = None
+        self._chosen: dict[str, nn.Parameter] | None = None
 
     # ---- a forward pass ---------------------------------------------------------------------
     @contextlib.contextmanager
@@ -118,13 +120,14 @@ class GradientSimilarity:
 
     @contextlib.contextmanager
     def _recording(self) -> Iterator[Tape | None]:
-        owners = select(self.model, self.layers)
-        if self.problem is None and not self._proved:
-            self.problem = self._structure(owners)
         if self.problem is not None:
             yield None
             return
-        with Tape(owners) as tape:
+        # Anew for each batch: what is trainable may change between two.
+        self._owners = select(self.model, self.layers)
+        if not self._proved:
+            self.problem = self._structure(self._owners)
+        with Tape(self._owners) if self.problem is None else contextlib.nullcontext() as tape:
             yield tape
 
     def _structure(self, owners: dict[str, nn.Module]) -> str | None:
@@ -210,14 +213,16 @@ class GradientSimilarity:
 
     # ---- products ---------------------------------------------------------------------------
     def _parameters(self) -> dict[str, nn.Parameter]:
-        owners = select(self.model, self.layers)
-        found = {
-            p: f"{owner}.{name}" if owner else name
-            for owner, module in owners.items()
-            for name, p in module.named_parameters(recurse=False)
-            if p.requires_grad
-        }
-        return {name: p for p, name in found.items()}  # a shared parameter once
+        if self._chosen is None:
+            owners = self._owners or select(self.model, self.layers)
+            found = {
+                p: f"{owner}.{name}" if owner else name
+                for owner, module in owners.items()
+                for name, p in module.named_parameters(recurse=False)
+                if p.requires_grad
+            }
+            self._chosen = {name: p for p, name in found.items()}  # a shared parameter once
+        return self._chosen
 
     @staticmethod
     def _weighted(calls: dict[str, Layer], coef: Tensor) -> Vector:

@@ -106,6 +106,15 @@ def test_rounding_and_cosine(rounding, rule):
         close(model.sample_weights(model.outputs(batch), batch), w)
 
 
+@pytest.mark.parametrize("rounding", ["ceil", "floor", "round"])
+@pytest.mark.parametrize("alpha", [0.01, 0.13, 0.9, 1.0])
+def test_rows_without_weights_take_the_short_way_to_the_same_worst_share(alpha, rounding):
+    model, batch = make(alpha=alpha, rounding=rounding), batch_of()
+    wanted = model.sample_weights(model.outputs(batch), batch)
+    model._plain_weights = True
+    close(model.sample_weights(model.outputs(batch), batch), wanted)
+
+
 def test_a_share_that_is_whole_in_decimals_is_not_rounded_up():
     model = make(alpha=0.1)
     assert model.worst(torch.rand(30), torch.ones(30)).sum() == 3  # .1 * 30 > 3 in binary
