@@ -6,7 +6,8 @@ from frbench.objectives.bpf import BPF
 from frbench.objectives.erm import ERM
 from frbench.objectives.fr_train import FRTrain
 from frbench.objectives.group_dro import GroupDRO
-from frbench.objectives.irw import IRW, IRWO
+from frbench.objectives.irw import IRW
+from frbench.objectives.irwo import IRWO
 from frbench.objectives.trimmed import Trimmed
 from frbench.objectives.worst_case import Chi2DRO, CVaR
 

@@ -16,8 +16,7 @@ from frbench.data.loader import EvalLoader, GroupLoader
 from frbench.distributed import all_gather, all_sum, rank, world_size
 from frbench.errors import UserError
 from frbench.objectives.base import Objective
-from frbench.similarity import GradientSimilarity, dbscan_noise
-from frbench.similarity.settings import batch_statistics
+from frbench.similarity import GradientSimilarity
 
 #: Expected members of S below which the worst share of a batch is mostly chance: at 8 of them
 #: about four in five belong to the worst share of the table.
@@ -290,93 +289,3 @@ class IRW(Objective):
         )
         for batch in batches:
             yield train.transfer_batch_to_device(batch, self.device, 0)
-
-
-class IRWO(IRW):
-    """IRW after outliers have left: samples with few neighbours in gradient space.
-
-    The distances |g_i - g_j| of the global batch give DBSCAN's noise label; what is noise gets
-    weight zero and no place in S. If fewer than the worst share would remain, all stay. Source:
-    arXiv 2411.03068, section 5. The paper names no radius; by default it follows the batch: the
-    ``quantile`` of the distances to the ``min_samples``-th nearest sample (itself included), so
-    that at most a share 1 - quantile is removed.
-
-    Where BatchNorm trains, gradients are taken under running statistics (``batchnorm: frozen``):
-    through the batch's statistics, pairwise products would cost one reverse pass per sample.
-
-    Args:
-        min_samples: DBSCAN's, itself included.
-        eps: DBSCAN's radius, in the unit of the gradients; None for the quantile.
-        quantile: As above, in (0, 1].
-
-    Raises:
-        UserError: For values out of range, scheme: global, or batchnorm: batch where BatchNorm
-            trains.
-    """
-
-    removed_share: Tensor
-
-    def __init__(
-        self,
-        *args: Any,
-        min_samples: int = 5,
-        eps: float | None = None,
-        quantile: float = 0.99,
-        batchnorm: Literal["batch", "frozen"] = "frozen",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(*args, batchnorm=batchnorm, **kwargs)
-        if min_samples < 1 or not 0 < quantile <= 1 or (eps is not None and eps <= 0):
-            raise UserError(
-                f"IRWO needs min_samples >= 1, eps > 0 and quantile in (0, 1], got "
-                f"{min_samples}, {eps}, {quantile}."
-            )
-        if self.scheme == "global" or self.backend == "jvp":
-            raise UserError(
-                "IRWO compares the gradients of a batch pair by pair: it needs scheme: local and "
-                "backend: auto or layers."
-            )
-        mixing = batch_statistics(self.network)
-        if mixing is not None and batchnorm == "batch" and self.layers != "last":
-            raise UserError(
-                f"IRWO.batchnorm: batch, but {mixing} normalises with the batch's statistics, so "
-                "that pairs of gradients have no cheap exact product; use frozen, or GroupNorm."
-            )
-        self.min_samples = min_samples
-        self.eps = eps
-        self.quantile = quantile
-        self.register_buffer("removed_share", torch.zeros(()))
-
-    def noise(self, gram: Tensor) -> Tensor:
-        """Mark outliers of a batch.
-
-        Args:
-            gram: Products <g_i, g_j> [B, B].
-
-        Returns:
-            DBSCAN's noise label, bool [B].
-        """
-        square = gram.diag()
-        distances = (square[:, None] + square - 2 * gram).clamp(min=0).sqrt().fill_diagonal_(0)
-        if self.eps is not None:
-            return dbscan_noise(distances, self.eps, self.min_samples)
-        nearest = distances.kthvalue(min(self.min_samples, len(distances)), dim=1).values
-        return dbscan_noise(distances, nearest.quantile(self.quantile), self.min_samples)
-
-    def _weights(self, losses: Tensor, mass: Tensor) -> Tensor:
-        gram = self.engine.gram()
-        everyone, mass = all_gather(losses), all_gather(mass)
-        keep = ~self.noise(gram)
-        enough = (mass * keep).sum() >= self.alpha * mass.sum()
-        keep = keep | ~enough
-        self.stage(removed_share=1 - keep.float().mean())
-        member = self.worst(everyone, mass * keep)
-        scores = gram @ member.to(gram.dtype)
-        if self.similarity == "cosine":
-            norm = (member * scores).sum().clamp(min=0).sqrt()
-            scores = scores / (gram.diag().clamp(min=0).sqrt() * norm).clamp(min=1e-30)
-        return (scores.clamp(min=0) * keep).chunk(world_size())[rank()]
-
-    def state_to_log(self) -> dict[str, Tensor]:
-        """Return the share of the latest batch that was removed, and what IRW logs."""
-        return {**super().state_to_log(), "removed_share": self.removed_share}

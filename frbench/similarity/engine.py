@@ -12,29 +12,12 @@ from torch import Tensor, nn
 
 from frbench.distributed import all_gather, all_sum, world_size
 from frbench.errors import UserError
+from frbench.similarity.forward import directional_losses
 from frbench.similarity.layers import Layer
-from frbench.similarity.settings import (
-    Conditions,
-    batch_statistics,
-    forward_mode,
-    frozen_statistics,
-)
+from frbench.similarity.settings import Conditions, batch_statistics, frozen_statistics
 from frbench.similarity.tape import NotCovered, Tape, select, unknown_layer
 
 Vector = dict[str, Tensor]
-
-
-class _Losses(nn.Module):
-    """A function of a model's parameters, for ``functional_call``."""
-
-    def __init__(self, model: nn.Module, losses: Callable[[Any], Tensor]) -> None:
-        super().__init__()
-        self.model = model
-        self.losses = losses
-
-    def forward(self, batch: Any) -> Tensor:
-        """Return the per-sample losses [B]."""
-        return self.losses(batch)
 
 
 class GradientSimilarity:
@@ -308,25 +291,17 @@ class GradientSimilarity:
         return total
 
     def _forward(self, vector: Vector) -> Tensor:
-        """Differentiate the loss vector along a direction, the pass replayed."""
         assert self._conditions is not None
-        holder = _Losses(self.model, self.losses)
-        # Detached: otherwise the tangent would carry a reverse tape as large as the network's.
-        point = {f"model.{k}": p.detach() for k, p in self._parameters().items()}
-        direction = {f"model.{k}": vector[k].to(p.dtype) for k, p in self._parameters().items()}
-
-        def losses(parameters: Vector) -> Tensor:
-            return torch.func.functional_call(holder, parameters, (self._batch,))
-
+        parameters = self._parameters()
         frozen = frozen_statistics(self.model) if self._freezes else contextlib.nullcontext()
-        autocast = self._conditions.autocast is not None
-        with self._explained(), self._conditions.again(), frozen:  # noqa: SIM117
-            with forward_mode(self.model, autocast):
-                return torch.func.jvp(losses, (point,), (direction,))[1]
+        with self._explained(), frozen:
+            return directional_losses(
+                self.model, self.losses, self._batch, parameters, vector, self._conditions
+            )
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Say in one line what forward mode cannot do."""
+        """Say in one line what autograd cannot do."""
         try:
             yield
         except torch.OutOfMemoryError:
