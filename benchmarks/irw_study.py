@@ -164,16 +164,18 @@ def weights(args: argparse.Namespace) -> None:
     print(f"share of IRW's weight outside of S: {w[~inside].sum() / w.sum():.3f}")
     print(f"rows outside of S with weight: {np.mean(w[~inside] > 0):.3f}")
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained", sharex=True)
+    order = np.random.default_rng(0).permutation(len(table))  # no group on top of the others
     for axis, values, name in zip(axes, (worst / worst.mean(), w), ("CVaR", "IRW"), strict=True):
-        for z, label in enumerate(data.attribute_names):
-            for y, marker in ((0, "o"), (1, "^")):
-                mask = (table.z == z) & (table.y == y)
-                axis.scatter(
-                    loss[mask], values[mask], s=9, alpha=0.5, color=f"C{z}", marker=marker,
-                    label=f"{label}, {data.class_names[y]}",
-                )  # fmt: skip
+        for y, marker in ((0, "o"), (1, "^")):
+            rows = order[table.y[order] == y]
+            colors = [f"C{z}" for z in table.z[rows]]
+            axis.scatter(loss[rows], values[rows], 9, colors, marker, alpha=0.6, linewidths=0)
         axis.set(xlabel="loss of the row", ylabel="weight (mean 1)", title=name)
         axis.grid(alpha=0.3)
+    for z, label in enumerate(data.attribute_names):
+        axes[1].plot([], [], "s", color=f"C{z}", label=label)
+    for marker, label in zip("o^", data.class_names, strict=True):
+        axes[1].plot([], [], marker, color="gray", label=label)
     axes[1].legend(fontsize=7)
     figure.savefig(args.paths[0], dpi=110)
 
