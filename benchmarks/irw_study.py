@@ -1,6 +1,7 @@
 """What the grids of configs/papers/irw do not print: tables by setting, removals, plots.
 
-Usage: python benchmarks/irw_study.py tables results/irw/compas [...]
+Usage: python benchmarks/irw_study.py tables results/irw/compas [...] [--against ERM]
+       python benchmarks/irw_study.py schemes results/irw/schemes OUT.png
        python benchmarks/irw_study.py curves results/irw/alpha OUT.png
        python benchmarks/irw_study.py weights OUT.png
        python benchmarks/irw_study.py removed | stale
@@ -84,6 +85,57 @@ def tables(args: argparse.Namespace) -> None:
                 interval = f" [{e.low:.3f}, {e.high:.3f}]" if name in METRICS[:2] else ""
                 cells.append(f"{e.mean:.3f} ± {e.sd:.3f}{interval}")
             print(f"| {data} | {method} | {setting} | {len(found)} | {' | '.join(cells)} |")
+        if args.against:
+            differences(rows, args.against)
+
+
+def differences(rows: list[dict[str, Any]], against: str) -> None:
+    """Print differences to a method, paired by seed and by every setting that both have."""
+    base = [row for row in rows if row["method"] == against]
+    found: dict[str, list[list[float]]] = {}
+    for row in rows:
+        shared = [
+            b for b in base
+            if (b["data"], b["seed"]) == (row["data"], row["seed"])
+            and all(row["settings"].get(k) == v for k, v in b["settings"].items())
+        ]  # fmt: skip
+        if row["method"] != against and shared:
+            ours, theirs = measures(row["metrics"]), measures(shared[0]["metrics"])
+            name = f"{row['data']} | {row['method']} | {row['settings']}"
+            found.setdefault(name, []).append([ours[m] - theirs[m] for m in METRICS[:2]])
+    print(f"\n| data | method | setting | {METRICS[0]} - {against} | {METRICS[1]} - {against} |")
+    print("|---|---|---|---|---|")
+    for name, values in found.items():
+        e = [estimate(column) for column in zip(*values, strict=True)]
+        print(
+            f"| {name} | " + " | ".join(f"{x.mean:+.3f} [{x.low:+.3f}, {x.high:+.3f}]" for x in e)
+        )
+
+
+def schemes(args: argparse.Namespace) -> None:
+    """Plot training loss and validation accuracy of the schemes over epochs."""
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    folder, out = args.paths
+    names = ("train/mean_loss", "val/accuracy", "val/worst_attribute_accuracy")
+    runs: dict[str, list[Any]] = {}
+    for row in read(folder):
+        log = pd.read_csv(Path(folder) / "runs" / row["cell"] / "metrics.csv")
+        columns = [log[name].dropna().to_numpy() for name in names]
+        runs.setdefault(row["method"], []).append(columns)
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
+    for axis, i in zip(axes, range(3), strict=True):
+        for method, columns in runs.items():
+            values = np.stack([c[i] for c in columns])
+            epochs = np.arange(1, values.shape[1] + 1)
+            mean, sd = values.mean(0), values.std(0, ddof=1)
+            axis.plot(epochs, mean, label=method)
+            axis.fill_between(epochs, mean - sd, mean + sd, alpha=0.2)
+        axis.set(xlabel="epoch", title=names[i])
+        axis.grid(alpha=0.3)
+    axes[0].legend()
+    figure.savefig(out, dpi=110)
 
 
 def curves(args: argparse.Namespace) -> None:
@@ -254,9 +306,12 @@ def stale(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run the study asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["tables", "curves", "weights", "removed", "stale"])
+    parser.add_argument(
+        "what", choices=["tables", "curves", "schemes", "weights", "removed", "stale"]
+    )
     parser.add_argument("paths", nargs="*")
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--against", default="")
     args = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.INFO)
