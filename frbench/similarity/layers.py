@@ -306,6 +306,7 @@ LAYERS: dict[type[nn.Module], type[Layer]] = {
     nn.Conv2d: Dense,
     nn.BatchNorm1d: Norm,
     nn.BatchNorm2d: Norm,
+    nn.SyncBatchNorm: Norm,
     nn.GroupNorm: Norm,
     nn.LayerNorm: Norm,
     nn.Embedding: Lookup,
@@ -315,4 +316,6 @@ LAYERS: dict[type[nn.Module], type[Layer]] = {
 def kind(module: nn.Module) -> type[Layer] | None:
     """Return how a module's gradients are computed, None if they cannot be."""
     cls = LAYERS.get(type(module))
-    return cls if cls is not None and cls.supports(module) else None
+    # Weight normalisation, pruning and the like keep the type and exchange the parameters.
+    plain = {name for name, _ in module.named_parameters(recurse=False)} <= {"weight", "bias"}
+    return cls if cls is not None and plain and cls.supports(module) else None
