@@ -279,13 +279,26 @@ class Lookup(Layer):
         total = torch.zeros_like(self.module.weight, dtype=d.dtype)
         return {"weight": total.index_add_(0, self.a.flatten(), d.flatten(0, -2))}
 
+    def _per_sample(self) -> Tensor:
+        """Instantiate the gradients [B, P]."""
+        n, rows = len(self.a), self.module.num_embeddings
+        place = self.a.flatten(1) + torch.arange(n, device=self.a.device)[:, None] * rows
+        total = self.d.new_zeros(n * rows, self.module.embedding_dim)
+        return total.index_add_(0, place.flatten(), self.d.flatten(0, -2)).view(n, -1)
+
     def along(self, vector: dict[str, Tensor]) -> Tensor:
         """Look up in the other table."""
         return (vector["weight"][self.a] * self.d).flatten(1).sum(1)
 
     def gram(self, other: Layer) -> Tensor:
-        """Multiply cotangents where the same row was looked up."""
+        """Pair samples by the cheaper of two exact ways."""
+        assert isinstance(other, Lookup)
         a, b = self.a.flatten(1), other.a.flatten(1)
+        n, m, rows = len(a), len(b), self.module.num_embeddings
+        if (n + m + n * m) * rows < n * m * a.shape[1] * b.shape[1]:
+            mine = self._per_sample()
+            return mine @ (mine if other is self else other._per_sample()).T
+        # Cotangents where the same row was looked up.
         d, e = self.d.reshape(*a.shape, -1), other.d.reshape(*b.shape, -1)
         same = a.flatten()[:, None] == b.flatten()
         products = same * (d.flatten(0, 1) @ e.flatten(0, 1).T)

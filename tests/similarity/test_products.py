@@ -57,9 +57,9 @@ def close(ours, wanted, tolerance=1e-10):
 class Tokens(nn.Module):
     """Text: embedding with padding, one-dimensional convolution, normalisation over tokens."""
 
-    def __init__(self):
+    def __init__(self, words):
         super().__init__()
-        self.table = nn.Embedding(11, 6, padding_idx=0)
+        self.table = nn.Embedding(words, 6, padding_idx=0)
         self.conv = nn.Conv1d(6, 8, 3, padding=1, stride=2)
         self.norm = nn.LayerNorm(8)
         self.head = nn.Linear(8, 2)
@@ -86,7 +86,9 @@ NETWORKS = {
                       nn.ReLU(inplace=True), nn.Linear(40, 2)),
         torch.randn(B, 5, dtype=torch.float64),
     ),
-    "tokens": lambda: (Tokens(), torch.randint(0, 11, (B, 7))),
+    "tokens": lambda: (Tokens(11), torch.randint(0, 11, (B, 7))),
+    # Then pairs of places are cheaper than the gradients of the table.
+    "tokens-many-words": lambda: (Tokens(300), torch.randint(0, 11, (B, 7))),
     "token-linear": lambda: (
         nn.Sequential(nn.Linear(5, 6), nn.LayerNorm([3, 6]), nn.Flatten(), nn.Linear(18, 2)),
         torch.randn(B, 3, 5, dtype=torch.float64),
