@@ -341,12 +341,18 @@ def test_a_network_without_layer_local_products_is_refused_by_irwo():
         (IRWO, {"backend": "jvp"}, "pair by pair"),
         (IRWO, {"quantile": 0.0}, "quantile"),
         (IRWO, {"eps": -1.0}, "eps"),
-        (IRWO, {"min_samples": 0}, "min_samples"),
+        (IRWO, {"min_samples": 1}, "min_samples >= 2"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(cls, kwargs, match):
     with pytest.raises(UserError, match=match):
         make(cls, **kwargs)
+
+
+def test_neighbours_must_fit_into_a_batch():
+    model = IRWO(2, 2, [2], network=MLP(hidden=[4]), min_samples=21)
+    with pytest.raises(UserError, match="no sample would ever be removed"):
+        trainer().fit(model, datamodule=TwoGaussians(n=40, batch_size=20))
 
 
 def trainer(**options):
