@@ -21,7 +21,8 @@ class IRWO(IRW):
     weight zero and no place in S. If fewer than the worst share would remain, all stay. Source:
     arXiv 2411.03068, section 5. The paper names no radius; by default it follows the batch: the
     ``quantile`` of the distances to the ``min_samples``-th nearest sample (itself included), so
-    that at most a share 1 - quantile is removed.
+    that at most a share 1 - quantile is removed. Neighbours are rows, whatever their weights:
+    a row that the sampler draws ``min_samples`` times into a batch is no outlier there.
 
     Where BatchNorm trains, gradients are taken under running statistics (``batchnorm: frozen``):
     through the batch's statistics, pairwise products would cost one reverse pass per sample.

@@ -367,7 +367,7 @@ def test_a_small_worst_set_is_said_once_and_by_name():
     data = TwoGaussians(n=400, batch_size=40)
     model, check = IRW(2, 2, [2], network=MLP(hidden=[4]), alpha=0.1), SanityCheck(0, 0)
     with pytest.warns(SanityWarning, match=r"the worst 0.1 of a batch of 40 is 4.0 rows"):
-        trainer(callbacks=[check], max_epochs=1).fit(model, datamodule=data)
+        trainer(callbacks=[check], max_epochs=1, limit_val_batches=0).fit(model, datamodule=data)
     assert "raise data.batch_size to 80" in check.raised["small_worst_set"]
     assert not model.cautions(TwoGaussians(n=400, batch_size=80))
     assert not IRW(2, 2, [2], scheme="global").cautions(data)
