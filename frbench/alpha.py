@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from frbench.errors import UserError
-from frbench.privacy import RandomizedResponse
+from frbench.privacy import Members, RandomizedResponse
 
 EPILOG = """\
 examples
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
         }
         result |= {"alpha": found.alpha, "lower": found.lower}
     else:
-        members = args.members or "fixed"
+        members: Members = args.members or "fixed"
         run = mechanism.simulate(
             numbers, args.simulate, args.level, args.bound, members, args.seed or 0
         )
