@@ -62,6 +62,15 @@ class Layer(ABC):
     def square_norms(self) -> Tensor:
         """Return |g_i|^2 [B]."""
 
+    @abstractmethod
+    def _per_sample(self) -> Tensor:
+        """Instantiate the gradients [B, P]."""
+
+    def _instantiated(self, other: Layer) -> Tensor:
+        """Return the products by way of the gradients themselves."""
+        mine = self._per_sample()
+        return mine @ (mine if other is self else other._per_sample()).T
+
     def pairwise_is_cheaper(self, rows: int) -> bool:
         """Whether products with ``rows`` samples cost less than with their summed gradient."""
         return False
@@ -183,8 +192,7 @@ class Dense(Layer):
         ghost = n * m * places**2 * (p + q)
         if self._groups == 1 and ghost < (n + m) * places * p * q + n * m * p * q:
             return self._ghost(other)
-        mine = self._per_sample()
-        return mine @ (mine if other is self else other._per_sample()).T
+        return self._instantiated(other)
 
     def square_norms(self) -> Tensor:
         """Pair each sample with itself."""
@@ -227,9 +235,7 @@ class Flat(Layer):
 
     def gram(self, other: Layer) -> Tensor:
         """Multiply the instantiated gradients."""
-        assert isinstance(other, Flat)
-        mine = self._per_sample()
-        return mine @ (mine if other is self else other._per_sample()).T
+        return self._instantiated(other)
 
     def square_norms(self) -> Tensor:
         """Square the instantiated gradients."""
@@ -292,12 +298,10 @@ class Lookup(Layer):
 
     def gram(self, other: Layer) -> Tensor:
         """Pair samples by the cheaper of two exact ways."""
-        assert isinstance(other, Lookup)
         a, b = self.a.flatten(1), other.a.flatten(1)
         n, m, rows = len(a), len(b), self.module.num_embeddings
         if (n + m + n * m) * rows < n * m * a.shape[1] * b.shape[1]:
-            mine = self._per_sample()
-            return mine @ (mine if other is self else other._per_sample()).T
+            return self._instantiated(other)
         # Cotangents where the same row was looked up.
         d, e = self.d.reshape(*a.shape, -1), other.d.reshape(*b.shape, -1)
         same = a.flatten()[:, None] == b.flatten()
