@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from frbench.errors import UserError
-from frbench.privacy import RandomizedResponse
+from frbench.privacy import Members, RandomizedResponse
 
 EPILOG = """\
 examples
@@ -31,6 +31,8 @@ def main(argv: list[str]) -> int:
         UserError: If counts, file or an option cannot be used.
     """
     args = _parser().parse_args(argv)
+    if args.simulate is None and (args.members or args.seed is not None):
+        raise UserError("--members and --seed are about simulated surveys; add --simulate TRIALS.")
     counts = _counts(args.answers, args.column)
     if args.groups is not None and args.groups < len(counts):
         raise UserError(f"--groups {args.groups} is less than the {len(counts)} groups answered.")
@@ -54,8 +56,9 @@ def main(argv: list[str]) -> int:
         }
         result |= {"alpha": found.alpha, "lower": found.lower}
     else:
+        members: Members = args.members or "fixed"
         run = mechanism.simulate(
-            numbers, args.simulate, args.level, args.bound, args.members, args.seed
+            numbers, args.simulate, args.level, args.bound, members, args.seed or 0
         )
         columns = {
             "people": numbers,
@@ -66,7 +69,7 @@ def main(argv: list[str]) -> int:
             "exact sd": run.exact_sd.tolist(),
         }
         result |= {
-            "trials": args.simulate, "members": args.members, "alpha": run.alpha,
+            "trials": args.simulate, "members": members, "alpha": run.alpha,
             "lower": run.lower, "coverage": run.coverage,
         }  # fmt: skip
     result["groups"] = {
@@ -118,24 +121,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--members",
         choices=("fixed", "sampled"),
-        default="fixed",
         help="simulate with the same people (default), or with people drawn anew",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the simulation")
+    parser.add_argument("--seed", type=int, help="of the simulation; default 0")
     parser.add_argument("--format", choices=("table", "json"), default="table")
     return parser
 
 
 def _counts(words: list[str], column: str | None) -> dict[str, int]:
     """Read the number of answers of each group, by name."""
-    if all(word.isdigit() for word in words):
+    if all(word.isdecimal() for word in words):
         if column is not None:
             raise UserError("--column belongs to a file; drop it, or name the file.")
         counts = {str(i): int(word) for i, word in enumerate(words)}
     elif len(words) == 1 and Path(words[0]).is_file():
         counts = _count_file(Path(words[0]), column)
     else:
-        odd = next(word for word in words if not word.isdigit())
+        odd = next(word for word in words if not word.isdecimal())
         raise UserError(f"{odd!r} is neither a file nor a count of answers, 0 or more.")
     return counts
 
@@ -148,7 +150,7 @@ def _count_file(path: Path, column: str | None) -> dict[str, int]:
             if column not in names:
                 raise UserError(f"--column must name a column of {path}: {', '.join(names)}.")
             found = Counter(row[column] for row in reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     missing = sum(found.pop(value, 0) for value in ("", None))
     if missing:

@@ -1,6 +1,7 @@
 """Private answers: exact variance by enumeration, bias and coverage by simulation."""
 
 import doctest
+import gzip
 import itertools
 import json
 import math
@@ -181,6 +182,10 @@ def test_command_simulates(capsys):
     ("words", "message"),
     [
         (["12"], "at least two groups"),
+        (["12", "²"], "'²' is neither a file nor a count"),
+        (["12", "3", "--members", "sampled"], "add --simulate TRIALS"),
+        (["12", "3", "--seed", "1"], "add --simulate TRIALS"),
+        (["cut.csv.gz", "--column", "a"], "cut.csv.gz cannot be read"),
         (["12", "x"], "'x' is neither a file nor a count"),
         (["-3", "4"], "'-3' is neither a file nor a count"),
         (["12", "3", "--column", "a"], "--column belongs to a file"),
@@ -194,6 +199,7 @@ def test_command_refuses_in_one_line(words, message, in_tmp, capsys):
     from frbench.__main__ import main
 
     (in_tmp / "a.csv").write_text("id,answer\n1,a\n2,\n3,b\n")
+    (in_tmp / "cut.csv.gz").write_bytes(gzip.compress(b"a\n1\n")[:15])
     assert main(["alpha", *words]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

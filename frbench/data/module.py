@@ -387,7 +387,7 @@ class GroupDataModule(LightningDataModule, ABC):
         )
 
     def _eval_loaders(self, names: list[str]) -> list[EvalLoader]:
-        batch_size = max(self.batch_size, 1024) if self._is_small else self.batch_size
+        batch_size = max(self.batch_size, 1024) if self.is_small else self.batch_size
         return [
             EvalLoader(
                 TensorTable(
@@ -410,7 +410,7 @@ class GroupDataModule(LightningDataModule, ABC):
         return self._eval_loaders([name])[0]
 
     @property
-    def _is_small(self) -> bool:
+    def is_small(self) -> bool:
         """Whether inputs are so small that evaluation may use larger batches."""
         return not self.vocab_size and int(np.prod(self.sizes.input_shape)) <= 4096
 

@@ -147,6 +147,11 @@ class BPF(ERM):
             self._adversary = np.full(len(train.training[0]), self.alpha)
         else:
             losses = training_losses(self).double().cpu().numpy()
+            if bad := int((~np.isfinite(losses)).sum()):
+                raise UserError(
+                    f"BPF: {bad} training rows have no finite loss, so the network has diverged; "
+                    "lower model.lr."
+                )
             self._adversary = self.ascend(self._adversary, losses)
         return self._adversary / self.alpha
 

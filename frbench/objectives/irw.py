@@ -104,7 +104,7 @@ class IRW(Objective):
             self.network, self._losses, layers, batchnorm, backend, name
         )
 
-    def _losses(self, batch: Batch) -> Tensor:
+    def _losses(self, batch: Batch) -> Tensor:  # a method: copies of the model get their own
         return self.outputs(batch).losses
 
     # ---- set-up -----------------------------------------------------------------------------
@@ -125,9 +125,12 @@ class IRW(Objective):
                 "and forward mode would silently run it uncompiled: do not compile it."
             )
         data: Any = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and data is not None:
-            weight = data.training[2]
-            self._plain_weights = data.effective_via != "weight" or bool((weight == 1).all())
+        if stage == "fit":
+            self._plain_weights = (
+                data is not None
+                and not data.rows_per_group
+                and (data.effective_via != "weight" or bool((data.training[2] == 1).all()))
+            )
 
     def cautions(self, train: Any) -> dict[str, str]:
         """Warn where the worst share of a batch is too few samples to mean anything."""
@@ -209,11 +212,12 @@ class IRW(Objective):
             return (batch.weight * out.losses).mean()
         weights = self.sample_weights(out, batch)
         applied = batch.weight * weights
-        sums = all_sum(torch.stack([applied.sum(), applied.square().sum()]))
+        wide = applied.double()  # squares of weights, fourth powers of gradients, underflow
+        sums = all_sum(torch.stack([wide.sum(), wide.square().sum()]))
         count = len(applied) * world_size()
         # The sum is zero only where G is: there, the loss and its gradient are zero.
-        total = sums[0].clamp(min=torch.finfo(sums.dtype).tiny)
-        self.stage(effective_share=(sums[0] / count * (sums[0] / sums[1])).nan_to_num(0.0))
+        total = sums[0].to(applied.dtype).clamp(min=torch.finfo(applied.dtype).tiny)
+        self.stage(effective_share=(sums[0].square() / sums[1] / count).nan_to_num(0.0))
         if self.normalise == "sum1":
             return (applied @ out.losses) / total * world_size()
         if self.normalise == "max1":
@@ -234,22 +238,28 @@ class IRW(Objective):
         modes = [(module, module.training) for module in self.network.modules()]
         self.network.eval()
         try:
-            scores = self._table_scores(train)
+            mass = torch.as_tensor(train.training[2], device=self.device)
+            scores = self._table_scores(train, mass)
         finally:
             for module, mode in modes:
                 module.training = mode
         weights = scores.clamp(min=0)
-        if not (weights > 0).any():  # a stationary point of the worst share: nothing to prefer
+        total = mass @ weights
+        if not total.isfinite():
+            raise UserError(
+                "IRW: the losses of the training rows or their gradients are not finite, so the "
+                "network has diverged; lower model.lr."
+            )
+        if total == 0:  # a stationary point of the worst share: nothing to prefer
             return np.ones(len(weights))
         if self.normalise == "sum1":
-            weights = weights * len(weights) / weights.sum()
+            weights = weights * mass.sum() / total
         elif self.normalise == "max1":
             weights = weights / weights.max()
         return weights.cpu().numpy()
 
-    def _table_scores(self, train: Any) -> Tensor:
+    def _table_scores(self, train: Any, mass: Tensor) -> Tensor:
         """Return <g_i, G> of every training row, G over the worst share of the table [N]."""
-        mass = torch.as_tensor(train.training[2], device=self.device)
         losses = torch.zeros(len(mass), dtype=torch.float64, device=self.device)
         with torch.no_grad():
             for batch in self._pass_over(train):
@@ -277,8 +287,9 @@ class IRW(Objective):
         loader = cast(GroupLoader, self.trainer.train_dataloader)
         dataset = copy.copy(loader.dataset)
         dataset.augment = None
-        small = dataset[(np.arange(1), None)].x.numel() <= 4096
-        size = max(train.batch_size, 1024) if small else train.batch_size
+        # No more rows per process than in training, unless they are small: passes keep graphs.
+        size = loader.batch_size // world_size()
+        size = max(size, 1024) if train.is_small else size
         batches = EvalLoader(
             dataset, size, rank(), world_size(), loader.num_workers, loader.pin_memory, rows
         )

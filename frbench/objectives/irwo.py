@@ -21,13 +21,14 @@ class IRWO(IRW):
     weight zero and no place in S. If fewer than the worst share would remain, all stay. Source:
     arXiv 2411.03068, section 5. The paper names no radius; by default it follows the batch: the
     ``quantile`` of the distances to the ``min_samples``-th nearest sample (itself included), so
-    that at most a share 1 - quantile is removed.
+    that at most a share 1 - quantile is removed. Neighbours are rows, whatever their weights:
+    a row that the sampler draws ``min_samples`` times into a batch is no outlier there.
 
     Where BatchNorm trains, gradients are taken under running statistics (``batchnorm: frozen``):
     through the batch's statistics, pairwise products would cost one reverse pass per sample.
 
     Args:
-        min_samples: DBSCAN's, itself included.
+        min_samples: DBSCAN's, itself included, at least 2 (with 1 nothing is noise).
         eps: DBSCAN's radius, in the unit of the gradients; None for the quantile.
         quantile: As above, in (0, 1].
 
@@ -48,9 +49,9 @@ class IRWO(IRW):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, batchnorm=batchnorm, **kwargs)
-        if min_samples < 1 or not 0 < quantile <= 1 or (eps is not None and eps <= 0):
+        if min_samples < 2 or not 0 < quantile <= 1 or (eps is not None and eps <= 0):
             raise UserError(
-                f"IRWO needs min_samples >= 1, eps > 0 and quantile in (0, 1], got "
+                f"IRWO needs min_samples >= 2, eps > 0 and quantile in (0, 1], got "
                 f"{min_samples}, {eps}, {quantile}."
             )
         if self.scheme == "global" or self.backend == "jvp":
@@ -68,6 +69,21 @@ class IRWO(IRW):
         self.eps = eps
         self.quantile = quantile
         self.register_buffer("removed_share", torch.zeros(()))
+
+    def setup(self, stage: str) -> None:
+        """Check that a batch can be dense.
+
+        Raises:
+            UserError: If it has fewer than ``min_samples`` rows: all would be noise, and stay.
+        """
+        super().setup(stage)
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and data is not None and data.batch_size < self.min_samples:
+            raise UserError(
+                f"IRWO.min_samples: {self.min_samples} neighbours do not fit into a batch of "
+                f"{data.batch_size}, so no sample would ever be removed; lower it, or raise "
+                "data.batch_size."
+            )
 
     def noise(self, gram: Tensor) -> Tensor:
         """Mark outliers of a batch.

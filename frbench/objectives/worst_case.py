@@ -102,8 +102,8 @@ class Chi2DRO(WorstCase):
     Source: arXiv 1806.08010, whose r = (1 / alpha - 1)^2 covers every group of share alpha;
     r = 1 / alpha - 1 does so already. r = 0 (alpha = 1) is ERM.
 
-    The dual variable is exact: bisection over the sorted losses finds which samples lie above
-    it, and there it has a closed form. Nothing leaves the device.
+    The dual variable is exact: sums over the sorted losses tell which samples lie above it, and
+    there it has a closed form. Nothing leaves the device.
 
     Args:
         alpha: Lower bound on the smallest group's share, in (0, 1]; gives the paper's r.

@@ -48,11 +48,14 @@ def directional_losses(
     holder = _Losses(model, losses)
     # Detached: otherwise the tangent would carry a reverse tape as large as the network's.
     point = {f"model.{k}": p.detach() for k, p in parameters.items()}
-    direction = {f"model.{k}": vector[k].to(p.dtype) for k, p in parameters.items()}
+    # Of length one: in float16, products with the gradient of many samples overflow.
+    length = torch.stack([g.norm() for g in vector.values()]).norm()
+    length = length.clamp(min=torch.finfo(length.dtype).tiny)
+    direction = {f"model.{k}": (vector[k] / length).to(p.dtype) for k, p in parameters.items()}
 
     def function(values: dict[str, Tensor]) -> Tensor:
         return torch.func.functional_call(holder, values, (batch,))
 
     autocast = conditions.autocast is not None
     with torch.no_grad(), conditions.again(), forward_mode(model, autocast):
-        return torch.func.jvp(function, (point,), (direction,))[1]
+        return torch.func.jvp(function, (point,), (direction,))[1] * length

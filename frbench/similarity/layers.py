@@ -62,6 +62,15 @@ class Layer(ABC):
     def square_norms(self) -> Tensor:
         """Return |g_i|^2 [B]."""
 
+    @abstractmethod
+    def _per_sample(self) -> Tensor:
+        """Instantiate the gradients [B, P]."""
+
+    def _instantiated(self, other: Layer) -> Tensor:
+        """Return the products by way of the gradients themselves."""
+        mine = self._per_sample()
+        return mine @ (mine if other is self else other._per_sample()).T
+
     def pairwise_is_cheaper(self, rows: int) -> bool:
         """Whether products with ``rows`` samples cost less than with their summed gradient."""
         return False
@@ -183,8 +192,7 @@ class Dense(Layer):
         ghost = n * m * places**2 * (p + q)
         if self._groups == 1 and ghost < (n + m) * places * p * q + n * m * p * q:
             return self._ghost(other)
-        mine = self._per_sample()
-        return mine @ (mine if other is self else other._per_sample()).T
+        return self._instantiated(other)
 
     def square_norms(self) -> Tensor:
         """Pair each sample with itself."""
@@ -227,9 +235,7 @@ class Flat(Layer):
 
     def gram(self, other: Layer) -> Tensor:
         """Multiply the instantiated gradients."""
-        assert isinstance(other, Flat)
-        mine = self._per_sample()
-        return mine @ (mine if other is self else other._per_sample()).T
+        return self._instantiated(other)
 
     def square_norms(self) -> Tensor:
         """Square the instantiated gradients."""
@@ -279,13 +285,24 @@ class Lookup(Layer):
         total = torch.zeros_like(self.module.weight, dtype=d.dtype)
         return {"weight": total.index_add_(0, self.a.flatten(), d.flatten(0, -2))}
 
+    def _per_sample(self) -> Tensor:
+        """Instantiate the gradients [B, P]."""
+        n, rows = len(self.a), self.module.num_embeddings
+        place = self.a.flatten(1) + torch.arange(n, device=self.a.device)[:, None] * rows
+        total = self.d.new_zeros(n * rows, self.module.embedding_dim)
+        return total.index_add_(0, place.flatten(), self.d.flatten(0, -2)).view(n, -1)
+
     def along(self, vector: dict[str, Tensor]) -> Tensor:
         """Look up in the other table."""
         return (vector["weight"][self.a] * self.d).flatten(1).sum(1)
 
     def gram(self, other: Layer) -> Tensor:
-        """Multiply cotangents where the same row was looked up."""
+        """Pair samples by the cheaper of two exact ways."""
         a, b = self.a.flatten(1), other.a.flatten(1)
+        n, m, rows = len(a), len(b), self.module.num_embeddings
+        if (n + m + n * m) * rows < n * m * a.shape[1] * b.shape[1]:
+            return self._instantiated(other)
+        # Cotangents where the same row was looked up.
         d, e = self.d.reshape(*a.shape, -1), other.d.reshape(*b.shape, -1)
         same = a.flatten()[:, None] == b.flatten()
         products = same * (d.flatten(0, 1) @ e.flatten(0, 1).T)
@@ -306,6 +323,7 @@ LAYERS: dict[type[nn.Module], type[Layer]] = {
     nn.Conv2d: Dense,
     nn.BatchNorm1d: Norm,
     nn.BatchNorm2d: Norm,
+    nn.SyncBatchNorm: Norm,
     nn.GroupNorm: Norm,
     nn.LayerNorm: Norm,
     nn.Embedding: Lookup,
@@ -315,4 +333,6 @@ LAYERS: dict[type[nn.Module], type[Layer]] = {
 def kind(module: nn.Module) -> type[Layer] | None:
     """Return how a module's gradients are computed, None if they cannot be."""
     cls = LAYERS.get(type(module))
-    return cls if cls is not None and cls.supports(module) else None
+    # Weight normalisation, pruning and the like keep the type and exchange the parameters.
+    plain = {name for name, _ in module.named_parameters(recurse=False)} <= {"weight", "bias"}
+    return cls if cls is not None and plain and cls.supports(module) else None

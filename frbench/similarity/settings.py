@@ -18,9 +18,14 @@ def batch_statistics(model: nn.Module) -> str | None:
     """Name the first layer that normalises with the statistics of its batch; None if none does.
 
     Where there is one, a loss depends on the whole batch: what the samples' gradients would be
-    one by one (``vmap`` over samples) is another quantity.
+    one by one (``vmap`` over samples) is another quantity. Without running statistics, a
+    BatchNorm does so in evaluation mode, too.
     """
-    names = (n for n, m in model.named_modules() if isinstance(m, _BatchNorm) and m.training)
+    names = (
+        name
+        for name, m in model.named_modules()
+        if isinstance(m, _BatchNorm) and (m.training or m.running_mean is None)
+    )
     return next(names, None)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -218,6 +219,30 @@ def test_a_stationary_point_gives_a_zero_step_not_nan():
     assert model.effective_share == 0
 
 
+def test_tiny_gradients_leave_the_effective_share_a_share():
+    torch.manual_seed(0)
+    model, batch = IRW(2, 2, [3], network=MLP(hidden=[]), alpha=0.2), batch_of()
+    batch = batch._replace(x=batch.x.float(), y=0 * batch.y, weight=batch.weight.float())
+    with torch.no_grad():
+        model.network.head.bias.copy_(torch.tensor([14.0, -14.0]))
+    update(model, batch)
+    model.commit_all()
+    assert 0 < model.effective_share <= 1
+
+
+@pytest.mark.parametrize("backend", ["auto", "jvp"])
+def test_a_copy_of_the_model_weighs_with_its_own_network(backend):
+    model, batch = IRW(2, 2, [3], network=MLP(hidden=[4]), backend=backend), batch_of()
+    batch = batch._replace(x=batch.x.float(), weight=batch.weight.float())
+    expected = update(model, batch)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        with torch.no_grad():
+            model.network.head.weight.add_(1.0)  # of no concern to the twin
+        found = update(twin, batch)
+        torch.testing.assert_close(found[0], expected[0])
+        assert found[1] == pytest.approx(expected[1]) and expected[0].any()
+
+
 # ---- IRWO -----------------------------------------------------------------------------------
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])
 @pytest.mark.parametrize("options", [{"quantile": 0.9}, {"eps": 0.8}, {"eps": 0.3},
@@ -316,12 +341,18 @@ def test_a_network_without_layer_local_products_is_refused_by_irwo():
         (IRWO, {"backend": "jvp"}, "pair by pair"),
         (IRWO, {"quantile": 0.0}, "quantile"),
         (IRWO, {"eps": -1.0}, "eps"),
-        (IRWO, {"min_samples": 0}, "min_samples"),
+        (IRWO, {"min_samples": 1}, "min_samples >= 2"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(cls, kwargs, match):
     with pytest.raises(UserError, match=match):
         make(cls, **kwargs)
+
+
+def test_neighbours_must_fit_into_a_batch():
+    model = IRWO(2, 2, [2], network=MLP(hidden=[4]), min_samples=21)
+    with pytest.raises(UserError, match="no sample would ever be removed"):
+        trainer().fit(model, datamodule=TwoGaussians(n=40, batch_size=20))
 
 
 def trainer(**options):
@@ -336,7 +367,7 @@ def test_a_small_worst_set_is_said_once_and_by_name():
     data = TwoGaussians(n=400, batch_size=40)
     model, check = IRW(2, 2, [2], network=MLP(hidden=[4]), alpha=0.1), SanityCheck(0, 0)
     with pytest.warns(SanityWarning, match=r"the worst 0.1 of a batch of 40 is 4.0 rows"):
-        trainer(callbacks=[check], max_epochs=1).fit(model, datamodule=data)
+        trainer(callbacks=[check], max_epochs=1, limit_val_batches=0).fit(model, datamodule=data)
     assert "raise data.batch_size to 80" in check.raised["small_worst_set"]
     assert not model.cautions(TwoGaussians(n=400, batch_size=80))
     assert not IRW(2, 2, [2], scheme="global").cautions(data)
@@ -347,6 +378,35 @@ def test_a_copy_has_an_engine_of_its_own():
     twin = copy.deepcopy(model)
     assert twin.engine.model is twin.network is not model.network
     assert twin.engine.losses.__self__ is twin
+
+
+class Spy(IRW):
+    """Compares its weights with those of a worst share of any number of samples."""
+
+    checked = 0
+
+    def _weights(self, losses, mass):
+        weights = super()._weights(losses, mass)
+        everyone = self.engine.scores(self.worst(losses, mass), len(losses)).clamp(min=0)
+        torch.testing.assert_close(weights, everyone, rtol=1e-4, atol=1e-6)
+        self.checked += (mass != 1).any().item()
+        return weights
+
+
+@pytest.mark.parametrize("options", [{"rows_per_group": 9}, {"balance": "class", "via": "weight"}])
+def test_a_worst_share_of_light_samples_is_whole(options):
+    seed_everything(0, verbose=False)
+    model = Spy(2, 2, [2], network=MLP(hidden=[4]), alpha=0.4)
+    trainer(max_epochs=1).fit(model, datamodule=TwoGaussians(n=400, batch_size=40, **options))
+    assert model.checked == 10
+
+
+def test_the_size_of_the_worst_share_is_forgotten_with_the_data():
+    data, model = TwoGaussians(n=80, batch_size=40), IRW(2, 2, [2], network=MLP(hidden=[4]))
+    trainer(max_epochs=1).fit(model, datamodule=data)
+    assert model._plain_weights
+    trainer(max_epochs=1).fit(model, data.train_dataloader(), data.val_dataloader())
+    assert not model._plain_weights
 
 
 def test_a_compiled_network_is_refused():
@@ -433,6 +493,31 @@ def test_global_weights_reach_the_batches_by_weight_or_by_sampling():
             assert torch.allclose(applied, weights[rows].float())
         else:
             assert not never & set(rows.tolist()) and (applied == 1).all()
+
+
+def test_global_weights_are_normalised_over_the_training_distribution():
+    data = TwoGaussians(n=120, batch_size=30, balance="class", via="weight")
+    model = IRW(2, 2, [2], network=MLP(hidden=[6]), scheme="global", alpha=0.2)
+    trainer(max_epochs=1).fit(model, datamodule=data)
+    weights = model.trainer.train_dataloader.state_dict()["epoch_weights"].numpy()
+    assert weights @ data.training[2] == pytest.approx(120)
+    assert weights.sum() != pytest.approx(120, rel=1e-3)
+
+
+@pytest.mark.parametrize(("small", "rows"), [(True, [120]), (False, [30] * 4)])
+def test_large_inputs_are_visited_in_batches_of_the_training_size(small, rows, monkeypatch):
+    model, data = fit_global()
+    model.trainer.fit_loop.setup_data()
+    monkeypatch.setattr(TwoGaussians, "is_small", small)
+    assert [len(batch.y) for batch in model._pass_over(data)] == rows
+
+
+def test_a_diverged_network_is_said_by_the_global_scheme():
+    model, data = fit_global()
+    model.trainer.fit_loop.setup_data()
+    torch.nn.init.constant_(model.network.head.weight, torch.nan)
+    with pytest.raises(UserError, match=r"diverged; lower model.lr"):
+        model.on_epoch_weights(data)
 
 
 def test_the_local_scheme_never_touches_the_loader():

@@ -324,6 +324,14 @@ def test_bpf_limits_the_change_of_weights():
     assert 0.05 * 0.75**2 < np.abs(moved - a).sum() / a.sum() <= 0.05
 
 
+@pytest.mark.parametrize("max_change", [None, 0.05])
+def test_bpf_says_that_the_network_has_diverged(max_change):
+    model, _, data = run(BPF, max_change=max_change)
+    torch.nn.init.constant_(model.network.head.bias, torch.inf)
+    with pytest.raises(UserError, match=r"70 training rows .* diverged; lower model.lr"):
+        model.on_epoch_weights(data)
+
+
 class QuickBPF(BPF):
     """A game that moves far in each epoch."""
 

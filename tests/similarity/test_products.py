@@ -57,9 +57,9 @@ def close(ours, wanted, tolerance=1e-10):
 class Tokens(nn.Module):
     """Text: embedding with padding, one-dimensional convolution, normalisation over tokens."""
 
-    def __init__(self):
+    def __init__(self, words):
         super().__init__()
-        self.table = nn.Embedding(11, 6, padding_idx=0)
+        self.table = nn.Embedding(words, 6, padding_idx=0)
         self.conv = nn.Conv1d(6, 8, 3, padding=1, stride=2)
         self.norm = nn.LayerNorm(8)
         self.head = nn.Linear(8, 2)
@@ -86,7 +86,9 @@ NETWORKS = {
                       nn.ReLU(inplace=True), nn.Linear(40, 2)),
         torch.randn(B, 5, dtype=torch.float64),
     ),
-    "tokens": lambda: (Tokens(), torch.randint(0, 11, (B, 7))),
+    "tokens": lambda: (Tokens(11), torch.randint(0, 11, (B, 7))),
+    # Then pairs of places are cheaper than the gradients of the table.
+    "tokens-many-words": lambda: (Tokens(300), torch.randint(0, 11, (B, 7))),
     "token-linear": lambda: (
         nn.Sequential(nn.Linear(5, 6), nn.LayerNorm([3, 6]), nn.Flatten(), nn.Linear(18, 2)),
         torch.randn(B, 3, 5, dtype=torch.float64),
@@ -97,6 +99,8 @@ NETWORKS = {
                       nn.Flatten(), nn.BatchNorm1d(6).eval(), nn.Linear(6, 2)),
         torch.randn(B, 3, 8, 8, dtype=torch.float64),
     ),
+    "sync": lambda: (nn.Sequential(nn.Linear(5, 6), nn.SyncBatchNorm(6).eval(), nn.Linear(6, 2)),
+                     torch.randn(B, 5, dtype=torch.float64)),
     "resnet18-groupnorm": lambda: resnet(lambda c: nn.GroupNorm(8, c)),
     "resnet18-frozen-batchnorm": frozen_resnet,
 }  # fmt: skip
@@ -254,6 +258,89 @@ def test_what_layers_cannot_explain_falls_back_to_forward_mode(how, why):
     insistent, batch = make(net, torch.randn(B, 5).double(), backend="layers")
     with pytest.raises(UserError, match="cannot use layer-local products"):
         study(insistent, batch)
+
+
+def error_of(engine, batch):
+    losses = study(engine, batch)
+    member = member_of(losses)
+    g = reference(losses, list(engine._parameters().values()))
+    wanted = g @ (member @ g)
+    return (engine.scores(member, 2) - wanted).norm() / wanted.norm()
+
+
+def test_samples_that_mix_behind_a_head_of_zeros_are_found_once_it_has_moved():
+    torch.manual_seed(0)
+    net = Tied("mixing").double()
+    nn.init.zeros_(net.head.weight)
+    engine, batch = make(net, torch.randn(B, 5).double())
+    assert error_of(engine, batch) < 1e-10 and engine.problem is None
+    nn.init.ones_(net.head.weight[:1].detach())
+    for _ in range(3):
+        assert error_of(engine, batch) < 1e-10
+    assert "do not explain" in engine.problem
+
+
+class Scale(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(6))
+
+    def forward(self, x):
+        return x * self.scale
+
+
+def test_the_choice_follows_what_trains():
+    torch.manual_seed(0)
+    norm, scale = nn.BatchNorm1d(6).eval(), Scale().requires_grad_(False)
+    net = nn.Sequential(nn.Linear(5, 6), norm, scale, nn.ReLU(), nn.Linear(6, 2)).double()
+    engine, batch = make(net, torch.randn(B, 5).double())
+    problems = []
+    for change in (net.eval, norm.train, norm.eval, lambda: scale.requires_grad_(True)):
+        change()
+        assert error_of(engine, batch) < 1e-10
+        problems.append(engine.problem)
+    assert problems[0] is problems[2] is None
+    assert "batch's statistics" in problems[1] and "Scale" in problems[3]
+
+
+def test_layers_with_exchanged_parameters_are_not_known():
+    torch.manual_seed(0)
+    pruned = torch.nn.utils.prune.random_unstructured(nn.Linear(5, 6), "weight", 0.3)
+    with pytest.warns(FutureWarning):
+        normed = torch.nn.utils.weight_norm(nn.Linear(5, 6))
+    for layer in (pruned, normed):
+        net = nn.Sequential(layer, nn.ReLU(), nn.Linear(6, 2)).double()
+        engine, batch = make(net, torch.randn(B, 5).double())
+        if layer is pruned:
+            assert error_of(engine, batch) < 1e-10
+        else:  # torch has no jvp for it
+            with pytest.raises(UserError, match=r"Linear with these options \(0\) is not known"):
+                error_of(engine, batch)
+        assert "is not known" in engine.problem
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batchnorm_without_running_statistics_mixes_in_either_mode(training):
+    torch.manual_seed(0)
+    norm = nn.BatchNorm1d(6, track_running_stats=False)
+    net = nn.Sequential(nn.Linear(5, 6), norm, nn.ReLU(), nn.Linear(6, 2)).double()
+    engine, batch = make(net.train(training), torch.randn(B, 5).double(), batchnorm="frozen")
+    assert error_of(engine, batch) < 1e-10 and "batch's statistics" in engine.problem
+    with pytest.raises(UserError, match="batches of one"):
+        per_sample_gradients(net, F.cross_entropy, *batch)
+
+
+def test_float16_does_not_overflow_in_forward_mode():
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(5, 64), nn.ReLU(), nn.Linear(64, 2)), 300 * torch.randn(B, 5)
+    engine, batch = make(net, x, backend="jvp")
+    member = member_of(study(engine, batch))
+    wanted = engine.scores(member, 2)
+    assert wanted.abs().max() > torch.finfo(torch.float16).max
+    with torch.autocast("cpu", torch.float16), engine.watch():
+        out = engine.losses(batch)
+    engine.study(out.float(), batch)
+    close(engine.scores(member, 2), wanted, 0.02)
 
 
 def test_an_untouched_layout_is_covered():
