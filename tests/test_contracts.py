@@ -1,5 +1,6 @@
 """Every objective and every data set of the package, found by itself, keeps the same promises."""
 
+import copy
 import importlib
 import inspect
 import pkgutil
@@ -21,10 +22,11 @@ from frbench.data.image_data import ImageData
 from frbench.data.module import GroupDataModule
 from frbench.data.table_data import TableData
 from frbench.data.text import TextTable
+from frbench.errors import UserError
 from frbench.networks import MLP, Network
 from frbench.objectives import ERM, Objective
 from frbench.penalties import Penalty
-from frbench.spec import from_spec, init_parameters, to_spec
+from frbench.spec import check_choices, from_spec, init_parameters, to_spec
 
 for _, name, _ in pkgutil.walk_packages(frbench.__path__, "frbench."):
     if "__main__" not in name:
@@ -110,6 +112,18 @@ def test_constructors_keep_their_arguments(cls):
     assert all(hasattr(instance, name) for name in init_parameters(cls))
     twin = from_spec(to_spec(instance))
     assert type(twin) is cls and to_spec(twin) == to_spec(instance)
+
+
+@pytest.mark.parametrize("cls", [*OBJECTIVES, *NETWORKS, *PENALTIES], ids=lambda cls: cls.__name__)
+def test_choices_are_checked_in_python_too(cls):
+    instance = cls(2, 2, [2], network=MLP(hidden=[3])) if cls in OBJECTIVES else cls()
+    check_choices(instance)
+    for name, parameter in inspect.signature(cls.__init__).parameters.items():
+        if "Literal" in str(parameter.annotation):
+            twin = copy.copy(instance)
+            object.__setattr__(twin, name, "nonsense")
+            with pytest.raises(UserError, match=f"{name}: expected one of .*nonsense"):
+                check_choices(twin)
 
 
 def fit(cls, folder=None, penalties=None, max_epochs=2, **options):

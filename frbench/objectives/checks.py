@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from frbench.errors import UserError
-from frbench.spec import differences, to_spec
+from frbench.spec import check_choices, differences, to_spec
 
 if TYPE_CHECKING:
     from frbench.objectives.base import Objective
@@ -50,6 +50,8 @@ def check_fit(objective: Objective, data: Any) -> None:
     """
     trainer: Any = objective.trainer
     name = type(objective).__name__
+    for part in (objective, objective.network, *objective.penalties):
+        check_choices(part)
     if objective.uses_clean and not data.clean_per_batch:
         raise UserError(
             f"{name} needs verified rows beside the others: set data.clean_share, to 0.1 say, and "
