@@ -167,7 +167,7 @@ def compare(args: argparse.Namespace) -> None:
     for setting in SETTINGS:
         if args.only and args.only not in setting:
             continue
-        runs = contenders(setting)
+        runs = contenders(setting, not args.skip_naive)
         for name, run in list(runs.items()):  # warm up; IRW proves its back end here
             try:
                 run()
@@ -394,6 +394,7 @@ def main() -> None:
     parser.add_argument("what", choices=["steps", "memory", "lightning", "family"])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", default="")
+    parser.add_argument("--skip-naive", action="store_true", help="no B x P matrices")
     parser.add_argument("--contender", default="")
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--steps", type=int, default=0)

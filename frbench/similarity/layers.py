@@ -165,15 +165,14 @@ class Dense(Layer):
         weight, bias = self.trains
         parts = []
         if weight:
-            u, d = self._columns()
-            n, places, groups = len(u), u.shape[1], self._groups
-            # [B, L, groups, .] -> [B, groups, ., L]: one product per sample and group.
-            d = d.reshape(n, places, groups, -1).permute(0, 2, 3, 1)
-            u = u.reshape(n, places, groups, -1).transpose(1, 2)
-            parts.append((d @ u).flatten(1))
+            u, d = (side.transpose(1, 2) for side in self._columns())  # [B, groups * ., L]
+            n, places = len(u), u.shape[2]
+            u, d = (side.reshape(n * self._groups, -1, places) for side in (u, d))
+            # In three dimensions: matmul of four copies, at twice the time.
+            parts.append(torch.bmm(d, u.transpose(1, 2)).view(n, -1))
         if bias:
             parts.append(self._per_sample_bias())
-        return torch.cat(parts, 1)
+        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
     def _ghost(self, other: Dense) -> Tensor:
         """Return sum over places l, m of (u_il . u_jm + [bias]) (d_il . d_jm) [B, B']."""
