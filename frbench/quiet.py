@@ -57,6 +57,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     # All loaders are frbench's own; their workers are data.num_workers.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # A network is in evaluation mode where it is frozen, and only there.
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start")
     # Metrics are summed over processes before they are logged.
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     # A foreign checkpoint is refused by a line of its own.

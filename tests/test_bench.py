@@ -24,8 +24,8 @@ TINY = BASE + DATA + TWO
 
 FIELDS = {
     "cell", "data", "method", "settings", "seed", "fold", "status", "selection", "metrics",
-    "warnings", "steps", "attribute_as_input", "training", "config_hash", "data_hash", "versions",
-    "peak_memory_mb", "seconds",
+    "warnings", "steps", "attribute_as_input", "training", "effective_sample_size",
+    "config_hash", "data_hash", "versions", "peak_memory_mb", "seconds",
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,7 +83,13 @@ class Offline:
         files = [path for path in folder.rglob("*.wandb") if not path.is_symlink()]
         assert len(files) == 1, files
         self.folder = files[0].parent
-        for record in records(files[0]):
+        deadline = time.monotonic() + 60  # its own process writes the file, late on a busy machine
+        found = list(records(files[0]))
+        while all(r.WhichOneof("record_type") != "exit" for r in found):
+            assert time.monotonic() < deadline, "the run was not ended"
+            time.sleep(0.2)
+            found = list(records(files[0]))
+        for record in found:
             kind = record.WhichOneof("record_type")
             if kind == "run":
                 self.runs += 1

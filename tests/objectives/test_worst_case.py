@@ -12,7 +12,7 @@ from test_resume import assert_same, fit, interrupt_and_continue, outcome
 from frbench.batch import Batch, Outputs
 from frbench.data import TwoGaussians
 from frbench.errors import UserError
-from frbench.networks import MLP
+from frbench.networks import MLP, BagOfWords
 from frbench.objectives import ARL, BPF, ERM, Chi2DRO, CVaR
 from frbench.objectives.bpf import project, training_losses
 
@@ -26,7 +26,7 @@ pytestmark = [
 
 def make(cls, **kwargs):
     torch.manual_seed(0)
-    return cls(2, 2, [3], network=MLP(hidden=[]), **kwargs)
+    return cls(2, 2, [3], **{"network": MLP(hidden=[]), **kwargs})
 
 
 def batch_of(losses, weight=None, x=None, y=None):
@@ -361,7 +361,7 @@ def test_continued_equals_uninterrupted(tmp_path, cls, stops):
         (BPF, {"max_change": 0.0}, "BPF needs eta >= 0 and max_change > 0"),
         (ARL, {"adversary_lr": -1.0}, "ARL.adversary_lr"),
         (ARL, {"pretrain_steps": -1}, "ARL.pretrain_steps"),
-        (ARL, {"vocab_size": 9}, "token ids here; set it to features"),
+        (ARL, {"vocab_size": 9, "network": BagOfWords()}, "token ids here; set it to features"),
     ],
 )
 def test_wrong_options_are_refused(cls, kwargs, message):
