@@ -16,11 +16,21 @@ from pytorch_lightning import Trainer, seed_everything
 from frbench.batch import Sizes
 from frbench.callbacks import CSVLogger
 from frbench.data.module import GroupDataModule
-from frbench.data.steps import FlipLabels
+from frbench.data.steps import Augmentation, FlipLabels
 from frbench.data.table import Table
 from frbench.distributed import all_gather, rank, world_size
 from frbench.networks import MLP
-from frbench.objectives import ARL, BPF, ERM, IRW, IRWO, Chi2DRO, CVaR, GroupDRO
+from frbench.objectives import (
+    ARL,
+    BPF,
+    ERM,
+    IRW,
+    IRWO,
+    Chi2DRO,
+    CVaR,
+    DomainIndependent,
+    GroupDRO,
+)
 from frbench.penalties import Adversary, ConditionalMMD, MarginalMMD, MutualInformation, Penalty
 
 
@@ -41,6 +51,13 @@ class Rows(GroupDataModule):
             return Table(x.astype(np.float32), y, z, weight=rng.uniform(0.5, 1.5, n))
 
         return {"train": draw(203), "val": draw(65), "test": draw(33)}
+
+
+class Marked(Augmentation):
+    """Calls every third row generated."""
+
+    def apply(self, table, rng, encode):
+        return table.replace(synthetic=np.arange(len(table)) % 3 == 0)
 
 
 class Pairwise(Penalty):
@@ -84,6 +101,8 @@ CASES = {
     "erm-strata-mmd": (ERM, {"penalties": [ConditionalMMD(2.0)]}, {"rows_per_group": 2}),
     "erm-clean": (Clean, {}, {"clean_share": 0.17, "corrupt": [FlipLabels(0.2)]}),
     "dro": (GroupDRO, {"eta": 0.5}, {}),
+    "domain-independent": (DomainIndependent, {}, {"balance": "conditional", "via": "weight"}),
+    "dro-real": (GroupDRO, {"eta": 0.5, "real_only": True}, {"augment": [Marked()]}),
     "dro-balanced": (GroupDRO, {"eta": 0.5, "adjustment": 2.0},
                      {"balance": "joint", "marginals": "uniform"}),
     "dro-greedy": (GroupDRO, {"mode": "greedy", "min_weight": 0.2}, {}),

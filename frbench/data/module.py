@@ -216,6 +216,7 @@ class GroupDataModule(LightningDataModule, ABC):
             table, clean = clean, clean.take(np.arange(0))
         for step in [*(self.corrupt or []), *(self.augment or [])]:
             step.bind(self.class_names, self.attribute_names)
+            step.seed = self.seed
             table = step.apply(table, rng, self._encode)
         ratio = balance_ratio(
             table,

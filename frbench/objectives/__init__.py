@@ -3,6 +3,7 @@
 from frbench.objectives.arl import ARL
 from frbench.objectives.base import Objective
 from frbench.objectives.bpf import BPF
+from frbench.objectives.domain_independent import DomainIndependent
 from frbench.objectives.erm import ERM
 from frbench.objectives.group_dro import GroupDRO
 from frbench.objectives.irw import IRW, IRWO
@@ -16,6 +17,7 @@ __all__ = [
     "IRWO",
     "CVaR",
     "Chi2DRO",
+    "DomainIndependent",
     "GroupDRO",
     "Objective",
 ]
