@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -22,7 +23,7 @@ DATA = sorted((CONFIGS / "data").glob("*.yaml"))
 METHODS = sorted((CONFIGS / "method").glob("*.yaml"))
 GRIDS = sorted([*(CONFIGS / "bench").glob("*.yaml"), *(CONFIGS / "papers").rglob("*.yaml")])
 #: Data that need no file.
-EMBEDDED = {"digits", "two_gaussians", "Digits", "TwoGaussians"}
+EMBEDDED = {"digits", "two_gaussians", "Digits", "TwoGaussians", "GeneratedFaces"}
 
 #: Data of images: they are drawn, and networks small and without weights.
 IMAGES = {"celeba", "celeba_hair", "waterbirds", "image_table", "CelebA", "ImageTable"}
@@ -142,6 +143,18 @@ def test_method_runs_on_top_of_base_and_data(path: Path, in_tmp: Path) -> None:
     run("fit", f"--config={base}", f"--config={data}", f"--config={path}", *FAST)
 
 
+def write_pairs(steps: list[dict]) -> None:
+    """Write the pair tables that the steps of a cell read, as grey images."""
+    for step in steps:
+        options = step["init_args"]
+        folder = Path(options["path"].replace("{seed}", "10"))
+        folder.mkdir(parents=True)
+        for name in ("images", "partners"):
+            np.save(folder / f"{name}.npy", np.full((options["rows"], 3, 28, 28), 99, np.uint8))
+        y, z = np.arange(options["rows"]) // 2 % 2, np.arange(options["rows"]) % 2
+        np.savez(folder / "pairs.npz", y=y, z=z)
+
+
 @pytest.mark.parametrize(("path", "index"), arms())
 def test_arm_of_grid_runs(
     path: Path,
@@ -152,6 +165,8 @@ def test_arm_of_grid_runs(
 ) -> None:
     cell = read_grid(path)[index]
     more: list[str] = []
+    steps = cell.options.get("data.augment") or []
+    write_pairs([step for step in steps if step["class_path"] == "GanPairs"])
     if cell.options["data"] in IMAGES:
         monkeypatch.setenv("FRBENCH_DATA", str(request.getfixturevalue("drawn")))
         more = [*SMALL, *network(cell.options)]
