@@ -73,6 +73,8 @@ class StackedGame:
         self.lambda_r = torch.tensor([m.robust_weight for m in models])
         for m, d in zip(models, data, strict=True):
             m.information.bind_data(d)
+        # Cut off and without weight, D_R's term is 0 and need not be computed.
+        self._feels_robustness = not model.detach_robust or bool(self.lambda_r.any())
         self.label_entropy = torch.stack([m.information.label_entropy for m in models])
         runs, rows = len(models), max(len(d.training[0]) for d in data)
         self.sample_weight = torch.ones(runs, rows)
@@ -167,14 +169,12 @@ class StackedGame:
             return model.warmup_scale * (rows.weight * each).mean(1)
         own = 1 - self.lambda_f - self.lambda_r
         weight, against = rows.weight, margin.new_zeros(len(margin))
-        if robust := self.discriminators.get("robustness"):
-            seen = margin.detach() if model.detach_robust else margin
-            rest = rows.robust[:, rows.x.shape[1] + 1 :, : margin.shape[1]]
-            with torch.set_grad_enabled(not model.detach_robust):
-                odds = robust(torch.cat([rows.x, seen[:, None], rest], 1))[:, 0]
-            against = self.lambda_r * F.softplus(odds).mean(1)
+        if "robustness" in self.discriminators:
+            if self._feels_robustness:
+                odds = self._robust_odds(rows, margin)
+                against = self.lambda_r * F.softplus(odds).mean(1)
             if model.reweight != "off":
-                weight = self._sample_weights(rows, odds.detach().sigmoid()) * weight
+                weight = self._sample_weights(rows, margin.detach()) * weight
         loss = own * (weight * F.softplus(rows.against_y * margin)).mean(1) - against
         if fair := self.discriminators.get("fairness"):
             odds = fair(margin[:, None])[:, 0]
@@ -183,23 +183,33 @@ class StackedGame:
             return loss + self.lambda_f * self._information(rows, margin)
         return loss
 
-    def _sample_weights(self, rows: _Rows, belief: Tensor) -> Tensor:
+    def _robust_odds(self, rows: _Rows, margin: Tensor) -> Tensor:
+        """D_R's log-odds that the training rows are verified [R, B]."""
+        cut = self.settings.detach_robust
+        answer = (margin.detach() if cut else margin)[:, None]
+        rest = rows.robust[:, rows.x.shape[1] + 1 :, : margin.shape[1]]
+        with torch.set_grad_enabled(not cut and margin.requires_grad):
+            return self.discriminators["robustness"](torch.cat([rows.x, answer, rest], 1))[:, 0]
+
+    def _sample_weights(self, rows: _Rows, margin: Tensor) -> Tensor:
         """As ``FRTrain._sample_weights`` [R, B]."""
         model = self.settings
         every = math.lcm(model.k, model.reweight_every)
         due = self.iteration // every * every
         if due < model.warmup:
-            return torch.ones_like(belief)
+            return torch.ones_like(margin)
         if due == self.iteration:
             self.mix = torch.sigmoid(
                 self.last_loss / self.losses["robustness"].clamp(min=1e-12) - 3
             )
-        mix = self.mix[:, None]
-        old = self.sample_weight.gather(1, rows.index)
+        weight = self.sample_weight.gather(1, rows.index)
         late = self.renewed_at.gather(1, rows.index) < due
-        weight = torch.where(late, mix * belief + 1 - mix, old)
-        self.sample_weight.scatter_(1, rows.index, weight)
-        self.renewed_at.scatter_(1, rows.index, due)
+        if late.any():
+            belief = self._robust_odds(rows, margin).sigmoid()
+            mix = self.mix[:, None]
+            weight = torch.where(late, mix * belief + 1 - mix, weight)
+            self.sample_weight.scatter_(1, rows.index, weight)
+            self.renewed_at.scatter_(1, rows.index, due)
         if model.reweight == "mean_one":
             weight = weight / weight.mean(1, keepdim=True).clamp(min=1e-12)
         return weight.clamp(*model.weight_bounds)

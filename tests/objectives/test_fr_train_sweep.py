@@ -45,6 +45,8 @@ def fit(method, rows, steps):
 CASES = {
     "official": ({}, {}),
     "detached": ({"detach_robust": True}, {}),
+    "detached without weight": ({"detach_robust": True, "lambda_r": 0.0}, {"batch_size": 54}),
+    "weights alone": ({"detach_robust": True, "lambda_r": 0.0, "reweight": "mean_one"}, {}),
     "mean one": ({"reweight": "mean_one", "weight_bounds": [0.97, 1.01]}, {}),
     "no weights, other optimisers": (
         {"reweight": "off", "optimizer": "SGD", "fairness_optimizer": "Adam", "weight_decay": 0.1},
