@@ -98,7 +98,10 @@ def run(config: dict[str, Any], out: Path) -> None:
 
 
 def _table(traces: dict[str, Any], phases: list[int]) -> str:
-    """Correlation of loss and information by case and phase, mean ± sd over seeds."""
+    """Correlation of loss and information by case and phase, mean ± sd over seeds.
+
+    Runs in which one of them does not change in a phase are left out of it.
+    """
     lines = []
     for case, seeds in traces.items():
         last = max(row["step"] for rows in seeds.values() for row in rows)
@@ -114,7 +117,9 @@ def _table(traces: dict[str, Any], phases: list[int]) -> str:
                         columns = [[r[key] for r in part] for key in (loss, measure)]
                         with np.errstate(invalid="ignore", divide="ignore"):  # a constant: NaN
                             each.append(float(np.corrcoef(columns)[0, 1]))
-                    cells.append(spread(each, 2))
+                    found = [value for value in each if np.isfinite(value)]
+                    missing = f" (n = {len(found)})" if len(found) < len(each) else ""
+                    cells.append(spread(found, 2) + missing if found else "none varies")
             lines.append([case, f"{low}-{high}", *cells])
     header = ["case", "iterations"]
     header += [f"{LABELS[loss]}, {LABELS[m]}" for loss, ms in PAIRS.items() for m in ms]
