@@ -65,8 +65,8 @@ def columns(
             )
     chosen = {node: pairs.get(node, node) for node in task.observed}
     found = {
-        node: frame[name].astype(object).to_numpy() if frame[name].dtype.kind not in "iuf"
-        else frame[name].to_numpy()
+        node: frame[name].to_numpy() if frame[name].dtype.kind in "iuf"
+        else frame[name].astype(object).to_numpy(na_value=None)  # pd.NA has no truth value
         for node, name in chosen.items() if name in frame
     }  # fmt: skip
     return found, source

@@ -57,6 +57,7 @@ class Evidence:
         absent: Observed nodes that have none.
         alpha: Level, of all tests together.
         findings: A test for each implied independence, refuted ones first.
+        largest: Largest number of conditioning nodes that was asked for; None for no limit.
     """
 
     source: str
@@ -65,6 +66,7 @@ class Evidence:
     absent: tuple[str, ...]
     alpha: float
     findings: tuple[Finding, ...]
+    largest: int | None = None
 
     @property
     def refuted(self) -> tuple[Finding, ...]:
@@ -79,7 +81,13 @@ class Evidence:
         if self.absent:
             lines[0] += f" No column, hence not tested: {', '.join(self.absent)}."
         if not count:
-            return [*lines, "The graph implies no independence among them: no data refutes it."]
+            found = "The graph implies no independence among them: no data refutes it."
+            if self.largest is not None:
+                found = (
+                    "The graph implies no independence among them given at most "
+                    f"{self.largest} nodes; without --given more may be tested."
+                )
+            return [*lines, found]
         if self.refuted:
             shown = minimal(found.statement for found in self.refuted)
             lines.append(
@@ -181,6 +189,8 @@ def confront(
     """
     if not 0 < alpha < 1:
         raise UserError(f"The level must lie in (0, 1), got {alpha}.")
+    if largest is not None and largest < 0:
+        raise UserError(f"--given must be at least 0, got {largest}.")
     nodes = tuple(node for node in task.observed if node in data)
     absent = tuple(node for node in task.observed if node not in data)
     if len(nodes) < 2:
@@ -189,7 +199,14 @@ def confront(
             "are needed. Name nodes as columns, or say --column NODE=COLUMN."
         )
     values = {node: np.asarray(data[node]) for node in nodes}
-    known = {node: _known(column) for node, column in values.items()}
+    known = {node: _known(given) for node, given in values.items()}
+    for node in nodes:
+        given = values[node][known[node]]
+        if len(given) and not np.ptp(column(given).values):
+            raise UserError(
+                f"{source}: the column of {node} is {given[0]} in every row, which tests nothing; "
+                "give the node another column, or leave it without one."
+            )
     statements = [
         s
         for s in Law([task.graph]).statements(nodes)
@@ -212,7 +229,7 @@ def confront(
     ]
     findings.sort(key=lambda found: (not found.refuted, found.outcome.p))
     rows = len(next(iter(values.values())))
-    return Evidence(source, rows, nodes, absent, alpha, tuple(findings))
+    return Evidence(source, rows, nodes, absent, alpha, tuple(findings), largest)
 
 
 def _known(values: np.ndarray) -> np.ndarray:

@@ -75,7 +75,7 @@ def column(values: np.ndarray) -> Column:
 
             return Column(norm.ppf((rankdata(values) - 0.5) / len(values)), True)
         return Column(codes, False)
-    return Column(np.unique(values.astype(str), return_inverse=True)[1], False)
+    return Column(np.unique([str(value) for value in values], return_inverse=True)[1], False)
 
 
 def examine(a: Column, b: Column, given: Sequence[Column], rng: np.random.Generator) -> Outcome:

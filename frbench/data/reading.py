@@ -37,7 +37,11 @@ def read_table(path: str, sep: str = ",", missing_values: list[str] | None = Non
                 frame = pd.DataFrame([json.loads(line) for line in lines if line.strip()])
             return frame.rename(columns=str).replace(dict.fromkeys(missing_values or [], np.nan))
         # pandas renames the second of two equal columns: the names must be read as data.
-        names = pd.read_csv(file, sep=sep, header=None, nrows=1, dtype=str).iloc[0]
+        # Without NaN for words: a column may be called NA or None.
+        head = pd.read_csv(
+            file, sep=sep, header=None, nrows=1, dtype=str, keep_default_na=False, na_values=[""]
+        )
+        names = head.iloc[0]
         with warnings.catch_warnings():  # of rows longer than the header
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = pd.read_csv(

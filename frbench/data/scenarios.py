@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, ClassVar
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -137,13 +138,15 @@ def _source(images: GroupDataModule | str) -> dict[str, Pool]:
         if not Path(images).is_file():
             raise UserError(f"data.images: there is no file {images}.")
         try:
-            with np.load(images) as file:
+            # Opened here: np.load leaves a damaged archive open.
+            with open(images, "rb") as raw, np.load(raw) as file:
                 pools = {"train": Pool(file["images"], file["labels"].astype(np.int64))}
-        except (KeyError, ValueError, OSError) as error:
+        except (KeyError, ValueError, OSError, TypeError, BadZipFile) as error:
             raise UserError(
                 f"data.images: {images} must be an .npz file with arrays images and labels "
                 f"({error})."
             ) from error
+        _check_file(pools["train"], images)
     else:
         test = next(name for name in images.splits if name.startswith("test"))
         pools = {
@@ -158,3 +161,20 @@ def _source(images: GroupDataModule | str) -> dict[str, Pool]:
                 f"{(len(pool.labels), *shape[1:])}."
             )
     return pools
+
+
+def _check_file(pool: Pool, path: str) -> None:
+    """Refuse a file's arrays that do not belong together, or are not scaled as images are here."""
+    if pool.labels.shape != np.shape(pool.images)[:1]:
+        raise UserError(
+            f"data.images: {path} has {len(pool.images)} images and labels of shape "
+            f"{pool.labels.shape}; give one label for each image."
+        )
+    low, high = pool.images.min(initial=0), pool.images.max(initial=0)
+    if pool.images.dtype != np.uint8 and not (
+        pool.images.dtype.kind == "f" and 0 <= low <= high <= 1
+    ):
+        raise UserError(
+            f"data.images: {path} must hold images as bytes (uint8) or as floats in [0, 1], got "
+            f"{pool.images.dtype} from {low:g} to {high:g}; the noise and the mark have that scale."
+        )

@@ -81,7 +81,7 @@ def stratified_order(
     for i, count in enumerate(rows):
         members = np.flatnonzero(stratum == i)
         own, total = weight[members], batches * count
-        if total and not np.allclose(own, own[0]):
+        if total and not np.allclose(own, own[0], atol=0):
             drawn = rng.choice(members, size=total, p=own / own.sum())
         else:
             passes = -(-total // len(members))

@@ -228,6 +228,23 @@ def test_missing_values_are_left_out_and_counted():
     assert found["Y ⊥ XY | Z"].missing == 50
 
 
+def test_columns_of_any_type_are_read(tmp_path):
+    frame = pd.DataFrame(draw_a(np.random.default_rng(0), 200)).astype(int)
+    expected = confront(example("a"), {name: frame[name].to_numpy() for name in frame})
+    gaps = frame.astype({"Z": "boolean", "XZ": "Int64"}).astype({"Y": "str"}).astype({"Y": "string"})
+    gaps.to_parquet(tmp_path / "whole.parquet")
+    frame.assign(Y=[[value] for value in frame["Y"]]).to_json(
+        tmp_path / "lists.jsonl", orient="records", lines=True
+    )
+    for name in ("whole.parquet", "lists.jsonl"):
+        found = confront(example("a"), columns(example("a"), str(tmp_path / name))[0])
+        assert [f.outcome.p for f in found.findings] == [f.outcome.p for f in expected.findings]
+    gaps.loc[3, ["Y", "Z", "XZ"]] = pd.NA
+    gaps.to_parquet(tmp_path / "gaps.parquet")
+    found = confront(example("a"), columns(example("a"), str(tmp_path / "gaps.parquet"))[0])
+    assert {f.missing for f in found.findings} == {1}
+
+
 def test_low_power_is_said():
     found = confront(example("a"), draw_a(np.random.default_rng(0), 60))
     assert "LOW POWER: 7 of 7 tests" in found.summary[-1]
@@ -240,6 +257,10 @@ def test_a_graph_without_independences_says_so():
     task = example("ex1")
     found = confront(task, {"Y": np.arange(9) % 2, "Z": np.arange(9) % 3})
     assert found.findings == () and "implies no independence" in found.summary[1]
+    # Graph a implies some, but none without a condition.
+    found = confront(example("a"), draw_a(np.random.default_rng(0), 60), largest=0)
+    assert found.findings == () and "given at most 0 nodes" in found.summary[1]
+    assert "no data refutes it" not in found.summary[1]
 
 
 @pytest.mark.parametrize(
@@ -248,10 +269,12 @@ def test_a_graph_without_independences_says_so():
         ({"Y": np.zeros(3)}, {}, "columns for 1 of the nodes Y, Z, XZ, XY; two are needed"),
         ({"Y": np.zeros(3), "Z": np.zeros(3)}, {"alpha": 2}, "level must lie"),
         (
-            {"Y": np.zeros(2), "Z": np.zeros(2), "XZ": np.full(2, np.nan)},
+            {"Y": np.arange(2), "Z": np.arange(2), "XZ": np.full(2, np.nan)},
             {},
             "no row has Z, XZ, Y",
         ),
+        ({"Y": np.arange(3), "Z": np.zeros(3)}, {}, "column of Z is 0.0 in every row"),
+        ({"Y": np.arange(3), "Z": np.arange(3)}, {"largest": -1}, "at least 0, got -1"),
     ],
 )
 def test_errors_of_data(data, options, words):

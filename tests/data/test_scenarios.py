@@ -161,7 +161,21 @@ def test_what_cannot_be_is_named(options, words):
 def test_wrong_files_are_named(tmp_path):
     np.savez(tmp_path / "a.npz", images=np.zeros((3, 4)), labels=np.arange(3))
     np.savez(tmp_path / "b.npz", images=np.zeros((3, 4, 4)))
-    for file, words in (("a.npz", "height, width"), ("b.npz", "labels"), ("c.npz", "no file")):
+    np.savez(tmp_path / "d.npz", images=np.zeros((3, 4, 4)), labels=np.arange(2))
+    np.savez(tmp_path / "e.npz", images=np.full((3, 4, 4), 255), labels=np.arange(3))
+    np.savez(tmp_path / "f.npz", images=np.full((3, 4, 4), 255.0), labels=np.arange(3))
+    np.save(tmp_path / "g.npy", np.zeros((3, 4, 4)))
+    (tmp_path / "h.npz").write_bytes((tmp_path / "d.npz").read_bytes()[:300])
+    for file, words in (
+        ("a.npz", "height, width"),
+        ("b.npz", "labels"),
+        ("c.npz", "no file"),
+        ("d.npz", "one label for each image"),
+        ("e.npz", r"int64 from 0 to 255"),
+        ("f.npz", r"float64 from 0 to 255"),
+        ("g.npy", "with arrays images and labels"),
+        ("h.npz", "with arrays images and labels"),
+    ):
         with pytest.raises(UserError, match=words):
             ImageScenario(str(tmp_path / file))
 

@@ -114,6 +114,13 @@ def test_a_group_without_mass_gets_no_rows():
     assert set(group[order]) == {0, 1} and np.isfinite(factor).all()
 
 
+def test_weights_count_by_their_ratio_however_small():
+    group, weights = np.array([0, 0, 1, 1]), np.array([1e-9, 9e-9, 1, 1])
+    order, _ = stratified_order(group, weights, 8, 500, 4, np.random.default_rng(0))
+    first, second = np.bincount(order, minlength=4)[:2]
+    assert first + second == 2000 and 140 <= first <= 260  # a tenth; sd 13
+
+
 def fit(**options):
     data = Digits(n=600, n_eval=50, **{"batch_size": 64, **options})
     model = ERM(2, 2, data.input_shape, network=MLP(hidden=[4]))

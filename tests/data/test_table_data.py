@@ -85,6 +85,13 @@ def test_row_numbers_of_to_csv_are_no_input(tmp_path):
     assert list(data.splits["train"].x.columns) == ["age", "job", "race"]
 
 
+@pytest.mark.parametrize("name", ["NA", "None", "nan", "null"])
+def test_a_column_may_be_called_as_missing_values_are(name, tmp_path):
+    people().rename(columns={"job": name}).to_csv(tmp_path / "t.csv", index=False)
+    data = TableData(str(tmp_path / "t.csv"), target="hired", attribute="sex")
+    assert list(data.splits["train"].x.columns) == ["age", name, "race"]
+
+
 @pytest.mark.parametrize("as_input", [False, True])
 def test_the_attribute_is_an_input_on_demand_and_the_notes_say_so(make, as_input):
     data = make(attribute=["sex", "race"], attribute_as_input=as_input)
