@@ -350,7 +350,7 @@ def test_a_schedule_is_where_it_was_in_any_checkpoint(interval, tmp_path):
         def on_train_batch_end(self, run, *_):
             run.save_checkpoint(tmp_path / f"{run.global_step}.ckpt")
 
-    rate, state = rates(callbacks=[Keep()])
+    rate, state = rates(callbacks=[Keep()], enable_checkpointing=True)
     assert rate == pytest.approx(0.1 * 0.5 ** (11 if interval == "step" else 2))
     for step in (2, 4, 6, 10):
         assert_same(rates(tmp_path / f"{step}.ckpt"), (rate, state), f"from {step}")
