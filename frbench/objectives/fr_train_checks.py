@@ -52,6 +52,14 @@ def check_values(objective: FRTrain) -> None:
             f"FRTrain without a discriminator has nothing to train in {objective.k - 1} of "
             f"{objective.k} iterations; set k to 1."
         )
+    widths = [*objective.fairness_hidden, *objective.robust_hidden]
+    if any(width < 1 for width in widths) or not (objective.init_std is None
+                                                  or objective.init_std >= 0):  # fmt: skip
+        raise UserError(
+            f"FRTrain needs hidden widths of at least 1 and an init_std not below 0 (or none), "
+            f"got fairness_hidden {objective.fairness_hidden}, robust_hidden "
+            f"{objective.robust_hidden}, init_std {objective.init_std}."
+        )
     low, high = objective.weight_bounds if len(objective.weight_bounds) == 2 else (1.0, 0.0)
     if not 0 <= low <= 1 <= high:
         raise UserError(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback
+from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -15,6 +15,18 @@ from frbench.distributed import all_sum, world_size
 from frbench.errors import UserError
 from frbench.objectives.base import Objective
 from frbench.objectives.optimizer import build_optimizer, build_scheduler
+
+
+class StepSchedule(Callback):
+    """Steps the schedule where Lightning does for one optimiser: before checkpoints are saved."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Step it after each batch, or after the last one of an epoch."""
+        pl_module.advance_schedule("step")
+        if batch_idx + 1 >= trainer.num_training_batches:
+            pl_module.advance_schedule("epoch")
 
 
 class ManualObjective(Objective):
@@ -91,15 +103,6 @@ class ManualObjective(Objective):
     def _as_list(value: Any) -> list[Any]:
         return value if isinstance(value, list) else [value]
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Step a schedule of steps."""
-        self.advance_schedule("step")
-
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch and step a schedule of epochs."""
-        super().on_train_epoch_end()
-        self.advance_schedule("epoch")
-
     def configure_callbacks(self) -> list[Callback]:
         """Refuse what Lightning would do to the gradients of one optimiser."""
         name = type(self).__name__
@@ -124,7 +127,7 @@ class ManualObjective(Objective):
                 f"{name} averages gradients itself, so each process needs whole parameters; use "
                 f"trainer.strategy: ddp instead of {strategy}."
             )
-        return super().configure_callbacks()
+        return [StepSchedule(), *super().configure_callbacks()]
 
     def configure_optimizers(self) -> Any:
         """Build all optimisers, the model's first; each commits proposed state when it steps."""

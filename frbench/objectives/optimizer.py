@@ -31,9 +31,10 @@ def _call(cls: type, what: str, *args: Any, **kwargs: Any) -> Any:
     try:
         return cls(*args, **kwargs)
     except (TypeError, ValueError) as error:
+        own = what in ("optimizer", "scheduler")  # other players have a rate alone
+        see = f"model.{what}_options" if own else f"model.{what.replace('optimizer', 'lr')}"
         raise UserError(
-            f"model.{what}: {cls.__name__} refuses its arguments ({error}); see "
-            f"model.{what}_options."
+            f"model.{what}: {cls.__name__} refuses its arguments ({error}); see {see}."
         ) from error
 
 

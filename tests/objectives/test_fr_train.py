@@ -9,6 +9,7 @@ import pytest
 import torch
 from ddp_cases import Rows
 from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.precision import MixedPrecision
 from test_resume import Stop, assert_same
 
@@ -332,6 +333,29 @@ def test_stopping_anywhere_and_continuing_changes_no_bit(tmp_path):
     assert load(tmp_path / "whole" / "last.ckpt").discriminators["robustness"]
 
 
+@pytest.mark.parametrize("interval", ["step", "epoch"])
+def test_a_schedule_is_where_it_was_in_any_checkpoint(interval, tmp_path):
+    data = TwoGaussians(n=60, batch_size=12, clean_share=0.2)  # 4 batches
+
+    def rates(ckpt=None, **kwargs):
+        seed_everything(1, verbose=False)
+        model = FRTrain(2, 2, [2], network=MLP(hidden=[]), warmup=3, k=2, lr=0.1,
+                        scheduler="ExponentialLR", scheduler_options={"gamma": 0.5},
+                        scheduler_interval=interval)  # fmt: skip
+        run = trainer(max_steps=11, **kwargs)
+        run.fit(model, datamodule=data, ckpt_path=ckpt, weights_only=True)
+        return run.optimizers[0].param_groups[0]["lr"], model.state_dict()
+
+    class Keep(Checkpoint):
+        def on_train_batch_end(self, run, *_):
+            run.save_checkpoint(tmp_path / f"{run.global_step}.ckpt")
+
+    rate, state = rates(callbacks=[Keep()], enable_checkpointing=True)
+    assert rate == pytest.approx(0.1 * 0.5 ** (11 if interval == "step" else 2))
+    for step in (2, 4, 6, 10):
+        assert_same(rates(tmp_path / f"{step}.ckpt"), (rate, state), f"from {step}")
+
+
 # ---- what is refused ------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("kwargs", "words"),
@@ -346,9 +370,12 @@ def test_stopping_anywhere_and_continuing_changes_no_bit(tmp_path):
         ({"positive_class": 2}, "2 classes"),
         ({"k": 0}, "k >= 1"),
         ({"k": 2, "fairness": "smooth_mi", "robustness": "none"}, "set k to 1"),
+        ({"fairness_hidden": [0]}, "at least 1"),
+        ({"robust_hidden": [-2]}, "at least 1"),
+        ({"init_std": -1.0}, "init_std"),
         ({"weight_bounds": [2.0, 3.0]}, "around 1"),
         ({"fairness_optimizer": "Adm"}, "fairness_optimizer"),
-        ({"robust_lr": -1.0}, "robust_optimizer"),
+        ({"robust_lr": -1.0}, r"robust_optimizer.*see model\.robust_lr\."),
         ({"clip_norm": -1.0}, "clip_norm"),
     ],
 )
