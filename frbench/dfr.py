@@ -273,7 +273,15 @@ def main(argv: list[str]) -> int:
     args, extra = _parser().parse_known_args(argv)
     if strange := [w for w in extra if w.startswith("-") and not w.startswith("--data.")]:
         raise UserError(f"unknown option {strange[0]}; see frbench dfr --help.")
-    redraws = args.redraws or (20 if args.held_out == "val" else 10)
+    redraws = args.redraws
+    if redraws is None:
+        redraws = 20 if args.held_out == "val" else 10
+    if args.results is not None and args.out is not None:
+        raise UserError(
+            "--out goes with --ckpt_path; each run of --results keeps its own dfr.ckpt."
+        )
+    if args.results is None and args.methods is not None:
+        raise UserError("--methods chooses among the runs of --results; leave it out.")
     settings = DFR(redraws, tuple(args.strengths), args.seed)
     if args.results is not None:
         return _over_results(args, extra, settings)
@@ -302,6 +310,9 @@ def _refit(
 
     checkpoint = read_checkpoint(path)
     data = checkpoint_data(checkpoint, path, extra)
+    # What Lightning stores of the data: the words of the texts that it was trained on.
+    if state := checkpoint.get(type(data).__qualname__):
+        data.load_state_dict(state)
     data.setup("fit")
     objective = load(path)
     changed, head = reweight(checkpoint, objective, data, settings, held_out)

@@ -172,6 +172,9 @@ def test_wrong_use_is_one_line(in_tmp, capsys):
         (["dfr", "--ckpt_path", best, "--what=1"], "unknown option --what=1"),
         (["dfr", "--ckpt_path", best, "--out=o", "--data.what=1"], "no option 'what'"),
         (["dfr", "--results", "nowhere"], "no nowhere/results.jsonl"),
+        (["dfr", "--results", "nowhere", "--out=o"], "--out goes with --ckpt_path"),
+        (["dfr", "--ckpt_path", best, "--out=o", "--methods=ERM"], "--methods chooses among"),
+        (["dfr", "--ckpt_path", best, "--out=o", "--redraws=0"], "--redraws must be at least 1"),
         (["fit", *SMALL, *QUICK, "--ckpt_path=r/checkpoints/dfr.ckpt"], "refitted by frbench dfr"),
     ]:
         capsys.readouterr()

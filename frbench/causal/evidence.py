@@ -201,10 +201,10 @@ def confront(
     values = {node: np.asarray(data[node]) for node in nodes}
     known = {node: _known(given) for node, given in values.items()}
     for node in nodes:
-        given = values[node][known[node]]
-        if len(given) and not np.ptp(column(given).values):
+        shown = values[node][known[node]]
+        if len(shown) and not np.ptp(column(shown).values):
             raise UserError(
-                f"{source}: the column of {node} is {given[0]} in every row, which tests nothing; "
+                f"{source}: the column of {node} is {shown[0]} in every row, which tests nothing; "
                 "give the node another column, or leave it without one."
             )
     statements = [

@@ -231,7 +231,9 @@ def test_missing_values_are_left_out_and_counted():
 def test_columns_of_any_type_are_read(tmp_path):
     frame = pd.DataFrame(draw_a(np.random.default_rng(0), 200)).astype(int)
     expected = confront(example("a"), {name: frame[name].to_numpy() for name in frame})
-    gaps = frame.astype({"Z": "boolean", "XZ": "Int64"}).astype({"Y": "str"}).astype({"Y": "string"})
+    gaps = (
+        frame.astype({"Z": "boolean", "XZ": "Int64"}).astype({"Y": "str"}).astype({"Y": "string"})
+    )
     gaps.to_parquet(tmp_path / "whole.parquet")
     frame.assign(Y=[[value] for value in frame["Y"]]).to_json(
         tmp_path / "lists.jsonl", orient="records", lines=True

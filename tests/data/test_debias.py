@@ -184,6 +184,16 @@ def test_one_line_for_what_is_wrong(people, capsys, words, message):
     assert error.startswith("frbench: error: ")
 
 
+def test_infinite_ordinals_and_lists_are_named(people, capsys):
+    people.assign(wage=people["wage"].where(people["age"] > 20, -np.inf)).to_csv("in.csv")
+    assert debias("--protected=sex", "--ordinal=wage", "--out=out.csv") == 2
+    assert "ordinal column 'wage' lacks values in some rows, is infin" in capsys.readouterr().err
+    people.assign(note=[[i] for i in people["age"]]).to_parquet("in.parquet")
+    words = ["--target=income", "--protected=sex", "--out=out.csv"]
+    assert main(["data", "debias", "in.parquet", *words]) == 2
+    assert "column 'note' holds lists or objects; drop it" in capsys.readouterr().err
+
+
 def test_wrong_files(in_tmp, capsys):
     assert debias("--protected=sex", "--out=out.csv") == 2
     assert "there is no file in.csv" in capsys.readouterr().err

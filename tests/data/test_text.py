@@ -1,6 +1,7 @@
 """Vocabulary, tables of texts and the reviews task."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from frbench.checkpoint import read_checkpoint
 from frbench.data import AmazonReviews, TextTable
 from frbench.data.reviews import confounded
 from frbench.data.text import Vocabulary
+from frbench.dfr import DFR, _refit
 from frbench.errors import UserError
 
 ROWS = [
@@ -131,6 +133,10 @@ def test_a_checkpoint_brings_its_words_to_another_table(table, in_tmp):
     run("test", *fit, f"--ckpt_path={ckpt}", *trainer)
     found = json.loads(next(in_tmp.glob("r/test*.json")).read_text())
     assert found["metrics"]["test/accuracy"] == 1.0
+    # So it is where the other table's rows refit the last layer.
+    options = ["--data.path=other.jsonl"]
+    _, data, _ = _refit(Path(ckpt), Path("d.ckpt"), options, DFR(1, (1.0,)), "train")
+    assert data.vocabulary.known == words
 
 
 # ---- reviews ------------------------------------------------------------------------------------

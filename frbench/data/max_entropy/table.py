@@ -168,17 +168,21 @@ def _discretise(
     from pandas.api import types
 
     name = str(series.name)
-    ranks, levels = pd.factorize(series, sort=types.is_numeric_dtype(series))
+    try:
+        ranks, levels = pd.factorize(series, sort=types.is_numeric_dtype(series))
+    except TypeError as error:  # of what cannot be compared
+        raise UserError(f"{who}: column '{name}' holds lists or objects; drop it.") from error
     ranks = np.asarray(ranks, dtype=np.int64)
     missing = ranks < 0
     numeric = types.is_numeric_dtype(series) and not types.is_bool_dtype(series)
     if (edges is not None or ordinal) and not numeric:
         raise UserError(f"{who}: column '{name}' is not numeric; leave it out of the options.")
     if ordinal:
-        if missing.any() or len(levels) < 2:
+        finite = np.isfinite(series.to_numpy(np.float64, na_value=np.nan)).all()
+        if not finite or len(levels) < 2:
             raise UserError(
-                f"{who}: ordinal column '{name}' lacks values in some rows, or has one value "
-                "only; drop the rows or take it out of ordinal."
+                f"{who}: ordinal column '{name}' lacks values in some rows, is infinite there, or "
+                "has one value only; drop the rows or take it out of ordinal."
             )
         return Column(name, tuple(levels.tolist()), "ordinal"), ranks, ranks
     if numeric and (edges is not None or len(levels) > max_bins):
