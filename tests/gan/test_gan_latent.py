@@ -93,7 +93,7 @@ def test_label_correlation_vanishes_where_a_reflection_keeps_few_targets():
 
 def test_nearly_parallel_planes_and_one_label_are_refused():
     rng = np.random.default_rng(5)
-    with pytest.raises(UserError, match="nearly parallel .*0.9999"):
+    with pytest.raises(UserError, match=r"nearly parallel .*0\.9999"):
         complement(rng.normal(size=(3, 4)), *planes(rng, 4, 0.9999))
     same = Hyperplane(np.eye(4)[0])
     with pytest.raises(UserError, match="nearly parallel"):
