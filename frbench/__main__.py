@@ -18,6 +18,7 @@ train and evaluate (options of Lightning's command line)
   test       evaluate on test:   frbench test --data Digits --ckpt_path runs/.../best.ckpt
   predict    write predictions:  frbench predict --data Digits --ckpt_path runs/.../best.ckpt
   dfr        refit the last layer on group-balanced held-out rows:  frbench dfr --ckpt_path ...
+  gan        train a generator and make pairs that differ in the attribute:  frbench gan --help
 
 compare
   bench      run a grid of data x method x settings x seeds:  frbench bench GRID.yaml
@@ -76,6 +77,12 @@ def _audit(argv: list[str]) -> int:
     return audit(argv[1:])
 
 
+def _gan(argv: list[str]) -> int:
+    from frbench.gan.command import main as gan
+
+    return gan(argv[1:])
+
+
 def _alpha(argv: list[str]) -> int:
     from frbench.alpha import main as alpha
 
@@ -94,6 +101,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "audit": _audit,
     "graph": _graph,
     "alpha": _alpha,
+    "gan": _gan,
 }
 
 

@@ -16,6 +16,7 @@ class Batch(NamedTuple):
         weight: Sample weights of mean one over the training table, float [B].
         clean: Whether the sample is verified, bool [B].
         index: Row in the split's table, long [B].
+        synthetic: Whether the sample was generated, bool [B].
     """
 
     x: Tensor
@@ -25,6 +26,7 @@ class Batch(NamedTuple):
     weight: Tensor
     clean: Tensor
     index: Tensor  # type: ignore[assignment]  # tuple.index, which nobody calls on a batch
+    synthetic: Tensor
 
 
 class Outputs(NamedTuple):

@@ -42,6 +42,8 @@ def describe(data: GroupDataModule) -> str:
             lines += [text for step in steps if (text := step.report())]
     if changed := int(table.flipped.sum()):
         lines.append(f"labels changed: {changed} of {len(table)} training rows")
+    if generated := int(table.synthetic.sum()):
+        lines.append(f"generated: {generated} of {len(table)} training rows")
     if data.balance != "none":
         lines.append(
             f"balance: {data.balance} via {data.effective_via}"

@@ -65,6 +65,7 @@ class TensorTable(Dataset):
         self.group = torch.where(unknown, -1, self.y * num_attributes + self.z)
         self.weight = torch.as_tensor(weight, dtype=torch.float32)
         self.clean = torch.as_tensor(table.clean)
+        self.synthetic = torch.as_tensor(table.synthetic)
         self.prepare = prepare
         self.augment = augment
 
@@ -83,7 +84,7 @@ class TensorTable(Dataset):
             x = default_collate(list(self._samples(x, seeds)))
         return Batch(
             x, self.y[rows], self.z[rows], self.group[rows], self.weight[rows], self.clean[rows],
-            rows,
+            rows, self.synthetic[rows],
         )  # fmt: skip
 
     def _samples(self, x: Tensor, seeds: np.ndarray | None) -> Iterator[Tensor]:

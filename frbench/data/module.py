@@ -25,6 +25,7 @@ from frbench.data.balance import (
 from frbench.data.checks import check_inputs, check_tables
 from frbench.data.describe import describe
 from frbench.data.loader import EvalLoader, GroupLoader, TensorTable
+from frbench.data.mixed import Mixed, join
 from frbench.data.steps import Augmentation, Corruption
 from frbench.data.strata import allot, check_strata
 from frbench.data.table import Table
@@ -228,7 +229,7 @@ class GroupDataModule(LightningDataModule, ABC):
         corrupt = [] if self.clean_only else self.corrupt or []
         for step in [*corrupt, *(self.augment or [])]:
             step.bind(self.class_names, self.attribute_names)
-            table = step.apply(table, rng, self.encode)
+            table = step.apply(table, rng, self._encode)
         ratio = balance_ratio(
             table,
             self.num_classes,
@@ -293,7 +294,7 @@ class GroupDataModule(LightningDataModule, ABC):
         tables = {**self.splits, "training": table, "clean": clean}
         for name, part in sorted(tables.items()):
             digest.update(name.encode())
-            x: Any = self.encode(part.x) if len(part) else None
+            x: Any = self._encode(part.x) if len(part) else None
             x = x.numpy() if isinstance(x, Tensor) else x
             if isinstance(x, np.ndarray):
                 digest.update(f"{x.dtype}{x.shape}".encode())
@@ -302,6 +303,8 @@ class GroupDataModule(LightningDataModule, ABC):
                 digest.update(x.digest() if hasattr(x, "digest") else pickle.dumps(x))
             for column in (part.y, part.z, part.weight, part.clean):
                 digest.update(column.tobytes())
+            if part.synthetic.any():
+                digest.update(part.synthetic.tobytes())
         digest.update(np.ascontiguousarray(weight).tobytes())
         return digest.hexdigest()[:16]
 
@@ -342,9 +345,13 @@ class GroupDataModule(LightningDataModule, ABC):
             if size < self._world:
                 raise UserError(f"The {name} split has {size} rows for {self._world} devices.")
 
+    def _encode(self, x: Any) -> Any:
+        """Encode inputs, some of which may be encoded already."""
+        return x.encode(self.encode) if isinstance(x, Mixed) else self.encode(x)
+
     def _encoded(self, table: Table, name: str) -> Table:
         """Encode and check the inputs of a split."""
-        x = self.encode(table.x)
+        x = self._encode(table.x)
         if isinstance(x, np.ndarray):
             check_inputs(x, self.sizes, f"{type(self).__name__}: the {name} split")
         return table.replace(x=x)
@@ -354,14 +361,12 @@ class GroupDataModule(LightningDataModule, ABC):
         table, clean, weight = self.training
         rows = self._encoded(table, "train")
         if len(clean):
-            lazy = not isinstance(rows.x, np.ndarray)  # then the raw inputs are joined
             rows = Table(
-                self.encode(np.concatenate([table.x, clean.x]))
-                if lazy
-                else np.concatenate([rows.x, self.encode(clean.x)]),
+                join([rows.x, self.encode(clean.x)]),
                 np.concatenate([table.y, clean.y]),
                 np.concatenate([table.z, clean.z]),
                 clean=np.concatenate([table.clean, clean.clean]),
+                synthetic=np.concatenate([table.synthetic, clean.synthetic]),
             )
         sampled = self.effective_via == "sample"
         uniform = bool(np.allclose(weight, weight[0]))

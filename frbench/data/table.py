@@ -21,6 +21,7 @@ class Table:
         clean: Whether the row is verified (its label was not corrupted), bool [N].
         true_y: Labels before any corruption, int64 [N]; y by default. No method sees them: they
             tell which rows were flipped when a result is evaluated.
+        synthetic: Whether the row was generated, not observed, bool [N].
 
     Raises:
         ValueError: If the columns differ in length, or y or z holds no integers.
@@ -37,6 +38,7 @@ class Table:
     weight: np.ndarray = field(default=None)  # type: ignore[arg-type]
     clean: np.ndarray = field(default=None)  # type: ignore[arg-type]
     true_y: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    synthetic: np.ndarray = field(default=None)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         n = len(self.y)
@@ -52,11 +54,12 @@ class Table:
                 )
             set_(self, name, column.astype(np.int64))
         weight = np.ones(n) if self.weight is None else np.asarray(self.weight, dtype=np.float64)
-        clean = np.zeros(n, dtype=bool) if self.clean is None else np.asarray(self.clean, bool)
+        flags = {k: getattr(self, k) for k in ("clean", "synthetic")}
         set_(self, "weight", weight)
-        set_(self, "clean", clean)
+        for name, flag in flags.items():
+            set_(self, name, np.zeros(n, bool) if flag is None else np.asarray(flag, bool))
         set_(self, "true_y", self.y if self.true_y is None else np.asarray(self.true_y, np.int64))
-        columns = ("x", "y", "z", "weight", "clean", "true_y")
+        columns = ("x", "y", "z", "weight", "clean", "true_y", "synthetic")
         lengths = {k: len(getattr(self, k)) for k in columns}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"Columns of a Table must have one length, got {lengths}")
@@ -68,7 +71,7 @@ class Table:
         """Return the given rows (integer positions or a boolean mask), in that order."""
         rows = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
         x = self.x.iloc[rows] if hasattr(self.x, "iloc") else self.x[rows]
-        columns = (self.y, self.z, self.weight, self.clean, self.true_y)
+        columns = (self.y, self.z, self.weight, self.clean, self.true_y, self.synthetic)
         return Table(x, *(column[rows] for column in columns))
 
     @property

@@ -1,1 +1,22 @@
-"""Generators and latent-space de-biasing: pairs of images that differ in one attribute alone."""
+"""Latent de-biasing with generators; names resolve on first use."""
+
+from frbench.lazy import lazy
+
+_HOME = {
+    "AnalyticFaces": "generator",
+    "DCGAN": "dcgan",
+    "Generator": "generator",
+    "Hyperplane": "latent",
+    "OwnGenerator": "generator",
+    "Settings": "pairs",
+    "Trained": "generator",
+    "build_pairs": "pairs",
+    "complement": "latent",
+    "fit_hyperplane": "latent",
+    "generate": "generator",
+    "load_gan": "dcgan",
+    "shift": "latent",
+}
+__all__ = sorted(_HOME)
+
+__getattr__ = lazy(__name__, _HOME)

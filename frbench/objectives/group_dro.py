@@ -38,6 +38,9 @@ class GroupDRO(Objective):
             with the training shares (greedy), in [0, 1].
         present_only: Renormalise q over the groups present in the batch and leave the others'
             weights alone.
+        real_only: Generated rows are trained on with their group's weight but have no part in
+            the losses that move the weights: labels of generated images are noisy, and the
+            largest losses are where they are wrong.
 
     Raises:
         UserError: For a value out of range or an unknown group name.
@@ -60,6 +63,7 @@ class GroupDRO(Objective):
         gamma: float = 0.1,
         min_weight: float = 0.0,
         present_only: bool = False,
+        real_only: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -82,6 +86,7 @@ class GroupDRO(Objective):
         self.gamma = gamma
         self.min_weight = min_weight
         self.present_only = present_only
+        self.real_only = real_only
         # Whether a training row may lack its attribute; the data say so before training.
         self._may_be_unknown = True
         groups = self.sizes.num_groups
@@ -137,14 +142,15 @@ class GroupDRO(Objective):
         """Return sum_g w_g L_g over the global batch, and stage the new weights."""
         slots = self.sizes.num_groups + 1
         slot = batch.group % slots  # -1, no attribute, is the last slot
-        columns = torch.stack([batch.weight * out.losses.detach(), batch.weight], 1)
-        totals = all_sum(columns.new_zeros(slots, 2).index_add_(0, slot, columns))
-        mass = totals[:, 1].clamp(min=1e-12)
-        mean = totals[:, 0] / mass
+        judged = batch.weight * ~batch.synthetic if self.real_only else batch.weight
+        columns = torch.stack([judged * out.losses.detach(), judged, batch.weight], 1)
+        totals = all_sum(columns.new_zeros(slots, 3).index_add_(0, slot, columns))
+        mass = totals[:, 2].clamp(min=1e-12)
+        mean = totals[:, 0] / totals[:, 1].clamp(min=1e-12)
         with torch.no_grad():
             weights = self._update(mean[:-1], totals[:-1, 1] > 0)
             if self._may_be_unknown:
-                unknown = totals[-1:, 1] / mass.sum()
+                unknown = totals[-1:, 2] / mass.sum()
                 weights = torch.cat([weights * (1 - unknown), unknown])
             # sum_g w_g L_g as one weighted sum over samples, times W: DDP averages gradients.
             sample = batch.weight * (weights / mass[: len(weights)])[slot] * world_size()

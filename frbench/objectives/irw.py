@@ -56,7 +56,7 @@ class IRW(Objective):
         >>> from frbench.networks import MLP
         >>> model = IRW(2, 2, [3], network=MLP(hidden=[4]), alpha=0.5)
         >>> x, y, z = torch.randn(6, 3), torch.arange(6) % 2, torch.zeros(6, dtype=torch.long)
-        >>> batch = Batch(x, y, z, 2 * y + z, torch.ones(6), z > 0, torch.arange(6))
+        >>> batch = Batch(x, y, z, 2 * y + z, torch.ones(6), z > 0, torch.arange(6), z > 0)
         >>> model.sample_weights(model.outputs(batch), batch).shape
         torch.Size([6])
     """

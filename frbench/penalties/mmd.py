@@ -158,7 +158,7 @@ class ConditionalMMD(_MMD):
         >>> penalty.bind(Sizes(2, 2, (1,)))
         >>> logits = torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.0, -1.0], [0.0, -1.0]])
         >>> y, z, one = torch.zeros(4).long(), torch.tensor([0, 0, 1, 1]), torch.ones(4)
-        >>> batch = Batch(logits, y, z, z, one, one > 1, y)
+        >>> batch = Batch(logits, y, z, z, one, one > 1, y, z > 1)
         >>> round(penalty(Outputs(logits, logits, one), batch).item(), 4)  # 2 - 2 exp(-2)
         1.7293
     """
@@ -198,7 +198,8 @@ class MarginalMMD(_MMD):
         >>> penalty.bind(Sizes(2, 2, (1,)))
         >>> logits = torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
         >>> y, z, one = torch.zeros(4).long(), torch.tensor([0, 0, 1, 1]), torch.ones(4)
-        >>> penalty(Outputs(logits, logits, one), Batch(logits, y, z, z, one, one > 1, y)).item()
+        >>> batch = Batch(logits, y, z, z, one, one > 1, y, z > 1)
+        >>> penalty(Outputs(logits, logits, one), batch).item()
         0.0
     """
 

@@ -34,7 +34,7 @@ def batch_of(losses, groups, weight=None):
     z = torch.where(group < 0, -1, group % 2)
     batch = Batch(
         torch.zeros(n, 3), group.clamp(min=0) // 2, z, group, weight,
-        torch.zeros(n, dtype=torch.bool), torch.arange(n),
+        torch.zeros(n, dtype=torch.bool), torch.arange(n), torch.zeros(n, dtype=torch.bool),
     )  # fmt: skip
     return Outputs(torch.zeros(n, 1), torch.zeros(n, 2), losses), batch
 

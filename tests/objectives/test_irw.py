@@ -48,7 +48,7 @@ def batch_of(n=24, seed=0, weight=None):
     y, z = (torch.as_tensor(rng.integers(0, 2, n)) for _ in range(2))
     x = torch.as_tensor(rng.normal(size=(n, 3))) + y[:, None]
     weight = torch.ones(n) if weight is None else torch.as_tensor(weight, dtype=torch.float32)
-    return Batch(x, y, z, 2 * y + z, weight.double(), y < 0, torch.arange(n))
+    return Batch(x, y, z, 2 * y + z, weight.double(), y < 0, torch.arange(n), y < 0)
 
 
 def gradients(model, batch):
@@ -472,7 +472,8 @@ def test_global_weights_equal_the_loop(backend):
     model.eval()
     table = data.training[0]
     batch = Batch(*(torch.as_tensor(c) for c in (
-        table.x, table.y, table.z, table.y, table.weight, table.clean, table.y)))  # fmt: skip
+        table.x, table.y, table.z, table.y, table.weight, table.clean, table.y,
+            table.clean)))  # fmt: skip
     losses, g = gradients(model, batch)
     w, _ = reference_weights(losses, g, 0.2)
     np.testing.assert_allclose(weights, w * len(w) / w.sum(), rtol=2e-3, atol=1e-5)

@@ -37,7 +37,7 @@ def batch_of(losses, weight=None, x=None, y=None):
     batch = Batch(
         torch.zeros(n, 3) if x is None else x, zero if y is None else y, zero, zero,
         torch.ones(n) if weight is None else torch.as_tensor(weight, dtype=torch.float32),
-        zero.bool(), torch.arange(n),
+        zero.bool(), torch.arange(n), zero.bool(),
     )  # fmt: skip
     return Outputs(torch.zeros(n, 2), torch.zeros(n, 2), losses), batch
 

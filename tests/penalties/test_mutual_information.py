@@ -28,6 +28,7 @@ def rows(n=60, classes=3, attributes=3, seed=0, unknown=0.1):
     batch = Batch(
         torch.zeros(n, 1), y, z, torch.where(z < 0, -1, y * attributes + z),
         torch.tensor(rng.uniform(0.5, 1.5, n)), torch.zeros(n, dtype=torch.bool), torch.arange(n),
+        torch.zeros(n, dtype=torch.bool),
     )  # fmt: skip
     return Outputs(logits, logits, logits[:, 0]), batch
 

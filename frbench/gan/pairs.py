@@ -1,0 +1,333 @@
+"""Pair tables: generated images with the same target and opposite protected attribute."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+
+from frbench.errors import UserError
+from frbench.gan.generator import Generator, generate
+from frbench.gan.latent import Hyperplane, complement, fit_hyperplane
+from frbench.objectives import Objective
+
+#: Latents that are made, scored and written at a time.
+CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How pairs are made.
+
+    Args:
+        n: Number of pairs.
+        fit: Latents whose labels the hyperplanes are fitted on.
+        flip: 1 negates the protected score, .5 puts the partner on the hyperplane.
+        domain_dependent: Fit one target hyperplane for each protected value (eq. 4).
+        thresholds: Scores above which f_t and f_g say 1.
+        c: Inverse regularisation of the support vector machines.
+        seed: Seed of the latents.
+
+    Raises:
+        UserError: For values out of range.
+    """
+
+    n: int = 10_000
+    fit: int = 10_000
+    flip: float = 1.0
+    domain_dependent: bool = False
+    thresholds: tuple[float, float] = (0.5, 0.5)
+    c: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or self.fit < 2 or not 0 < self.flip <= 1 or not self.c > 0:
+            raise UserError(
+                "pairs need n >= 1, fit >= 2, flip in (0, 1] and c > 0, got "
+                f"{self.n}, {self.fit}, {self.flip} and {self.c}."
+            )
+
+
+class Scorer:
+    """A trained classifier of two classes as a function of images to P(class 1).
+
+    Args:
+        objective: The classifier.
+        image_shape: Shape of the images it will see.
+        role: What it is for, in messages.
+
+    Raises:
+        UserError: If it has other inputs, or more than two classes.
+    """
+
+    def __init__(self, objective: Objective, image_shape: Sequence[int], role: str) -> None:
+        if list(objective.input_shape) != list(image_shape) or objective.num_classes != 2:
+            raise UserError(
+                f"The {role} classifier takes inputs of shape {list(objective.input_shape)} and "
+                f"knows {objective.num_classes} classes; the generator makes images of shape "
+                f"{list(image_shape)}, and two classes are needed. Train it on images of that size."
+            )
+        self.objective = objective.eval()
+
+    @torch.inference_mode()
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Score images, bytes [N, C, H, W], as [N]."""
+        parts = [
+            self.objective(torch.as_tensor(images[start : start + CHUNK]).float() / 255)
+            for start in range(0, len(images), CHUNK)
+        ]
+        return torch.cat(parts).float().softmax(1)[:, 1].numpy()
+
+
+def fit_planes(
+    generator: Generator, target: Scorer, protected: Scorer, settings: Settings
+) -> tuple[list[Hyperplane], Hyperplane]:
+    """Fit h_t (two of them where they depend on the domain) and h_g on fresh latents.
+
+    Raises:
+        UserError: If a classifier says the same of all generated images.
+    """
+    rng = np.random.default_rng([settings.seed, 41])
+    z = generator.sample(rng, settings.fit)
+    images = generate(generator, z)
+    t = target(images) > settings.thresholds[0]
+    g = protected(images) > settings.thresholds[1]
+    intercept = not generator.normalizes_latent
+    h_g = fit_hyperplane(z, g, settings.c, intercept)
+    if not settings.domain_dependent:
+        return [fit_hyperplane(z, t, settings.c, intercept)], h_g
+    domain = h_g.score(z) > 0
+    return [fit_hyperplane(z[domain == v], t[domain == v], settings.c, intercept)
+            for v in (False, True)], h_g  # fmt: skip
+
+
+def build_pairs(
+    folder: str | Path,
+    generator: Generator,
+    target: Objective,
+    protected: Objective,
+    settings: Settings,
+    judges: tuple[Objective, Objective] | None = None,
+    origin: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Make a table of pairs, or finish one that was begun.
+
+    z ~ N(0, I) and its partner z' (:func:`~frbench.gan.latent.complement`) give images x, x'.
+    Both get the label f_t(x); the attribute of x is f_g(x), that of x' the other one. The folder
+    holds ``images.npy`` and ``partners.npy`` (bytes [N, C, H, W]), ``pairs.npz`` (y, z of x,
+    latents and scores) and ``pairs.json`` (what it was made from, and its quality). It appears
+    when it is complete; until then its parts lie in ``FOLDER.partial``.
+
+    Args:
+        folder: Where to write.
+        generator: G.
+        target: f_t, of two classes.
+        protected: f_g, of two classes.
+        settings: How.
+        judges: Classifiers of target and attribute that had no part in making the pairs; by
+            default f_t and f_g judge themselves.
+        origin: What generator and classifiers are, for the hash; plain data.
+
+    Returns:
+        What ``pairs.json`` says.
+
+    Raises:
+        UserError: If the folder holds other pairs, or what is given does not fit together.
+    """
+    folder = Path(folder)
+    made_from = {"settings": asdict(settings), **(origin or {})}
+    made_from["weights"] = _digest(generator, target, protected, *(judges or ()))
+    made_from = json.loads(json.dumps(made_from))
+    stored = _stored(folder / "pairs.json", made_from)
+    if stored is not None:
+        return stored
+    shape = generator.image_shape
+    f_t, f_g = Scorer(target, shape, "target"), Scorer(protected, shape, "protected")
+    judge_t, judge_g = f_t, f_g
+    if judges is not None:
+        judge_t, judge_g = (
+            Scorer(j, shape, f"judging {r}")
+            for j, r in zip(judges, ("target", "protected"), strict=True)
+        )
+    part = folder.with_name(f"{folder.name}.partial")
+    if part.exists() and not (part / "pairs.json").is_file():
+        shutil.rmtree(part)  # stopped before its first chunk
+    begun = _stored(part / "pairs.json", made_from)
+    if begun is None:
+        _create(part, generator, fit_planes(generator, f_t, f_g, settings), settings.n)
+        _write_json(part / "pairs.json", {"made_from": made_from, "done": 0})
+    with np.load(part / "planes.npz") as file:
+        planes = [
+            Hyperplane(*row) for row in zip(file["normals"], file["intercepts"], strict=True)
+        ]
+    for done in _fill(part, generator, (f_t, f_g, judge_t, judge_g), planes, settings,
+                      begun["done"] if begun else 0):  # fmt: skip
+        _write_json(part / "pairs.json", {"made_from": made_from, "done": done})
+    record = {
+        "made_from": made_from,
+        "done": settings.n,
+        "judge": "f_t and f_g themselves" if judges is None else "classifiers outside the loop",
+        "quality": _finish(part, planes, settings),
+    }
+    _write_json(part / "pairs.json", record)
+    for name in ("latents.npy", "scores.npy", "planes.npz"):
+        (part / name).unlink()
+    os.replace(part, folder)
+    return record
+
+
+def _digest(*modules: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, value in sorted(module.state_dict().items()):
+            digest.update(name.encode() + value.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _stored(path: Path, made_from: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the record of a finished or begun table if it is the same one."""
+    if not path.parent.exists():
+        return None
+    if not path.is_file():
+        raise UserError(f"{path.parent} exists but holds no pairs; give another folder.")
+    record = json.loads(path.read_text())
+    if record["made_from"] != made_from:
+        changed = [k for k in made_from if record["made_from"].get(k) != made_from[k]]
+        raise UserError(
+            f"{path.parent} holds pairs made with another {' and '.join(changed)}; remove it, or "
+            "give another folder."
+        )
+    return record
+
+
+def _create(part: Path, generator: Generator, planes: list[Hyperplane], n: int) -> None:
+    """Make the files of a new table."""
+    part.mkdir(parents=True)
+    for name in ("images", "partners"):
+        open_memmap(part / f"{name}.npy", "w+", np.uint8, (n, *generator.image_shape))
+    open_memmap(part / "latents.npy", "w+", np.float32, (n, 2, generator.latent_dim))
+    open_memmap(part / "scores.npy", "w+", np.float32, (n, 2, 4))
+    np.savez(part / "planes.npz", normals=[h.normal for h in planes],
+             intercepts=[h.intercept for h in planes])  # fmt: skip
+
+
+def _fill(
+    part: Path,
+    generator: Generator,
+    scorers: Sequence[Scorer],
+    planes: list[Hyperplane],
+    settings: Settings,
+    done: int,
+) -> Iterator[int]:
+    """Write the rows from ``done`` on, and yield how many are written after each chunk."""
+    from rich.progress import track
+
+    f_t, f_g, judge_t, judge_g = scorers
+    targets = planes[0] if len(planes) == 2 else planes[:2]
+    names = ("images", "partners", "latents", "scores")
+    files = {name: open_memmap(part / f"{name}.npy", "r+") for name in names}
+    for start in track(range(done, settings.n, CHUNK), "pairs", transient=True):
+        rows = slice(start, min(start + CHUNK, settings.n))
+        # Every chunk draws from a generator of its own: one that is continued draws the same.
+        z = generator.sample(np.random.default_rng([settings.seed, 42, start]), rows.stop - start)
+        partner = complement(z.astype(np.float64), targets, planes[-1], settings.flip)
+        both = [z, partner.astype(np.float32)]
+        files["latents"][rows] = np.stack(both, 1)
+        for i, name in enumerate(("images", "partners")):
+            x = files[name][rows] = generate(generator, both[i])
+            scores = [f_t(x), f_g(x)]
+            scores += scores if judge_t is f_t else [judge_t(x), judge_g(x)]
+            files["scores"][rows, i] = np.stack(scores, 1)
+        for file in files.values():
+            file.flush()
+        yield rows.stop
+
+
+def _write_json(path: Path, record: dict[str, Any]) -> None:
+    new = path.with_suffix(".tmp")
+    new.write_text(json.dumps(record, indent=1))
+    os.replace(new, path)
+
+
+def _finish(part: Path, planes: list[Hyperplane], settings: Settings) -> dict[str, Any]:
+    """Write labels, latents and scores into one file, and measure the pairs."""
+    latents, scores = np.load(part / "latents.npy"), np.load(part / "scores.npy")
+    y, z = (scores[:, 0, :2] > settings.thresholds).T.astype(np.int64)
+    np.savez(part / "pairs.npz", y=y, z=z, latents=latents, scores=scores,
+             normals=[h.normal for h in planes],
+             intercepts=[h.intercept for h in planes])  # fmt: skip
+    return quality(latents.astype(np.float64), scores, planes, settings.thresholds)
+
+
+def quality(
+    latents: np.ndarray,
+    scores: np.ndarray,
+    planes: Sequence[Hyperplane],
+    thresholds: tuple[float, float] = (0.5, 0.5),
+) -> dict[str, Any]:
+    """Measure a table of pairs.
+
+    Args:
+        latents: z and z' [N, 2, d].
+        scores: Of x and x', by f_t, f_g and the judges of target and attribute [N, 2, 4].
+        planes: h_t (or two), then h_g.
+        thresholds: Scores above which f_t and f_g say 1; judges say it above .5.
+
+    Returns:
+        Shares of pairs whose target is kept and whose attribute is flipped, by the judges,
+        overall and by the attribute of x; correlation of the judges' labels in the images alone
+        and in images and partners; mean change of the target score; accuracy of the hyperplanes
+        on the classifiers' labels; their cosine; mean length of the move relative to |z|.
+
+    Example:
+        >>> z = np.array([[[1.0, 1.0], [1.0, -1.0]], [[-1.0, -1.0], [-1.0, 1.0]]])
+        >>> scores = (np.concatenate([z, z], 2) > 0).astype(float)
+        >>> planes = [Hyperplane(np.array([1.0, 0.0])), Hyperplane(np.array([0.0, 1.0]))]
+        >>> measured = quality(z, scores, planes)
+        >>> measured["keep_rate"], measured["flip_rate"], measured["correlation"]
+        (1.0, 1.0, {'images': 1.0, 'pairs': 0.0})
+    """
+    t, g = (scores[..., 2:] > 0.5).transpose(2, 0, 1)
+    kept, flipped = t[:, 0] == t[:, 1], g[:, 0] != g[:, 1]
+    labels = scores[:, 0, :2] > thresholds
+    h_g = planes[-1].score(latents[:, 0])
+    targets = planes[:-1]
+    h_t = targets[0].score(latents[:, 0])
+    if len(targets) == 2:
+        h_t = np.where(h_g > 0, targets[1].score(latents[:, 0]), h_t)
+    move = np.linalg.norm(latents[:, 1] - latents[:, 0], axis=1)
+    known = [v for v in (0, 1) if (g[:, 0] == v).any()]
+    return {
+        "keep_rate": float(kept.mean()),
+        "flip_rate": float(flipped.mean()),
+        "keep_rate_by_attribute": {str(v): float(kept[g[:, 0] == v].mean()) for v in known},
+        "flip_rate_by_attribute": {str(v): float(flipped[g[:, 0] == v].mean()) for v in known},
+        "correlation": {
+            "images": correlation(t[:, 0], g[:, 0]),
+            "pairs": correlation(t.ravel(), g.ravel()),
+        },
+        "label_noise": float((t != labels[:, :1]).mean()),
+        "score_change": float(np.abs(scores[:, 0, 0] - scores[:, 1, 0]).mean()),
+        "hyperplane_accuracy": {
+            "target": float(((h_t > 0) == labels[:, 0]).mean()),
+            "protected": float(((h_g > 0) == labels[:, 1]).mean()),
+        },
+        "cosine": [float(h.normal @ planes[-1].normal) for h in targets],
+        "relative_move": float((move / np.linalg.norm(latents[:, 0], axis=1)).mean()),
+    }
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Correlate two columns; 0 where one does not vary."""
+    if a.all() or b.all() or not a.any() or not b.any():
+        return 0.0
+    return round(float(np.corrcoef(a, b)[0, 1]), 12)
