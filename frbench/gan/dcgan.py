@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -159,8 +159,8 @@ class DCGAN(LightningModule):
         draw = (self._seed * 1_000_003 + self.global_step * world_size() + rank()) % 2**63
         seeded = torch.Generator().manual_seed(draw)
         z = torch.randn(2, len(batch.x), self.latent_dim, generator=seeded).to(self.device)
-        move_generator, _ = self.optimizers()  # type: ignore[misc]  # Lightning counts this one
-        _, move_discriminator = self.optimizers(use_pl_optimizer=False)  # type: ignore[misc]
+        move_generator, _ = cast(Any, self.optimizers())  # Lightning counts the steps of this one
+        _, move_discriminator = cast(Any, self.optimizers(use_pl_optimizer=False))
         with torch.no_grad():
             made = self.generator(z[0])
         real, fake = self.discriminator(torch.cat([batch.x, made])).float().chunk(2)
@@ -171,8 +171,9 @@ class DCGAN(LightningModule):
         self._descend(loss_g, self.generator)
         move_generator.step()
         self._update_average()
-        self.terms = {"loss_d": loss_d.detach(), "loss_g": loss_g.detach(),
-                      "score_real": real.detach().mean(), "score_fake": fake.detach().mean()}  # fmt: skip
+        values = torch.stack([loss_d, loss_g, real.mean(), fake.mean()]).detach()
+        names = ("loss_d", "loss_g", "score_real", "score_fake")
+        self.terms = dict(zip(names, values, strict=True))
 
     @staticmethod
     def _descend(loss: Tensor, player: nn.Module) -> None:

@@ -222,8 +222,8 @@ class OwnGenerator(Generator):
             builder = getattr(import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
             raise UserError(
-                f"generator.build: {build} cannot be imported ({error}); give the import path of a "
-                "class or function, my_file.MyGenerator say."
+                f"generator.build: {build} cannot be imported ({error}); give the import path of "
+                "a class or function, my_file.MyGenerator say."
             ) from error
         self.module: nn.Module = builder(**(options or {}))
         if not isinstance(self.module, nn.Module):

@@ -74,7 +74,7 @@ class Scorer:
             raise UserError(
                 f"The {role} classifier takes inputs of shape {list(objective.input_shape)} and "
                 f"knows {objective.num_classes} classes; the generator makes images of shape "
-                f"{list(image_shape)}, and two classes are needed. Train it on images of that size."
+                f"{list(image_shape)}, and two classes are needed. Train it on such images."
             )
         self.objective = objective.eval()
 
@@ -90,8 +90,8 @@ class Scorer:
 
 def fit_planes(
     generator: Generator, target: Scorer, protected: Scorer, settings: Settings
-) -> tuple[list[Hyperplane], Hyperplane]:
-    """Fit h_t (two of them where they depend on the domain) and h_g on fresh latents.
+) -> list[Hyperplane]:
+    """Fit h_t (two of them where they depend on the domain), then h_g, on fresh latents.
 
     Raises:
         UserError: If a classifier says the same of all generated images.
@@ -104,10 +104,13 @@ def fit_planes(
     intercept = not generator.normalizes_latent
     h_g = fit_hyperplane(z, g, settings.c, intercept)
     if not settings.domain_dependent:
-        return [fit_hyperplane(z, t, settings.c, intercept)], h_g
+        return [fit_hyperplane(z, t, settings.c, intercept), h_g]
     domain = h_g.score(z) > 0
-    return [fit_hyperplane(z[domain == v], t[domain == v], settings.c, intercept)
-            for v in (False, True)], h_g  # fmt: skip
+    planes = [
+        fit_hyperplane(z[domain == v], t[domain == v], settings.c, intercept)
+        for v in (False, True)
+    ]
+    return [*planes, h_g]
 
 
 def build_pairs(
