@@ -301,7 +301,7 @@ def _refit(
     from frbench.checkpoint import load, read_checkpoint
 
     checkpoint = read_checkpoint(path)
-    data = _data(checkpoint, path, extra)
+    data = checkpoint_data(checkpoint, path, extra)
     data.setup("fit")
     objective = load(path)
     changed, head = reweight(checkpoint, objective, data, settings, held_out)
@@ -310,7 +310,7 @@ def _refit(
     return objective, data, head
 
 
-def _data(checkpoint: dict[str, Any], path: Path, extra: list[str]) -> GroupDataModule:
+def checkpoint_data(checkpoint: dict[str, Any], path: Path, extra: list[str]) -> GroupDataModule:
     """Build the data that the checkpoint was trained on, with options of the command line."""
     from frbench.data.inspect import build
 

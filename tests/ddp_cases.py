@@ -16,7 +16,7 @@ from pytorch_lightning import Trainer, seed_everything
 from frbench.batch import Sizes
 from frbench.callbacks import CSVLogger
 from frbench.data.module import GroupDataModule
-from frbench.data.steps import FlipLabels
+from frbench.data.steps import Augmentation, FlipLabels
 from frbench.data.table import Table
 from frbench.distributed import all_gather, rank, world_size
 from frbench.networks import MLP
@@ -28,6 +28,7 @@ from frbench.objectives import (
     IRWO,
     Chi2DRO,
     CVaR,
+    DomainIndependent,
     FRTrain,
     GroupDRO,
     Trimmed,
@@ -52,6 +53,13 @@ class Rows(GroupDataModule):
             return Table(x.astype(np.float32), y, z, weight=rng.uniform(0.5, 1.5, n))
 
         return {"train": draw(203), "val": draw(65), "test": draw(33)}
+
+
+class Marked(Augmentation):
+    """Calls every third row generated."""
+
+    def apply(self, table, rng, encode):
+        return table.replace(synthetic=np.arange(len(table)) % 3 == 0)
 
 
 class Pairwise(Penalty):
@@ -101,6 +109,8 @@ CASES = {
     "fr-train-mi": (FRTrain, {"warmup": 4, "k": 2, "reweight_every": 4, "fairness": "smooth_mi",
                               "normaliser": "label"}, {"clean_share": 0.17}),
     "dro": (GroupDRO, {"eta": 0.5}, {}),
+    "domain-independent": (DomainIndependent, {}, {"balance": "conditional", "via": "weight"}),
+    "dro-real": (GroupDRO, {"eta": 0.5, "real_only": True}, {"augment": [Marked()]}),
     "dro-balanced": (GroupDRO, {"eta": 0.5, "adjustment": 2.0},
                      {"balance": "joint", "marginals": "uniform"}),
     "dro-greedy": (GroupDRO, {"mode": "greedy", "min_weight": 0.2}, {}),

@@ -26,7 +26,8 @@ class GanPairs(Augmentation):
     read from disk as batches need them where the data set reads its own so.
 
     Args:
-        path: The folder.
+        path: The folder; ``{seed}`` in it stands for the seed of the data, so that a grid can
+            give each seed pairs of its own.
         use: pairs, or images: G(z) without partners.
         rows: Rows to add in all, the first in the folder: half as many latents for pairs, as many
             for images, so that both arms get the same number. None adds everything.
@@ -58,7 +59,7 @@ class GanPairs(Augmentation):
 
     def apply(self, table: Table, rng: np.random.Generator, encode: Encode) -> Table:
         """Return the table with the generated rows at its end."""
-        folder = Path(self.path)
+        folder = Path(self.path.replace("{seed}", str(self.seed)))
         names = ["images", *(["partners"] if self.use == "pairs" else [])]
         for name in (*(f"{name}.npy" for name in names), "pairs.npz"):
             if not (folder / name).is_file():

@@ -229,6 +229,7 @@ class GroupDataModule(LightningDataModule, ABC):
         corrupt = [] if self.clean_only else self.corrupt or []
         for step in [*corrupt, *(self.augment or [])]:
             step.bind(self.class_names, self.attribute_names)
+            step.seed = self.seed
             table = step.apply(table, rng, self._encode)
         ratio = balance_ratio(
             table,

@@ -17,6 +17,8 @@ class TableStep(ABC):
 
     #: Names of the classes and of the attribute values, for messages; empty until :meth:`bind`.
     names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    #: Seed of the data set.
+    seed: int = 0
 
     def bind(self, class_names: tuple[str, ...], attribute_names: tuple[str, ...]) -> None:
         """Learn how the data set calls its classes and attribute values."""

@@ -36,6 +36,10 @@ usage: frbench gan COMMAND [options]
           --generator.output_range [-1, 1] --generator.normalizes_latent true), or the import
           path of a class of your own. A stopped command continues; a finished one is not redone.
 
+  metrics  average precision, DEO, bias amplification and KL, threshold from validation:
+            frbench gan metrics --ckpt_path runs/.../best.ckpt   prints them with 95 % intervals
+            frbench gan metrics --results results/factorial      adds them to a grid's results
+
   show    write a picture of pairs, images above their partners:
             frbench gan show pairs/mnist --out pairs.png
 
@@ -50,7 +54,7 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: If an option or a file is wrong.
     """
-    commands = {"train": _train, "pairs": _pairs, "show": _show}
+    commands = {"train": _train, "pairs": _pairs, "metrics": _metrics, "show": _show}
     if not argv or {"-h", "--help"} & set(argv):
         print(USAGE, end="")
         return 0
@@ -174,6 +178,12 @@ def _pairs(argv: list[str]) -> int:
         f"next: frbench fit ... --data.augment GanPairs --data.augment.path {config.out}"
     )
     return 0
+
+
+def _metrics(argv: list[str]) -> int:
+    from frbench.gan.evaluate import main as metrics
+
+    return metrics(argv)
 
 
 def _show(argv: list[str]) -> int:

@@ -3,6 +3,7 @@
 from frbench.objectives.arl import ARL
 from frbench.objectives.base import Objective
 from frbench.objectives.bpf import BPF
+from frbench.objectives.domain_independent import DomainIndependent
 from frbench.objectives.erm import ERM
 from frbench.objectives.fr_train import FRTrain
 from frbench.objectives.group_dro import GroupDRO
@@ -12,6 +13,6 @@ from frbench.objectives.trimmed import Trimmed
 from frbench.objectives.worst_case import Chi2DRO, CVaR
 
 __all__ = [
-    "ARL", "BPF", "ERM", "IRW", "IRWO", "CVaR", "Chi2DRO", "FRTrain", "GroupDRO", "Objective",
-    "Trimmed",
+    "ARL", "BPF", "ERM", "IRW", "IRWO", "CVaR", "Chi2DRO", "DomainIndependent", "FRTrain",
+    "GroupDRO", "Objective", "Trimmed",
 ]  # fmt: skip

@@ -83,7 +83,7 @@ class Objective(LightningModule, Staged, ABC):
             image = len(input_shape) == 3
             network = BagOfWords() if vocab_size else SmallCNN() if image else MLP()
         self.network = network
-        self.network.bind(self.sizes)
+        self.network.bind(self.head_sizes)
         self.penalties = nn.ModuleList(penalties or [])
         for penalty in self._penalties():
             penalty.num_features = self.network.num_features
@@ -106,6 +106,11 @@ class Objective(LightningModule, Staged, ABC):
         check_optimizer(self)  # wrong names and arguments must fail before any data is read
 
     # ---- what a subclass writes -------------------------------------------------------------
+    @property
+    def head_sizes(self) -> Sizes:
+        """Sizes the network is built for; a method with more logits than classes says so."""
+        return self.sizes
+
     @abstractmethod
     def risk(self, out: Outputs, batch: Batch) -> Tensor:
         """Turn per-sample losses into one number.
