@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -26,7 +27,9 @@ PAPERS = sorted((CONFIGS / "papers").rglob("*.yaml"))
 STUDIES = [path for path in PAPERS if "study" in yaml.safe_load(path.read_text())]
 GRIDS = sorted({*(CONFIGS / "bench").glob("*.yaml"), *PAPERS} - {*STUDIES})
 #: Data that need no file.
-EMBEDDED = {"digits", "digits_entangled", "two_gaussians", "Digits", "TwoGaussians"}
+EMBEDDED = {
+    "digits", "digits_entangled", "two_gaussians", "Digits", "TwoGaussians", "GeneratedFaces",
+}  # fmt: skip
 
 #: Data of images: they are drawn, and networks small and without weights.
 IMAGES = {"celeba", "celeba_hair", "waterbirds", "image_table", "CelebA", "ImageTable"}
@@ -146,6 +149,18 @@ def test_method_runs_on_top_of_base_and_data(path: Path, in_tmp: Path) -> None:
     run("fit", f"--config={base}", f"--config={data}", f"--config={path}", *FAST)
 
 
+def write_pairs(steps: list[dict]) -> None:
+    """Write the pair tables that the steps of a cell read, as grey images."""
+    for step in steps:
+        options = step["init_args"]
+        folder = Path(options["path"].replace("{seed}", "10"))
+        folder.mkdir(parents=True)
+        for name in ("images", "partners"):
+            np.save(folder / f"{name}.npy", np.full((options["rows"], 3, 28, 28), 99, np.uint8))
+        y, z = np.arange(options["rows"]) // 2 % 2, np.arange(options["rows"]) % 2
+        np.savez(folder / "pairs.npz", y=y, z=z)
+
+
 @pytest.mark.parametrize(("path", "index"), arms())
 def test_arm_of_grid_runs(
     path: Path,
@@ -156,6 +171,8 @@ def test_arm_of_grid_runs(
 ) -> None:
     cell = read_grid(path)[index]
     more: list[str] = []
+    steps = cell.options.get("data.augment") or []
+    write_pairs([step for step in steps if step["class_path"] == "GanPairs"])
     if cell.options["data"] in IMAGES:
         monkeypatch.setenv("FRBENCH_DATA", str(request.getfixturevalue("drawn")))
         more = [*SMALL, *network(cell.options)]

@@ -49,7 +49,9 @@ PENALTIES = found(Penalty)
 FILES = {
     "ACSIncome": "acs/acs_income_2018_test.npz", "Adult": "adult/adult.data",
     "AmazonReviews": "amazon/reviews_Musical_Instruments_5.json",
-    "AdultSmall": "adult/adult.data", "CompasLarge": "compas/compas-scores.csv",
+    "AdultSmall": "adult/adult.data",
+    "ColouredMNIST": "MNIST/raw/train-images-idx3-ubyte",
+    "CompasLarge": "compas/compas-scores.csv",
     "CompasSmall": "compas/compas-scores-two-years.csv",
     "Bank": "bank/bank-additional-full.csv", "Compas": "compas/compas-scores-two-years.csv",
     "German": "german/german.data", "LawSchool": "law_school/bar_pass_prediction.csv",
