@@ -43,7 +43,7 @@ usage: frbench gan COMMAND [options]
   show    write a picture of pairs, images above their partners:
             frbench gan show pairs/mnist --out pairs.png
 
-Train on them:  frbench fit --data ColouredMNIST --data.augment GanPairs
+Train on them:  frbench fit --data ColouredMNIST --data.augment+=GanPairs
                   --data.augment.path pairs/mnist
 """
 
@@ -175,7 +175,7 @@ def _pairs(argv: list[str]) -> int:
         f"(judged by {record['judge']})\n"
         f"correlation of target and attribute {correlation['images']:.3f} in images alone, "
         f"{correlation['pairs']:.3f} in pairs\n"
-        f"next: frbench fit ... --data.augment GanPairs --data.augment.path {config.out}"
+        f"next: frbench fit ... --data.augment+=GanPairs --data.augment.path {config.out}"
     )
     return 0
 
