@@ -77,7 +77,7 @@ class GanPairs(Augmentation):
                 f"{' and '.join(str(len(part)) for part in images)} images; {wanted} are wanted."
             )
         y, z, images = y[:wanted], z[:wanted], [part[:wanted] for part in images]
-        shape = tuple(np.shape(encode(table.x[np.arange(1)])))[1:]
+        shape = tuple(np.shape(encode(table.take(np.arange(1)).x)))[1:]
         if images[0].shape[1:] != shape or images[0].dtype != np.uint8:
             raise UserError(
                 f"GanPairs: images in {folder} are {images[0].dtype} of shape "

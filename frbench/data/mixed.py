@@ -40,7 +40,8 @@ class Mixed:
 
     def encode(self, encode: Callable[[Any], Any]) -> Any:
         """Encode the raw inputs and put the others beside them."""
-        return join([encode(self.raw), *self.ready], self.rows)
+        raw = self.raw.encode(encode) if isinstance(self.raw, Mixed) else encode(self.raw)
+        return join([raw, *self.ready], self.rows)
 
 
 class Joined:
@@ -85,7 +86,8 @@ class Joined:
         digest = hashlib.sha256(self.rows.tobytes())
         for part in self.parts:
             if isinstance(part, np.ndarray):
-                digest.update(part.tobytes())
+                for start in range(0, len(part), 4096):  # it may be a file larger than memory
+                    digest.update(part[start : start + 4096].tobytes())
             else:
                 digest.update(part.digest() if hasattr(part, "digest") else pickle.dumps(part))
         return digest.digest()

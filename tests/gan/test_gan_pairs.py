@@ -69,6 +69,7 @@ def test_label_correlation_of_seven_tenths_vanishes_through_the_whole_pipeline(b
     assert measured["keep_rate"] > 0.97 and measured["flip_rate"] > 0.97
     # By the truth of the drawing, not by the classifiers.
     with np.load(folder / "pairs.npz") as file:
+        assert len(np.unique(file["latents"][:, 0], axis=0)) == 1200
         scores = faces.attributes(torch.as_tensor(file["latents"])).numpy()  # [N, 2, 2]
         y, z = file["y"], file["z"]
     t, g = scores.transpose(2, 0, 1) > 0
@@ -163,6 +164,20 @@ def test_decoded_images_and_generated_ones_share_a_table(built, tmp_path):
     np.testing.assert_array_equal(
         data._encode(table.x)[real], data.encode(table.x.raw[table.x.rows[real]])[np.arange(3)]
     )
+
+
+def test_two_steps_follow_each_other_and_verified_rows_stay_last(built):
+    steps = [GanPairs(str(built[0]), rows=8), GanPairs(str(built[0]), use="images", rows=5)]
+    data = GeneratedFaces(n=40, n_eval=8, image_size=16, augment=steps, clean_share=0.1)
+    table = data.training[0]
+    assert table.synthetic.tolist() == [False] * 36 + [True] * 13
+    x = data._encode(table.x)
+    np.testing.assert_array_equal(x[36:40], x[44:48])  # both begin with the folder's first rows
+    loader = data.train_dataloader()
+    assert len(loader.dataset) == 49 + 4 and loader.dataset.clean.sum() == 4
+    batch = loader.dataset[np.arange(36, 53), None]
+    assert batch.synthetic.tolist() == [True] * 13 + [False] * 4
+    np.testing.assert_allclose(batch.x[0], np.load(built[0] / "images.npy")[0] / 255, atol=1e-6)
 
 
 def test_what_does_not_fit_is_said(built, tmp_path):
