@@ -142,6 +142,8 @@ def _train(argv: list[str]) -> int:
 
 
 def _pairs(argv: list[str]) -> int:
+    import torch
+
     from frbench.checkpoint import load
     from frbench.gan import generator as generators
     from frbench.gan.pairs import Settings, build_pairs
@@ -157,14 +159,15 @@ def _pairs(argv: list[str]) -> int:
     parser.add_argument("--judges", nargs=2, type=str, default=None)
     parser.add_argument("--out", type=Path, required=True)
     config, built = _parse(parser, argv)
-    judges = None if config.judges is None else tuple(load(path) for path in config.judges)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    judges = config.judges and tuple(load(path).to(device) for path in config.judges)
     record = build_pairs(
         config.out,
-        built.generator,
-        load(config.target),
-        load(config.protected),
+        built.generator.to(device),
+        load(config.target).to(device),
+        load(config.protected).to(device),
         built.settings,
-        judges,  # type: ignore[arg-type]
+        judges,
         {"generator": to_spec(built.generator)},
     )
     measured = record["quality"]

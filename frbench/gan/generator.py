@@ -71,18 +71,25 @@ def generate(generator: Generator, z: np.ndarray, chunk: int = 256) -> np.ndarra
         (3, 3, 16, 16)
     """
     generator.eval()
+    device = device_of(generator)
     out = np.empty((len(z), *generator.image_shape), np.uint8)
     for start in range(0, len(z), chunk):
         part = torch.as_tensor(z[start : start + chunk], dtype=torch.float32)
-        x = generator(part)
+        x = generator(part.to(device))
         low, high = x.min().item(), x.max().item()
         if not (low >= -1e-3 and high <= 1 + 1e-3):
             raise UserError(
                 f"{type(generator).__name__} makes pixels in [{low:.3g}, {high:.3g}], outside "
                 "[0, 1]; state the range of its output (output_range)."
             )
-        out[start : start + chunk] = (x.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        out[start : start + chunk] = (x.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
     return out
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Return where a module's weights are; the CPU for one without."""
+    tensors = (*module.parameters(), *module.buffers())
+    return tensors[0].device if tensors else torch.device("cpu")
 
 
 class AnalyticFaces(Generator):

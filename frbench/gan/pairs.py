@@ -16,7 +16,7 @@ import torch
 from numpy.lib.format import open_memmap
 
 from frbench.errors import UserError
-from frbench.gan.generator import Generator, generate
+from frbench.gan.generator import Generator, device_of, generate
 from frbench.gan.latent import Hyperplane, complement, fit_hyperplane
 from frbench.objectives import Objective
 
@@ -81,11 +81,12 @@ class Scorer:
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Score images, bytes [N, C, H, W], as [N]."""
+        device = device_of(self.objective)
         parts = [
-            self.objective(torch.as_tensor(images[start : start + CHUNK]).float() / 255)
+            self.objective(torch.as_tensor(images[start : start + CHUNK]).to(device).float() / 255)
             for start in range(0, len(images), CHUNK)
         ]
-        return torch.cat(parts).float().softmax(1)[:, 1].numpy()
+        return torch.cat(parts).float().softmax(1)[:, 1].cpu().numpy()
 
 
 def fit_planes(
