@@ -161,8 +161,8 @@ def debiasing_metrics(
     Example:
         >>> y, z, s = np.array([[0, 1, 0, 1], [0, 0, 1, 1], [0.2, 0.9, 0.6, 0.4]])
         >>> found = debiasing_metrics(y.astype(int), s, z.astype(int), released=0)
-        >>> found["deo"], found["bias_amplification"]
-        (1.0, -0.0)
+        >>> found["deo"], found["average_precision"]
+        (1.0, 0.8333333333333333)
     """
     for name, column in (("y", y), ("z", z)):
         if not np.isin(column, (0, 1)).all():
