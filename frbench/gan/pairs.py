@@ -184,9 +184,9 @@ def build_pairs(
         "quality": _finish(part, planes, settings),
     }
     _write_json(part / "pairs.json", record)
-    for name in ("latents.npy", "scores.npy", "planes.npz"):
-        (part / name).unlink()
     os.replace(part, folder)
+    for name in ("latents.npy", "scores.npy", "planes.npz"):
+        (folder / name).unlink()
     return record
 
 
