@@ -37,7 +37,7 @@ def evaluate_debiasing(
         seed: Seed of the resamples.
 
     Returns:
-        Values by ``<table>/debiasing/<metric>``, and 95 % percentile intervals.
+        Values by ``<table>/<metric>``, and 95 % percentile intervals.
 
     Raises:
         UserError: For more classes or attribute values.
@@ -53,7 +53,7 @@ def evaluate_debiasing(
     for name in data.test_names:
         y, scores, z = predict(objective, data, name)
         found = debiasing_metrics(y, scores, z, threshold)
-        values |= {f"{name}/debiasing/{key}": value for key, value in found.items()}
+        values |= {f"{name}/{key}": value for key, value in found.items()}
         rng = np.random.default_rng([seed, 51])
         drawn = []
         for _ in range(resamples):
@@ -61,7 +61,7 @@ def evaluate_debiasing(
             drawn.append(debiasing_metrics(y[rows], scores[rows], z[rows], threshold, 0))
         for key in drawn[0] if drawn else []:
             low, high = np.nanpercentile([one[key] for one in drawn], [2.5, 97.5])
-            intervals[f"{name}/debiasing/{key}"] = (float(low), float(high))
+            intervals[f"{name}/{key}"] = (float(low), float(high))
     return values, intervals
 
 
@@ -114,7 +114,7 @@ def _over_results(folder: Path, extra: list[str]) -> int:
     todo = [
         record
         for record in read_results(file).values()
-        if record["status"] == "ok" and not any("/debiasing/" in key for key in record["metrics"])
+        if record["status"] == "ok" and not any(key.endswith("/deo") for key in record["metrics"])
     ]
     for record in track(todo, "metrics", transient=True):
         path = folder / "runs" / record["cell"] / "checkpoints" / "best.ckpt"

@@ -51,6 +51,17 @@ DIRECTION: dict[str, int] = {
     "encoding_high": 0,
     "loss": -1,  # logged by every objective beside the metrics
 }
+#: Metrics that `frbench gan metrics` adds.
+DEBIASING: dict[str, int] = {
+    "average_precision": 1,
+    "weighted_average_precision": 1,
+    "deo": -1,
+    "bias_amplification": 0,  # signed: 0 is best
+    "kl": -1,
+    "kl_noise_floor": 0,
+    "kl_released": -1,
+}
+DIRECTION |= DEBIASING
 
 
 def direction(name: str) -> int:

@@ -65,7 +65,9 @@ def test_trained_gan_as_generator_and_metrics_of_a_grid(in_tmp, capsys):
     out = capsys.readouterr().out
     assert "1 runs have further metrics" in out and "0 runs have further metrics" in out
     last = json.loads((in_tmp / "results/grid/results.jsonl").read_text().splitlines()[-1])
-    assert 0 <= last["metrics"]["test/balanced/debiasing/deo"] <= 1
+    assert 0 <= last["metrics"]["test/balanced/deo"] <= 1
+    run("report", "results/grid", "--metrics", "deo", "kl")
+    assert "deo" in capsys.readouterr().out
     best = next((in_tmp / "results/grid/runs").glob("*/checkpoints/best.ckpt"))
     words = ("gan", "pairs", "--generator=Trained", "--generator.path=gan/last.ckpt",
              f"--target={best}", f"--protected={best}", "--settings.n=10", "--settings.fit=50",

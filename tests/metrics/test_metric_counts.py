@@ -6,7 +6,7 @@ from count_reference import random_table, reference
 
 from frbench.errors import UserError
 from frbench.metrics import bootstrap, count_metrics, evaluate, tabulate
-from frbench.metrics.names import DIRECTION, direction, higher_is_better
+from frbench.metrics.names import DEBIASING, DIRECTION, direction, higher_is_better
 
 CASES = [
     {},
@@ -187,7 +187,7 @@ def test_every_key_has_a_direction_and_every_direction_a_key():
         keys = evaluate(y, p, z, scores, class_names=names)
         # Those of a shift family and of a probe need more than one table.
         elsewhere = {k for k in DIRECTION if k.startswith(("family", "encoding"))}
-        elsewhere |= {k for k in DIRECTION if k.endswith("_range")} | {"loss"}
+        elsewhere |= {k for k in DIRECTION if k.endswith("_range")} | {"loss", *DEBIASING}
         assert {k.split("/")[0] for k in keys} == DIRECTION.keys() - elsewhere
         assert all(direction(f"test/P0/{k}") == DIRECTION[k.split("/")[0]] for k in keys)
 
