@@ -63,7 +63,8 @@ class Scenario(GroupDataModule):
         UserError: For a value out of range or no rows.
     """
 
-    sizes = Sizes(2, 2, (3, 12, 8))
+    #: Height and width of the images.
+    image_shape: tuple[int, int]
 
     def __init__(
         self,
@@ -173,11 +174,6 @@ class Scenario(GroupDataModule):
     def pools(self) -> dict[str, Pool]:
         """Return the images of ``train``, ``val`` and ``test``."""
 
-    @property
-    def image_shape(self) -> tuple[int, int]:
-        """Height and width of the images."""
-        return self.sizes.input_shape[1] - 4, self.sizes.input_shape[2]
-
     # ---- drawing ----------------------------------------------------------------------------
     @property
     def noise_rows(self) -> int:
@@ -197,7 +193,10 @@ class Scenario(GroupDataModule):
     def _pools(self) -> dict[str, Pool]:
         return self.pools()
 
-    def _draw(self, split: str, distribution: str | float, n: int, stream: int) -> Table:
+    def _draw(self, name: str, distribution: str | float, stream: int) -> Table:
+        """Draw a table; its images come from the pool of its split."""
+        split = name.split("/")[0]
+        n = self.n if split == "train" else self.n_eval
         rng = np.random.default_rng([self.seed, stream])
         law = self.model.law(distribution)
         y, t, z, v = law.sample(n, rng)
@@ -214,28 +213,18 @@ class Scenario(GroupDataModule):
         mark = v if self.task == "c" else None
         drawn = np.asarray(images[chosen])
         x = paint(drawn, law.colour[y, z], mark, self.noise_rows, self.overwrite, rng)
-        factors = {"z": z, "v": v} if self.task == "c" else {"z": z}
-        self._factors[split if stream < 2 else f"test/{_name(distribution)}"] = factors
+        self._factors[name] = {"z": z, "v": v} if self.task == "c" else {"z": z}
         return Table(x, y, z * 2 + v if self.attribute == "z+v" else z)
 
     def tables(self) -> dict[str, Table]:
         """Draw the splits; each has a random stream of its own."""
-        return {
-            "train": self._draw("train", self.train_on, self.n, 0),
-            "val": self._draw("val", "P", self.n_eval, 1),
-            **{
-                f"test/{name}": self._draw("test", distribution, self.n_eval, 2 + i)
-                for i, (name, distribution) in enumerate(self._laws.items())
-            },
-        }
+        wanted: dict[str, str | float] = {"train": self.train_on, "val": "P"}
+        wanted |= {f"test/{name}": law for name, law in self._laws.items()}
+        return {name: self._draw(name, law, i) for i, (name, law) in enumerate(wanted.items())}
 
     def factors(self, name: str) -> dict[str, np.ndarray]:
         """Return z, and in task c the mark's side v, of each row of a table."""
         return self._factors[name] if name in self.splits else {}
-
-
-def _name(distribution: str | float) -> str:
-    return distribution if isinstance(distribution, str) else f"shift={distribution:g}"
 
 
 def _span(labels: Sequence[int]) -> str:

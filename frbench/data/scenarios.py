@@ -34,6 +34,7 @@ class Digits(Scenario):
         ['test/P0_or', 'test/shift=0.1', 'test/shift=0.9']
     """
 
+    sizes = Sizes(2, 2, (3, 12, 8))
     class_names = ("0-4", "5-9")
     attribute_names = ("red", "blue")
     image_shape = (8, 8)
@@ -110,16 +111,12 @@ class ImageScenario(Scenario):
     ) -> None:
         self.images = images
         self._source = _source(images)
+        self.image_shape = self._source["train"].images[np.arange(1)].shape[-2:]
         if labels is None:
             values = np.unique(np.concatenate([pool.labels for pool in self._source.values()]))
             half = len(values) // 2
             labels = [values[:half].tolist(), values[half:].tolist()]
         super().__init__(labels=labels, **kwargs)
-
-    @property
-    def image_shape(self) -> tuple[int, int]:
-        """Height and width of the images."""
-        return self._source["train"].images[np.arange(1)].shape[-2:]
 
     def pools(self) -> dict[str, Pool]:
         """Divide the images of a file; those of a data set are divided."""

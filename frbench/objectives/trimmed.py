@@ -30,7 +30,8 @@ class Trimmed(Objective):
         >>> from frbench.networks import MLP
         >>> model = Trimmed(2, 2, [1], network=MLP(hidden=[]), drop=0.5)
         >>> zeros = torch.zeros(4, dtype=torch.long)
-        >>> batch = Batch(torch.zeros(4, 1), zeros, zeros, zeros, torch.ones(4), zeros > 0, zeros)
+        >>> no = zeros > 0
+        >>> batch = Batch(zeros[:, None], zeros, zeros, zeros, torch.ones(4), no, zeros, no)
         >>> losses = torch.tensor([1.0, 9.0, 2.0, 8.0])
         >>> model.risk(Outputs(torch.zeros(4, 1), torch.zeros(4, 2), losses), batch).item()
         1.5
