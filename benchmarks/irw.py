@@ -172,8 +172,8 @@ def compare(args: argparse.Namespace) -> None:
             try:
                 run()
                 run()
-            except UserError as error:
-                print(f"  {name} is refused: {error}")
+            except (UserError, RuntimeError) as error:  # Opacus and in-place additions
+                print(f"  {name} is refused: {' '.join(str(error).split())[:150]}")
                 del runs[name]
         times: dict[str, list[float]] = {name: [] for name in runs}
         for i in range(args.rounds):
