@@ -66,7 +66,7 @@ def columns(
     chosen = {node: pairs.get(node, node) for node in task.observed}
     found = {
         node: frame[name].to_numpy() if frame[name].dtype.kind in "iuf"
-        else frame[name].astype(object).to_numpy(na_value=None)  # pd.NA has no truth value
+        else frame[name].astype(object).where(frame[name].notna(), None).to_numpy()  # no pd.NA
         for node, name in chosen.items() if name in frame
     }  # fmt: skip
     return found, source
