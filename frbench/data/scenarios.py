@@ -173,5 +173,5 @@ def _check_file(pool: Pool, path: str) -> None:
     ):
         raise UserError(
             f"data.images: {path} must hold images as bytes (uint8) or as floats in [0, 1], got "
-            f"{pool.images.dtype} from {low:g} to {high:g}; the noise and the mark have that scale."
+            f"{pool.images.dtype} from {low:g} to {high:g}; noise and mark have that scale."
         )
