@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from frbench.distributed import rank
+from frbench.objectives.training_log import is_due
 
 
 def weighs_epochs(pl_module: LightningModule) -> bool:
@@ -100,7 +101,7 @@ class SanityCheck(Callback):
         if self._share is not None and len(batch.weight) > 2:
             share = batch.weight.max() / batch.weight.sum().clamp(min=1e-12)
             self._share = torch.maximum(self._share, share)
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if is_due(trainer, trainer.global_step):
             self._check_weights(pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -15,6 +15,7 @@ from frbench.distributed import all_sum, world_size
 from frbench.errors import UserError
 from frbench.objectives.base import Objective
 from frbench.objectives.optimizer import build_optimizer, build_scheduler
+from frbench.objectives.training_log import is_due
 
 
 class StepSchedule(Callback):
@@ -86,7 +87,7 @@ class ManualObjective(Objective):
     def log_is_due(self) -> bool:
         """Whether this iteration will be logged."""
         trainer: Any = self.trainer
-        return bool(trainer.loggers) and (trainer.global_step + 1) % trainer.log_every_n_steps == 0
+        return bool(trainer.loggers) and is_due(trainer, trainer.global_step + 1)
 
     def advance_schedule(self, interval: str) -> None:
         """Step the schedule if it counts these intervals."""

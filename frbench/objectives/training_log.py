@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from frbench.objectives.base import Objective
 
 
+def is_due(trainer: Any, step: int) -> bool:
+    """Whether a step is one of ``log_every_n_steps``, of which 0 means none."""
+    return bool(trainer.log_every_n_steps) and step % trainer.log_every_n_steps == 0
+
+
 class LogSteps(Callback):
     """Logs the terms of a step at every ``log_every_n_steps``-th step."""
 
@@ -67,7 +72,7 @@ class TrainingLog:
         """Log the latest terms if this step is due."""
         trainer: Any = self.objective.trainer
         step = trainer.global_step
-        if not step or step % trainer.log_every_n_steps or step == self._logged_step:
+        if not step or not is_due(trainer, step) or step == self._logged_step:
             return
         self._logged_step = step
         names = list(self.terms)
