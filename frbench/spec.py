@@ -82,7 +82,7 @@ def check_choices(value: Any) -> None:
         for name in hints.keys() & set(init_parameters(cls)):
             options = [hints[name], *get_args(hints[name])]
             choices = [c for o in options if get_origin(o) is Literal for c in get_args(o)]
-            given = getattr(value, name)
+            given = getattr(value, name, None)
             if choices and given is not None and given not in choices:
                 raise UserError(
                     f"{cls.__name__}.{name}: expected one of {', '.join(map(str, choices))}, got "

@@ -172,7 +172,8 @@ def test_arm_of_grid_runs(
     cell = read_grid(path)[index]
     more: list[str] = []
     steps = cell.options.get("data.augment") or []
-    write_pairs([step for step in steps if step["class_path"] == "GanPairs"])
+    named = [step for step in steps if isinstance(step, dict)]  # others are a class alone
+    write_pairs([step for step in named if step["class_path"] == "GanPairs"])
     if cell.options["data"] in IMAGES:
         monkeypatch.setenv("FRBENCH_DATA", str(request.getfixturevalue("drawn")))
         more = [*SMALL, *network(cell.options)]
