@@ -181,7 +181,7 @@ class Progress:
 
 def _spawn(
     args: argparse.Namespace, extra: list[str], out: Path, since: int
-) -> list[subprocess.Popen]:
+) -> list[subprocess.Popen[bytes]]:
     command = [
         sys.executable,
         "-m",
@@ -249,7 +249,7 @@ def main(argv: list[str]) -> int:
         return sum(records.get(c.key, {}).get("status") == "ok" for c in cells)
 
     start = time.monotonic()
-    workers: list[subprocess.Popen] = []
+    workers: list[subprocess.Popen[bytes]] = []
     try:
         progress = Progress(len(cells), finished(), sys.stderr)
         with progress.bar:

@@ -47,7 +47,8 @@ def read_description(path: str | Path) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _description(path: Path, written: int) -> dict[str, Any]:
-    return read_checkpoint(path)["frbench"]
+    result: dict[str, Any] = read_checkpoint(path)["frbench"]
+    return result
 
 
 def load(path: str | Path) -> Objective:
@@ -66,4 +67,5 @@ def load(path: str | Path) -> Objective:
     checkpoint = read_checkpoint(path)
     objective = from_spec(checkpoint["frbench"]["model"])
     objective.load_state_dict(checkpoint["state_dict"])
-    return objective.eval()
+    result: Objective = objective.eval()
+    return result

@@ -14,10 +14,10 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities import rank_zero_only
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from frbench import data, networks, objectives, penalties
 from frbench.callbacks import (
@@ -221,7 +221,7 @@ def choose_run_dir(config: Any, subcommand: str) -> str:
     """
     if "FRBENCH_RUN_DIR" in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
         return os.environ["FRBENCH_RUN_DIR"]
-    folder = config.run_dir
+    folder: str | None = config.run_dir
     if folder is None and config.get("ckpt_path"):
         parent = Path(config.ckpt_path).resolve().parent
         folder = str(parent.parent if parent.name == "checkpoints" else parent)

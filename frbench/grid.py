@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import yaml
@@ -81,7 +81,7 @@ def _numbers(value: Any, where: str) -> list[int]:
     good = isinstance(value, list) and all(type(v) is int and v >= 0 for v in value)
     if not good or not value or len(set(value)) < len(value):
         raise UserError(f"{where} must be a list of distinct numbers from 0 on, got {value!r}.")
-    return value
+    return cast(list[int], value)
 
 
 #: Options that a grid sets itself, or that a cell cannot have, with what to use instead.

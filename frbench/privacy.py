@@ -119,7 +119,8 @@ class RandomizedResponse:
             raise UserError(f"groups must lie in 0..{self.num_groups - 1}.")
         shift = rng.integers(1, self.num_groups, size=len(groups))
         lies = rng.random(len(groups)) >= self.truth
-        return (groups + lies * shift) % self.num_groups
+        result: np.ndarray = (groups + lies * shift) % self.num_groups
+        return result
 
     def shares(self, counts: Any) -> np.ndarray:
         """Estimate the groups' shares without bias, (f_k - q) / (p - q), f_k = counts / n.
@@ -136,7 +137,8 @@ class RandomizedResponse:
         total = counts.sum(-1, keepdims=True)
         if not ((counts >= 0).all() and (total > 0).all()):
             raise UserError(f"counts must not be negative or all zero, got {counts.tolist()}.")
-        return (counts / total - self.lie) / (self.truth - self.lie)
+        result: np.ndarray = (counts / total - self.lie) / (self.truth - self.lie)
+        return result
 
     def variance(self, shares: Any, n: int, members: Members = "fixed") -> np.ndarray:
         """Compute the exact variance of :meth:`shares`.
@@ -186,7 +188,8 @@ class RandomizedResponse:
         n = counts.sum(-1, keepdims=True)
         if bound == "normal":
             variance = self.variance(np.clip(shares, 0, 1), n, "fixed")
-            return shares - ndtri(level) * np.sqrt(variance)
+            result: np.ndarray = shares - ndtri(level) * np.sqrt(variance)
+            return result
         f = np.where(counts > 0, betaincinv(np.maximum(counts, 1), n - counts + 1, 1 - level), 0.0)
         return (f - self.lie) / (self.truth - self.lie)
 
@@ -212,7 +215,10 @@ class RandomizedResponse:
         return AlphaEstimate(float(alpha), float(bounded), shares, sd, lower)
 
     def _smallest(self, values: np.ndarray, n: int) -> np.ndarray:
-        return np.clip(values.min(-1), min(1 / n, 1 / self.num_groups), 1 / self.num_groups)
+        result: np.ndarray = np.clip(
+            values.min(-1), min(1 / n, 1 / self.num_groups), 1 / self.num_groups
+        )
+        return result
 
     def simulate(
         self,

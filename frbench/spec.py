@@ -153,7 +153,8 @@ def import_class(path: str) -> type:
     """
     module, _, name = path.rpartition(".")
     try:
-        return getattr(import_module(module), name)
+        result: type = getattr(import_module(module), name)
+        return result
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(
             f"Cannot import {path!r} ({error}). Run where its file can be imported, or put its "

@@ -45,7 +45,7 @@ def columns(
     """
     plain = data.removesuffix(".gz")
     if plain.endswith(_TABLES):
-        from frbench.data.table_data import read_table
+        from frbench.data.reading import read_table
 
         if options:
             raise UserError(f"--data {data} is a table and takes no {options[0]}.")

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import networkx as nx
 
@@ -123,7 +123,7 @@ def balanced_graphs(task: CausalTask, width: int = WIDTH) -> list[nx.DiGraph]:
     first += [node for node in nx.topological_sort(task.graph) if node not in first]
     sure = {frozenset(first[:i]) for i in range(len(first))}
 
-    def rank(item: tuple[Nodes, dict[_Graph, None]]) -> tuple:
+    def rank(item: tuple[Nodes, dict[_Graph, None]]) -> tuple[Any, ...]:
         # The first order can always be completed; others may find no valid place for Y or Z.
         earlier, graphs = item
         size = min(len(graph.edges) for graph in graphs)

@@ -126,7 +126,8 @@ def _g(tables: np.ndarray) -> np.ndarray:
     margins = tables.sum(-1, keepdims=True) * tables.sum(-2, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = tables * np.log(tables * total / margins)
-    return 2 * np.where(tables > 0, terms, 0).sum((-1, -2))
+    result: np.ndarray = 2 * np.where(tables > 0, terms, 0).sum((-1, -2))
+    return result
 
 
 def _tables(a: np.ndarray, b: np.ndarray, s: np.ndarray, rng: np.random.Generator) -> Outcome:
@@ -192,7 +193,8 @@ def _columns(one: Column) -> np.ndarray:
         return one.values[:, None]
     counts = np.bincount(one.values)
     frequent = np.argsort(-counts, kind="stable")[: min(RESIDUAL_LEVELS, len(counts) - 1)]
-    return (one.values[:, None] == frequent).astype(float)
+    result: np.ndarray = (one.values[:, None] == frequent).astype(float)
+    return result
 
 
 def _design(given: Sequence[Column]) -> np.ndarray:
@@ -211,12 +213,14 @@ def _design(given: Sequence[Column]) -> np.ndarray:
     smooth = np.column_stack([np.ones(n), smooth, numbers[:, i] * numbers[:, j]])
     if few:
         inside = strata[:, None] == np.arange(strata.max() + 1)
-        return (inside[:, :, None] * smooth[:, None, :]).reshape(n, -1)
+        result: np.ndarray = (inside[:, :, None] * smooth[:, None, :]).reshape(n, -1)
+        return result
     return np.column_stack([smooth, *(_columns(one) for one in discrete)])
 
 
 def _residuals(values: np.ndarray, design: np.ndarray) -> np.ndarray:
-    return values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    result: np.ndarray = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    return result
 
 
 def detectable(df: int, rows: int, alpha: float, power: float = 0.8) -> float:

@@ -82,7 +82,8 @@ def cell_weights(
             f"balance: {balance} needs rows of every cell, but the training table has none of "
             f"[{cells}]. Merge attribute values, or use balance: class or none."
         )
-    return np.divide(q, p, out=np.zeros_like(p), where=p > 0)
+    result: np.ndarray = np.divide(q, p, out=np.zeros_like(p), where=p > 0)
+    return result
 
 
 def balance_weights(
@@ -119,7 +120,8 @@ def balance_weights(
     weight = table.weight * balance_ratio(
         table, num_classes, num_attributes, balance, marginals, names
     )
-    return weight / weight.mean()
+    result: np.ndarray = weight / weight.mean()
+    return result
 
 
 def balance_ratio(

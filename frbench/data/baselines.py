@@ -144,11 +144,13 @@ class Massaging(Augmentation):
             from sklearn.linear_model import LogisticRegression
 
             model = LogisticRegression(max_iter=1000).fit(x, table.y, table.weight)
-            return model.decision_function(x)
+            scores: np.ndarray = model.decision_function(x)
+            return scores
         from sklearn.naive_bayes import GaussianNB
 
         joint = GaussianNB().fit(x, table.y, table.weight).predict_joint_log_proba(x)
-        return joint[:, 1] - joint[:, 0]
+        scores = joint[:, 1] - joint[:, 0]
+        return scores
 
 
 class Subset(Augmentation):

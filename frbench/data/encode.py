@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -199,7 +199,7 @@ class TableEncoder:
         return {name: count for name, count in counts.items() if count}
 
 
-def sorted_values(values: Iterable) -> list:
+def sorted_values(values: Iterable[Any]) -> list[Any]:
     """Sort distinct values; mixed types, which have no order, by their text."""
     try:
         return sorted(values)

@@ -96,7 +96,7 @@ def _intervals(column: pd.Series, edges: Sequence[float | str]) -> Factor:
     return _occurring(np.where(np.isnan(numbers), -1, codes), names)
 
 
-def binary(target: Factor, positive: Sequence) -> Factor:
+def binary(target: Factor, positive: Sequence[Any]) -> Factor:
     """Turn labels into class 1, the positive values, against class 0, all others.
 
     Raises:
@@ -151,6 +151,6 @@ def _occurring(codes: np.ndarray, names: list[str]) -> Factor:
     return Factor(closed.astype(np.int64), [names[code] for code in used])
 
 
-def _few(values: Sequence) -> str:
+def _few(values: Sequence[Any]) -> str:
     shown = [value_name(value) for value in values[:10]]
     return ", ".join(shown) + (", ..." if len(values) > 10 else "")

@@ -55,7 +55,8 @@ def build(argv: list[str], stored: dict[str, Any] | None = None) -> GroupDataMod
     if stored is not None:
         parser.set_defaults({"data": stored})
     try:
-        return parser.instantiate(parser.parse_args(argv)).data
+        result: GroupDataModule = parser.instantiate(parser.parse_args(argv)).data
+        return result
     except ArgumentError as error:
         raise UserError(readable(str(error))) from error
     except ValueError as error:

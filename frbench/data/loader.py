@@ -37,7 +37,7 @@ def seed_all(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
 
 
-class TensorTable(Dataset):
+class TensorTable(Dataset[Batch]):
     """A table as tensors; indexing with rows gives a whole :class:`Batch` at once.
 
     Args:

@@ -268,7 +268,8 @@ class GroupDataModule(LightningDataModule, ABC):
         if self.rows_per_group:
             least = np.full(size, self.rows_per_group)
             shares = allot(shares / shares.sum(), self.batch_size, least) / self.batch_size
-        return shares.reshape(self.num_classes, self.num_attributes)
+        result: np.ndarray = shares.reshape(self.num_classes, self.num_attributes)
+        return result
 
     @property
     def test_names(self) -> list[str]:

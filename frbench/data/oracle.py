@@ -41,7 +41,8 @@ def conditional(law: Law, support: str = "tkv", num_colours: int | None = None) 
 def _visible(law: Law, num_colours: int) -> np.ndarray:
     """P(y, z, t, k, v)."""
     shown = np.eye(num_colours)[law.colour]  # [C, A, colours]
-    return np.einsum("ytzv,yzk->yztkv", law.p, shown)
+    result: np.ndarray = np.einsum("ytzv,yzk->yztkv", law.p, shown)
+    return result
 
 
 def score(f: np.ndarray, law: Law) -> dict[str, float]:
@@ -68,7 +69,7 @@ def score(f: np.ndarray, law: Law) -> dict[str, float]:
     probabilities = f[:, t, k, v].T
     # Ties of exact arithmetic may come out of floating point in either order.
     prediction = (probabilities > probabilities.max(1, keepdims=True) - 1e-12).argmax(1)
-    metrics = evaluate(
+    metrics: dict[str, float] = evaluate(
         y,
         prediction,
         z,

@@ -48,14 +48,18 @@ class Law(NamedTuple):
     def _by_offset(self) -> np.ndarray:
         """The table with t - y, modulo C, in the place of t."""
         classes = np.arange(len(self.p))
-        return self.p[classes[:, None], (classes[:, None] + classes) % len(self.p)]
+        result: np.ndarray = self.p[classes[:, None], (classes[:, None] + classes) % len(self.p)]
+        return result
 
 
 def _draw(mass: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw a value from each row of (unnormalised) probabilities, the last value first [n]."""
     below = mass[:, ::-1].cumsum(1)
     u = rng.random(len(mass)) * below[:, -1]
-    return np.minimum((u[:, None] >= below).sum(1), mass.shape[1] - 1) * -1 + mass.shape[1] - 1
+    result: np.ndarray = (
+        np.minimum((u[:, None] >= below).sum(1), mass.shape[1] - 1) * -1 + mass.shape[1] - 1
+    )
+    return result
 
 
 @dataclass(frozen=True)
@@ -197,12 +201,15 @@ class StructuralModel:
             y_of = self.u_to_y * same[:, None, :] + (1 - self.u_to_y) * same[None, :, :]  # [U,T,Y]
             shown = (np.arange(classes) + (u_to_z < 0)) % values
             z_of = np.eye(values)[shown] * abs(u_to_z) + (1 - abs(u_to_z)) / values
-            return np.einsum("u,t,uty,uz->ytz", root, root, y_of, z_of)[..., None]
+            table: np.ndarray = np.einsum("u,t,uty,uz->ytz", root, root, y_of, z_of)
+            return table[..., None]
         if self.task == "a3":
-            return np.einsum("t,ty,tz->ytz", root, flip, p_z)[..., None]
+            table = np.einsum("t,ty,tz->ytz", root, flip, p_z)
+            return table[..., None]
         table = np.einsum("y,yt,yz->ytz", root, flip, p_z)[..., None]
         if self.task != "c":
             return table
         copied = np.eye(2)[np.arange(values) % 2]
         v_of = (1 - z_to_v) * np.stack([1 - p_v, p_v], 1)[:, None] + z_to_v * copied
-        return table * v_of[:, None]
+        table = table * v_of[:, None]
+        return table

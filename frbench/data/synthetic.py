@@ -21,7 +21,8 @@ def _density(x: np.ndarray, label: int) -> np.ndarray:
     centred = x - _MEANS[label]
     covariance = _COVARIANCES[label]
     energy = np.einsum("ni,ij,nj->n", centred, np.linalg.inv(covariance), centred)
-    return np.exp(-energy / 2) / (2 * np.pi * np.sqrt(np.linalg.det(covariance)))
+    result: np.ndarray = np.exp(-energy / 2) / (2 * np.pi * np.sqrt(np.linalg.det(covariance)))
+    return result
 
 
 def two_gaussians(
@@ -68,7 +69,8 @@ def _released(name: str) -> np.ndarray:
     path = locate(f"fr_train/{name}.npy")
     try:
         with open_binary(path) as file:
-            return np.load(file)
+            result: np.ndarray = np.load(file)
+            return result
     except (EOFError, OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable array file ({error}).") from error
 

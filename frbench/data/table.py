@@ -77,7 +77,8 @@ class Table:
     @property
     def flipped(self) -> np.ndarray:
         """Whether a row's label is not its true one, bool [N]."""
-        return self.y != self.true_y
+        result: np.ndarray = self.y != self.true_y
+        return result
 
     def replace(self, **columns: Any) -> Table:
         """Return a copy with the given columns exchanged."""

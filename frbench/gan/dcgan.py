@@ -48,7 +48,8 @@ class ImageGenerator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Return images [N, C, H, W]."""
-        return self.layers(self.dense(z).view(-1, *self.start)).sigmoid()
+        result: Tensor = self.layers(self.dense(z).view(-1, *self.start)).sigmoid()
+        return result
 
 
 def critic(channels: int, side: int, width: int) -> nn.Sequential:

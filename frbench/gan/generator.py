@@ -254,7 +254,8 @@ class OwnGenerator(Generator):
     def images(self, z: Tensor) -> Tensor:
         """Return the module's images, scaled to [0, 1]."""
         low, high = self.output_range
-        return (self.module(z) - low) / (high - low)
+        result: Tensor = (self.module(z) - low) / (high - low)
+        return result
 
 
 class Trained(Generator):
@@ -279,4 +280,5 @@ class Trained(Generator):
 
     def images(self, z: Tensor) -> Tensor:
         """Return the network's images."""
-        return self.network(z)
+        result: Tensor = self.network(z)
+        return result

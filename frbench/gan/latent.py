@@ -35,7 +35,8 @@ class Hyperplane(NamedTuple):
 
     def score(self, z: np.ndarray) -> np.ndarray:
         """Return w.z + b of latents [N, d] as [N]."""
-        return z @ self.normal + self.intercept
+        result: np.ndarray = z @ self.normal + self.intercept
+        return result
 
 
 def fit_hyperplane(
@@ -103,7 +104,8 @@ def shift(z: np.ndarray, normals: np.ndarray, changes: np.ndarray) -> np.ndarray
             "attribute and keeps the other. Use attributes that the generator separates, or fit "
             "the hyperplanes on more labelled latents."
         )
-    return z + np.linalg.solve(gram, changes.T).T @ normals
+    result: np.ndarray = z + np.linalg.solve(gram, changes.T).T @ normals
+    return result
 
 
 def complement(

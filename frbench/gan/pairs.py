@@ -204,7 +204,7 @@ def _stored(path: Path, made_from: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if not path.is_file():
         raise UserError(f"{path.parent} exists but holds no pairs; give another folder.")
-    record = json.loads(path.read_text())
+    record: dict[str, Any] = json.loads(path.read_text())
     if record["made_from"] != made_from:
         changed = [k for k in made_from if record["made_from"].get(k) != made_from[k]]
         raise UserError(

@@ -80,29 +80,34 @@ def rate(part: np.ndarray, whole: np.ndarray, empty: Empty) -> np.ndarray:
     """
     part, whole = np.broadcast_arrays(part, whole)
     out = np.full(part.shape, 0.0 if empty == "zero" else np.nan)
-    return np.divide(part, whole, out=out, where=whole > 0)
+    result: np.ndarray = np.divide(part, whole, out=out, where=whole > 0)
+    return result
 
 
 def lowest(x: np.ndarray, empty: Empty) -> np.ndarray:
     """Return the minimum over the last axis under the policy for undefined values."""
-    return (np.fmin if empty == "ignore" else np.minimum).reduce(x, axis=-1)
+    result: np.ndarray = (np.fmin if empty == "ignore" else np.minimum).reduce(x, axis=-1)
+    return result
 
 
 def highest(x: np.ndarray, empty: Empty) -> np.ndarray:
     """Return the maximum over the last axis under the policy for undefined values."""
-    return (np.fmax if empty == "ignore" else np.maximum).reduce(x, axis=-1)
+    result: np.ndarray = (np.fmax if empty == "ignore" else np.maximum).reduce(x, axis=-1)
+    return result
 
 
 def mean(x: np.ndarray, empty: Empty) -> np.ndarray:
     """Return the mean over the last axis under the policy for undefined values."""
     if empty != "ignore":
-        return x.mean(axis=-1)
+        result: np.ndarray = x.mean(axis=-1)
+        return result
     return rate(np.nansum(x, axis=-1), (~np.isnan(x)).sum(axis=-1), empty)
 
 
 def _comparable(x: np.ndarray) -> np.ndarray:
     """Tell where enough values are defined to compare: two, unless there is only one group."""
-    return (~np.isnan(x)).sum(axis=-1) >= min(2, x.shape[-1])
+    result: np.ndarray = (~np.isnan(x)).sum(axis=-1) >= min(2, x.shape[-1])
+    return result
 
 
 def gap(x: np.ndarray, empty: Empty) -> np.ndarray:
@@ -119,7 +124,8 @@ def ratio(x: np.ndarray, empty: Empty) -> np.ndarray:
     """Return min / max over the last axis; 1 where all are zero, NaN as in `gap`."""
     low, high = lowest(x, empty), highest(x, empty)
     equal = np.where(_comparable(x), np.where(high == 0, 1.0, np.nan), np.nan)
-    return np.divide(low, high, out=equal, where=_comparable(x) & (high > 0))
+    result: np.ndarray = np.divide(low, high, out=equal, where=_comparable(x) & (high > 0))
+    return result
 
 
 def count_metrics(

@@ -49,7 +49,8 @@ def domain_weights(y: np.ndarray, z: np.ndarray) -> np.ndarray:
         [0.75, 0.75, 1.5, 0.5]
     """
     cell = np.bincount(2 * y + z, minlength=4).reshape(2, 2)
-    return cell.sum(1)[y] / (2 * cell[y, z])
+    result: np.ndarray = cell.sum(1)[y] / (2 * cell[y, z])
+    return result
 
 
 def calibrated_threshold(y: np.ndarray, scores: np.ndarray) -> float:

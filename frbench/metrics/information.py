@@ -104,7 +104,8 @@ def conditional_mutual_information(
         rho = np.partition(joint, k, axis=1)[:, k, None]
 
         def psi(distance: np.ndarray, rho: np.ndarray = rho) -> np.ndarray:
-            return digamma((distance <= rho).sum(1) - 1)
+            result: np.ndarray = digamma((distance <= rho).sum(1) - 1)
+            return result
 
         xi = psi(joint) - psi(dxz)
         if dz is None:

@@ -110,4 +110,5 @@ def _independent(y: np.ndarray, z: np.ndarray) -> np.ndarray:
     y, z = (np.unique(column, return_inverse=True)[1] for column in (y, z))
     joint = np.zeros((y.max() + 1, z.max() + 1))
     np.add.at(joint, (y, z), 1 / len(y))
-    return (joint.sum(1)[y] * joint.sum(0)[z]) / joint[y, z]
+    result: np.ndarray = (joint.sum(1)[y] * joint.sum(0)[z]) / joint[y, z]
+    return result

@@ -109,7 +109,10 @@ def rank(scores: np.ndarray) -> np.ndarray:
     """
     with np.errstate(divide="ignore"):
         logit = np.log(scores) - np.log1p(-scores)
-    return (scores + 0.5 + np.clip(logit, -MAX_LOGIT, MAX_LOGIT) / (2 * MAX_LOGIT)) / 2
+    result: np.ndarray = (
+        scores + 0.5 + np.clip(logit, -MAX_LOGIT, MAX_LOGIT) / (2 * MAX_LOGIT)
+    ) / 2
+    return result
 
 
 def _bin(scores: np.ndarray, bins: int) -> np.ndarray:
@@ -181,7 +184,8 @@ def score_kl(histogram: np.ndarray) -> np.ndarray:
 def _coarse(histogram: np.ndarray) -> np.ndarray:
     """Drop unknown z and merge the bins to [..., S, 2, A, KL_BINS]."""
     known = histogram[..., :-1, :]
-    return known.reshape(*known.shape[:-1], KL_BINS, -1).sum(-1)
+    result: np.ndarray = known.reshape(*known.shape[:-1], KL_BINS, -1).sum(-1)
+    return result
 
 
 def _kl_of(coarse: np.ndarray) -> np.ndarray:

@@ -101,7 +101,8 @@ class _Block(nn.Module):
         scores = scores.masked_fill(~mask[:, None, None], -torch.inf)
         mixed = (self.dropout(scores.softmax(-1)) @ v).transpose(1, 2).reshape(b, length, width)
         tokens = tokens + self.dropout(self.mix(mixed))
-        return tokens + self.dense(tokens)
+        result: Tensor = tokens + self.dense(tokens)
+        return result
 
 
 class _Encoder(nn.Module):

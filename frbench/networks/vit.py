@@ -83,7 +83,8 @@ class _Embed(nn.Module):
         self.position = nn.Parameter(0.02 * torch.randn(tokens, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(x).flatten(2).transpose(1, 2) + self.position
+        result: Tensor = self.project(x).flatten(2).transpose(1, 2) + self.position
+        return result
 
 
 class _Block(nn.Module):
@@ -111,7 +112,8 @@ class _Block(nn.Module):
         scores = query @ key.transpose(-1, -2) * (width // self.heads) ** -0.5
         mixed = (scores.softmax(-1) @ value).transpose(1, 2).reshape(batch, tokens, width)
         x = x + self.drop(self.out(mixed))
-        return x + self.mlp(x)
+        result: Tensor = x + self.mlp(x)
+        return result
 
 
 class _Mean(nn.Module):

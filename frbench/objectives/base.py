@@ -170,7 +170,8 @@ class Objective(LightningModule, Staged, ABC):
     # ---- the step ---------------------------------------------------------------------------
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [B, C]."""
-        return self.network(x)[1]
+        result: Tensor = self.network(x)[1]
+        return result
 
     def outputs(self, batch: Batch) -> Outputs:
         """Run the network; everything it returns is float32."""
@@ -354,7 +355,7 @@ class Objective(LightningModule, Staged, ABC):
         return {"index": batch.index, "y": batch.y, "z": batch.z, "probabilities": probabilities}
 
     def _metrics(self) -> list[GroupCounts]:
-        return cast(list[GroupCounts], list(self._evaluators))
+        return list(self._evaluators)
 
     def _log_evaluation(self) -> None:
         for name, evaluator in zip(self._evaluated, self._metrics(), strict=True):

@@ -70,7 +70,8 @@ def project(point: np.ndarray, low: float, mean: float) -> np.ndarray:
     breaks = breaks[order]
     total = n + np.concatenate([[0.0], np.cumsum(slope[:-1] * np.diff(breaks))])
     tau = np.interp(mean * n, total[::-1], breaks[::-1])
-    return np.clip(point - tau, low, 1)
+    result: np.ndarray = np.clip(point - tau, low, 1)
+    return result
 
 
 class BPF(ERM):

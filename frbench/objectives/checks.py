@@ -17,7 +17,8 @@ FREE_ON_RESUME = ("num_workers", "test_while_training")
 def data_spec(trainer: Any) -> dict[str, Any] | None:
     """Return the datamodule as plain data; None without one, or if it cannot be written down."""
     try:
-        return to_spec(getattr(trainer, "datamodule", None))
+        result: dict[str, Any] | None = to_spec(getattr(trainer, "datamodule", None))
+        return result
     except UserError:
         return None
 

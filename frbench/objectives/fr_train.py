@@ -277,7 +277,8 @@ class FRTrain(ManualObjective):
             known, z = (batch.z >= 0)[:, None], batch.z.clamp(min=0)
             z = z[:, None] if self.num_attributes == 2 else F.one_hot(z, self.num_attributes)
             parts.append((z * known).to(answer))
-        return self.discriminators["robustness"](torch.cat(parts, 1))[:, 0]
+        result: Tensor = self.discriminators["robustness"](torch.cat(parts, 1))[:, 0]
+        return result
 
     def risk(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the classifier's loss in this iteration, and stage the weights of its rows."""

@@ -100,7 +100,8 @@ def make_optimizer(
         )
     if "weight_decay" not in inspect.signature(cls).parameters and not options.get("weight_decay"):
         options.pop("weight_decay", None)
-    return _call(cls, what, groups, **options)
+    result: torch.optim.Optimizer = _call(cls, what, groups, **options)
+    return result
 
 
 def build_scheduler(
@@ -121,4 +122,7 @@ def build_scheduler(
         )
     schedulers = torch.optim.lr_scheduler
     cls = _by_name(schedulers, schedulers.LRScheduler, objective.scheduler, "scheduler")
-    return _call(cls, "scheduler", optimizer, **(objective.scheduler_options or {}))
+    result: torch.optim.lr_scheduler.LRScheduler | None = _call(
+        cls, "scheduler", optimizer, **(objective.scheduler_options or {})
+    )
+    return result

@@ -63,7 +63,8 @@ class Discriminator(nn.Module):
         """Return logits of z [B, A], one column for two values."""
         if self.target == "equalized_odds":
             seen = torch.cat([seen, F.one_hot(y, self.num_classes).to(seen.dtype)], 1)
-        return self.layers(seen)
+        result: Tensor = self.layers(seen)
+        return result
 
     def losses(self, seen: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy of each row [B], and which rows count, 1 or 0 [B]."""

@@ -31,7 +31,8 @@ def check_target(owner: str, target: str, positive_class: int) -> None:
 
 def _entropy(p: Tensor) -> Tensor:
     """Entropy in nats of a table of probabilities; a cell of 0 has gradient 0."""
-    return torch.special.entr(p.clamp(min=1e-30)).sum()
+    result: Tensor = torch.special.entr(p.clamp(min=1e-30)).sum()
+    return result
 
 
 def joint_table(

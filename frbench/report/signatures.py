@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -147,7 +147,7 @@ def _encoded(row: Row) -> Iterator[Signature]:
 
 def _plateau(data: str, runs: Sequence[Run]) -> Iterator[Signature]:
     """Compare the strengths of one penalty on one training distribution."""
-    families: dict[tuple, dict[float, list[Run]]] = {}
+    families: dict[tuple[Any, ...], dict[float, list[Run]]] = {}
     for run in runs:
         names = tuple(sorted(run.training.get("penalties", {})))
         if names:

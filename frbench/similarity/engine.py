@@ -360,4 +360,5 @@ class GradientSimilarity:
                 every = type(layer)(layer.module, all_gather(layer.a), all_gather(layer.d))
             total = total + layer.gram(every)
         total = all_gather(total)
-        return (total + total.T) / 2
+        result: Tensor = (total + total.T) / 2
+        return result

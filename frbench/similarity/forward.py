@@ -54,8 +54,10 @@ def directional_losses(
     direction = {f"model.{k}": (vector[k] / length).to(p.dtype) for k, p in parameters.items()}
 
     def function(values: dict[str, Tensor]) -> Tensor:
-        return torch.func.functional_call(holder, values, (batch,))
+        result: Tensor = torch.func.functional_call(holder, values, (batch,))
+        return result
 
     autocast = conditions.autocast is not None
     with torch.no_grad(), conditions.again(), forward_mode(model, autocast):
-        return torch.func.jvp(function, (point,), (direction,))[1] * length
+        result: Tensor = torch.func.jvp(function, (point,), (direction,))[1] * length
+        return result

@@ -13,6 +13,7 @@ and the gradient itself is the mixed ghost clipping of arXiv 2210.00038, there f
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -134,7 +135,9 @@ class Dense(Layer):
                 grads["bias"] = flat.sum(0)
             return grads
         if weight:
-            gradient = conv1d_weight if isinstance(m, nn.Conv1d) else conv2d_weight
+            gradient: Callable[..., Tensor] = (
+                conv1d_weight if isinstance(m, nn.Conv1d) else conv2d_weight
+            )
             grads["weight"] = gradient(
                 self.a, m.weight.shape, d, **self._conv, groups=self._groups
             )

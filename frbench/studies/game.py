@@ -37,7 +37,10 @@ def build_data(spec: dict[str, Any], **changes: Any) -> GroupDataModule:
         UserError: If there is no such class, or an argument that it does not take.
     """
     try:
-        return from_spec(spec | {"init_args": spec.get("init_args", {}) | changes})
+        result: GroupDataModule = from_spec(
+            spec | {"init_args": spec.get("init_args", {}) | changes}
+        )
+        return result
     except TypeError as error:
         raise UserError(f"A data set of the study cannot be built: {error}.") from error
 
@@ -86,7 +89,8 @@ def impact(prediction: np.ndarray, y: np.ndarray, z: np.ndarray) -> dict[str, np
 def _entropies(p: np.ndarray) -> np.ndarray:
     """Entropy of each run's table, in nats [R]."""
     p = p.reshape(len(p), -1)
-    return -(p * np.log(np.where(p > 0, p, 1))).sum(1)
+    result: np.ndarray = -(p * np.log(np.where(p > 0, p, 1))).sum(1)
+    return result
 
 
 class Watch:

@@ -107,8 +107,10 @@ def newton_in_band(
 def _shares(column: Column, mean: np.ndarray) -> np.ndarray:
     """Turn the mean of a column's coordinates into the shares of its values [V]."""
     if column.is_number:
-        return np.where(column.points[:, 0] > 0, mean[0], 1 - mean[0])
-    return column.points @ mean + 1 / len(column.values)
+        shares: np.ndarray = np.where(column.points[:, 0] > 0, mean[0], 1 - mean[0])
+        return shares
+    shares = column.points @ mean + 1 / len(column.values)
+    return shares
 
 
 def _solve_pinned(

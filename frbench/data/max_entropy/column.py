@@ -79,7 +79,8 @@ class Column:
         """
         if self.is_number:
             numbers, span = self.scale
-            return ((numbers - numbers.min()) / span)[:, None]
+            result: np.ndarray = ((numbers - numbers.min()) / span)[:, None]
+            return result
         v = len(self.values)
         basis = np.zeros((v, v - 1))
         for j in range(1, v):
@@ -87,7 +88,7 @@ class Column:
             basis[j, j - 1] = -j / math.sqrt(j * (j + 1))
         return basis
 
-    def codes(self, values: Sequence | pd.Series) -> np.ndarray:
+    def codes(self, values: Sequence[Any] | pd.Series) -> np.ndarray:
         """Return positions of the given values in ``values``, int64 [N].
 
         Raises:
@@ -104,7 +105,8 @@ class Column:
                 f"does not declare ({', '.join(map(str, self.values[:10]))}); add the value to "
                 "the domain, or drop the rows."
             )
-        return codes.astype(np.int64)
+        result: np.ndarray = codes.astype(np.int64)
+        return result
 
     def mean(self, given: float | Mapping[Any, float]) -> np.ndarray:
         """Turn a marginal that a user gives into coordinates.
@@ -127,7 +129,8 @@ class Column:
                     f"marginals: the shares of column '{self.name}' must be at least 0 and sum "
                     f"to 1, got {dict(given)}."
                 )
-            return shares @ self.points
+            result: np.ndarray = shares @ self.points
+            return result
         if not self.is_number:
             raise UserError(
                 f"marginals: column '{self.name}' has {len(self.values)} categories; give the "

@@ -148,7 +148,8 @@ def _direction(point: Point, definite: bool) -> np.ndarray:
         along[flat & (np.abs(along) < 1e-12)] = 0
         step = vectors @ (along / np.maximum(values, 1e-13 * values[-1] + 1e-300))
     # Longer steps may land where all curvature is below rounding, although h is smaller there.
-    return step * min(1.0, _MAX_MOVE / max(np.abs(step).max(), 1e-300))
+    result: np.ndarray = step * min(1.0, _MAX_MOVE / max(np.abs(step).max(), 1e-300))
+    return result
 
 
 def newton(

@@ -85,7 +85,8 @@ def reweigh(
     y = samples.domain.position(label, "label")
     z = samples.domain.position(protected, "protected")
     if prior == "data":
-        return samples.counts / samples.counts.sum()
+        weight: np.ndarray = samples.counts / samples.counts.sum()
+        return weight
     cells, shape = samples.cells(y, z)
     mass = cell_mass(cells, samples.counts, shape)
     if (empty := np.argwhere(mass <= 0)).size:
@@ -100,7 +101,8 @@ def reweigh(
         )
     share = np.where(np.arange(shape[1]) == mass.sum(0).argmax(), 1.0, tau)
     weight = samples.counts * (mass.sum(1, keepdims=True) / mass * share).ravel()[cells]
-    return weight / weight.sum()
+    weight /= weight.sum()
+    return weight
 
 
 def expectation(
@@ -128,7 +130,7 @@ def expectation(
         UserError: As :func:`reweigh`, and for a marginal that does not fit its column.
     """
     prior: Prior = "reweighted" if marginals == "reweighted" else "data"
-    theta = reweigh(samples, label, protected, tau, prior) @ samples.embedded
+    theta: np.ndarray = reweigh(samples, label, protected, tau, prior) @ samples.embedded
     columns, blocks = samples.domain.columns, samples.domain.blocks
     if marginals == "balanced":
         z = samples.domain.position(protected, "protected")

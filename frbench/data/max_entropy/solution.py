@@ -198,7 +198,8 @@ class Solution:
         k = len(self.samples.rows)
         mass = np.zeros(len(both.rows))
         mass[both.inverse[:k]] = self.point.rows
-        return rho * mass[both.inverse[k:]] + (1 - rho) * product
+        result: np.ndarray = rho * mass[both.inverse[k:]] + (1 - rho) * product
+        return result
 
     @cached_property
     def kl_to_data(self) -> float:
@@ -318,4 +319,5 @@ def _draw(shares: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     """Draw n positions in proportion to shares."""
     edges = np.cumsum(shares)
     draws = np.searchsorted(edges, rng.random(n) * edges[-1], side="right")
-    return np.minimum(draws, len(shares) - 1)
+    result: np.ndarray = np.minimum(draws, len(shares) - 1)
+    return result

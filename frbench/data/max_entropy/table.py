@@ -152,7 +152,8 @@ class TableColumns:
         last = np.searchsorted(groups[order], wanted, side="right")
         draws = edges[first] + rng.random(len(wanted)) * (edges[last] - edges[first])
         rows = np.searchsorted(edges, draws, side="right") - 1
-        return order[np.clip(rows, first, last - 1)]
+        result: np.ndarray = order[np.clip(rows, first, last - 1)]
+        return result
 
 
 def _discretise(
