@@ -81,19 +81,22 @@ def kept(item: pytest.Item) -> list[tuple[str, str]]:
     Raises:
         ValueError: For an unknown promise or subject, or a test without subject.
     """
-    pairs = []
-    for mark in item.iter_markers("promise"):
-        promise, *given = mark.args
-        callspec = getattr(item, "callspec", None)
-        among = given or (callspec.params.values() if callspec else ())
-        names = [_name(value) for value in among]
-        if promise not in PROMISES or (given and None in names) or not any(names):
-            raise ValueError(
-                f"{item.nodeid}: promise{mark.args}: expected one of {[*PROMISES]}, and subjects "
-                "that tests/promises.py knows, named there or among the parameters."
-            )
-        pairs += [(promise, name) for name in names if name]
-    return list(dict.fromkeys(pairs))
+    callspec = getattr(item, "callspec", None)
+    parameters = list(callspec.params.values()) if callspec else []
+    marks = list(item.iter_markers("promise"))
+    pairs = [
+        (mark.args[0], _name(value)) for mark in marks for value in mark.args[1:] or parameters
+    ]
+    known = [(promise, name) for promise, name in pairs if name]
+    by_hand = [_name(value) for mark in marks for value in mark.args[1:]]
+    unknown = {mark.args[0] for mark in marks} - PROMISES.keys()
+    if unknown or None in by_hand or (marks and not known):
+        raise ValueError(
+            f"{item.nodeid}: promise{[mark.args for mark in marks]}: expected one of "
+            f"{[*PROMISES]}, and subjects that tests/promises.py knows, named there or among the "
+            "parameters."
+        )
+    return list(dict.fromkeys(known))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

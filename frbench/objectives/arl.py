@@ -14,6 +14,7 @@ from frbench.batch import Batch, Outputs
 from frbench.distributed import all_gather
 from frbench.errors import UserError
 from frbench.objectives.base import Objective
+from frbench.properties import Properties
 
 
 class ARL(Objective):
@@ -35,6 +36,8 @@ class ARL(Objective):
     Raises:
         UserError: For a negative rate or number of steps, or text inputs without features.
     """
+
+    properties = Properties(erm=({"pretrain_steps": 1_000_000},))
 
     steps: Tensor
 

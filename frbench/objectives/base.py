@@ -23,6 +23,7 @@ from frbench.objectives.checks import check_fit, check_same_data, data_spec
 from frbench.objectives.optimizer import build_optimizer, build_scheduler, check_optimizer
 from frbench.objectives.training_log import LogSteps, TrainingLog
 from frbench.penalties import Penalty
+from frbench.properties import Properties
 from frbench.spec import to_spec
 from frbench.state import Staged
 
@@ -54,6 +55,8 @@ class Objective(LightningModule, Staged, ABC):
     uses_clean = False
     #: Whether the risk is more than a mean over samples (then gradients cannot be accumulated).
     couples_batch = True
+    #: What the tests hold :meth:`risk` to.
+    properties = Properties()
     #: Whether weights of :meth:`on_epoch_weights` go into the sampler or into batch.weight.
     epoch_weights_via: Literal["sample", "weight"] = "weight"
 

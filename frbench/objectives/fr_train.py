@@ -19,6 +19,7 @@ from frbench.objectives.optimizer import make_optimizer
 from frbench.penalties import MutualInformation
 from frbench.penalties.adversary import Discriminator, global_mean, leaky_mlp, margin
 from frbench.penalties.mutual_information import Normaliser, Target
+from frbench.properties import Properties
 
 
 class FRTrain(ManualObjective):
@@ -73,6 +74,13 @@ class FRTrain(ManualObjective):
     Raises:
         UserError: For a value out of range, ``1 - lambda_f - lambda_r <= 0`` among them.
     """
+
+    properties = Properties(
+        weights=None,
+        copies=False,  # D_R's term does not know weights
+        attributes=None,  # both discriminators read z as an input or a target
+        erm=({"fairness": "none", "robustness": "none", "k": 1},),
+    )
 
     mix: Tensor
     last_loss: Tensor

@@ -16,6 +16,7 @@ from frbench.data.loader import EvalLoader, GroupLoader
 from frbench.distributed import all_gather, all_sum, rank, world_size
 from frbench.errors import UserError
 from frbench.objectives.base import Objective
+from frbench.properties import Properties
 from frbench.similarity import GradientSimilarity
 
 #: Expected members of S below which the worst share of a batch is mostly chance: at 8 of them
@@ -60,6 +61,9 @@ class IRW(Objective):
         >>> model.sample_weights(model.outputs(batch), batch).shape
         torch.Size([6])
     """
+
+    # Weights are copies, and alpha times their number is rounded: their scale matters.
+    properties = Properties(weights=None)
 
     effective_share: Tensor
 

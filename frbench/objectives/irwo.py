@@ -10,6 +10,7 @@ from torch import Tensor
 from frbench.distributed import all_gather, rank, world_size
 from frbench.errors import UserError
 from frbench.objectives.irw import IRW
+from frbench.properties import Properties
 from frbench.similarity import dbscan_noise
 from frbench.similarity.settings import batch_statistics
 
@@ -36,6 +37,9 @@ class IRWO(IRW):
         UserError: For values out of range, scheme: global, or batchnorm: batch where BatchNorm
             trains.
     """
+
+    # Neighbours are rows, whatever their weights.
+    properties = Properties(weights=None, copies=False)
 
     removed_share: Tensor
 

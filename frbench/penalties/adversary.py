@@ -14,6 +14,7 @@ from frbench.distributed import all_sum, world_size
 from frbench.errors import UserError
 from frbench.penalties.base import Penalty
 from frbench.penalties.mutual_information import Target, check_target
+from frbench.properties import Properties
 
 Sees = Literal["logits", "probabilities", "features"]
 
@@ -124,6 +125,8 @@ class Adversary(Penalty):
         >>> [group.get("lr") for group in model.parameter_groups()]
         [None, 0.01]
     """
+
+    properties = Properties(weights="invariant", attributes=None)  # it has logits for single z
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from frbench.batch import Batch, Outputs, Sizes
+from frbench.properties import Properties
 from frbench.state import Staged
 
 
@@ -21,6 +22,9 @@ class Penalty(Staged, ABC):
     Args:
         weight: Factor of the term in the loss.
     """
+
+    #: What the tests hold :meth:`forward` to.
+    properties = Properties(weights="invariant", attributes="exchangeable")
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
