@@ -16,7 +16,8 @@ class Properties(NamedTuple):
     Attributes:
         weights: Multiplying all of ``batch.weight`` by c multiplies the value by c (linear), or
             leaves it (invariant); None: neither.
-        copies: A row of weight n stands for n equal rows of weight one.
+        copies: A row of weight n stands for n equal rows of weight one, where weights have mean one
+            in the batch (relative), or as they are (absolute); None: it does not.
         attributes: The value is the same whatever z is (unseen), or when the values of z are
             renamed (exchangeable); None: neither, parts of the model belong to single values.
         erm: Options under which training gives the network that ERM gives.
@@ -29,7 +30,7 @@ class Properties(NamedTuple):
     """
 
     weights: Literal["linear", "invariant"] | None = "linear"
-    copies: bool = True
+    copies: Literal["relative", "absolute"] | None = "relative"
     attributes: Literal["unseen", "exchangeable"] | None = "unseen"
     erm: tuple[dict[str, Any], ...] = ()
     one_group: dict[str, Any] | None = None

@@ -116,14 +116,15 @@ def test_scaled_weights(cls, rows, factor):
 @drawn
 @given(rows=columns(weight=st.sampled_from([1.0, 2.0, 3.0])))
 def test_weights_are_copies(cls, rows):
-    if not cls.properties.copies:
+    kind = cls.properties.copies
+    if kind is None:
         pytest.skip("states that weights are not copies")
     x, y, z, weight = rows
     method = Method(cls)
     times = weight.astype(int)
     copies = (np.repeat(c, times, axis=0) for c in (x, y, z, np.ones_like(weight)))
-    one, many = method(make(*rows)), method(make(*copies))
-    close(one / weight.mean() if cls.properties.weights == "linear" else one, many)
+    weight = weight / weight.mean() if kind == "relative" else weight
+    close(method(make(x, y, z, weight)), method(make(*copies)))
 
 
 @methods

@@ -37,7 +37,8 @@ class ARL(Objective):
         UserError: For a negative rate or number of steps, or text inputs without features.
     """
 
-    properties = Properties(erm=({"pretrain_steps": 1_000_000},))
+    # lambda's second part is normalised by the weights, its first part is not.
+    properties = Properties(weights=None, erm=({"pretrain_steps": 1_000_000},))
 
     steps: Tensor
 

@@ -77,7 +77,7 @@ class FRTrain(ManualObjective):
 
     properties = Properties(
         weights=None,
-        copies=False,  # D_R's term does not know weights
+        copies=None,  # D_R's term does not know weights
         attributes=None,  # both discriminators read z as an input or a target
         erm=({"fairness": "none", "robustness": "none", "k": 1},),
     )

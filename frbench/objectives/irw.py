@@ -63,7 +63,7 @@ class IRW(Objective):
     """
 
     # Weights are copies, and alpha times their number is rounded: their scale matters.
-    properties = Properties(weights=None)
+    properties = Properties(weights=None, copies="absolute")
 
     effective_share: Tensor
 

@@ -39,7 +39,7 @@ class IRWO(IRW):
     """
 
     # Neighbours are rows, whatever their weights.
-    properties = Properties(weights=None, copies=False)
+    properties = Properties(weights=None, copies=None)
 
     removed_share: Tensor
 

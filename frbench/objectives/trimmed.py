@@ -39,7 +39,7 @@ class Trimmed(Objective):
     """
 
     # Rows are counted, not weights.
-    properties = Properties(copies=False, erm=({"drop": 0.0},), one_group={"drop": 0.0})
+    properties = Properties(copies=None, erm=({"drop": 0.0},), one_group={"drop": 0.0})
 
     def __init__(self, *args: Any, drop: float = 0.1, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
