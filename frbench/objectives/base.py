@@ -19,7 +19,7 @@ from frbench.errors import UserError
 from frbench.metrics import GroupCounts, risk_invariance
 from frbench.metrics.family import RISKS
 from frbench.networks import MLP, BagOfWords, Network, SmallCNN
-from frbench.objectives.checks import check_fit, check_same_data, data_spec
+from frbench.objectives.checks import check_fit, check_layers, check_same_data, data_spec
 from frbench.objectives.optimizer import build_optimizer, build_scheduler, check_optimizer
 from frbench.objectives.training_log import LogSteps, TrainingLog
 from frbench.penalties import Penalty
@@ -328,6 +328,7 @@ class Objective(LightningModule, Staged, ABC):
 
     def on_fit_start(self) -> None:
         """Fix the seed of the run (rank 0's) and the sums of the epoch."""
+        check_layers(self)  # here, since Lightning has converted them by now
         if self._seed is None:
             self._seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**31)
         self.training_log.to(self.device)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
+from frbench.distributed import world_size
 from frbench.errors import UserError
 from frbench.spec import check_choices, differences, to_spec
 
@@ -37,6 +40,38 @@ def check_same_data(stored: dict[str, Any] | None, trainer: Any) -> None:
     known = stored is not None and given is not None
     if known and (changed := differences(stored, given, "data", FREE_ON_RESUME)):
         raise UserError(f"The run to continue was trained on other data: {changed}.")
+
+
+def check_whole_parameters(objective: Objective, why: str) -> None:
+    """Refuse strategies that shard parameters (FSDP, DeepSpeed, ModelParallel).
+
+    Args:
+        objective: The method, attached to its trainer.
+        why: What it does that needs them whole.
+
+    Raises:
+        UserError: Naming the strategy.
+    """
+    strategy = type(objective.trainer.strategy).__name__
+    if not strategy.startswith(("DDP", "Single")):
+        raise UserError(
+            f"{type(objective).__name__} {why}, so each process needs whole parameters; use "
+            f"trainer.strategy: ddp instead of {strategy}."
+        )
+
+
+def check_layers(objective: Objective) -> None:
+    """Refuse layers that cannot train on these devices.
+
+    Raises:
+        UserError: For synchronised batch normalisation on several CPU processes.
+    """
+    synchronised = any(isinstance(m, nn.SyncBatchNorm) for m in objective.modules())
+    if synchronised and objective.device.type == "cpu" and world_size() > 1:
+        raise UserError(
+            "trainer.sync_batchnorm: torch synchronises batch normalisation on GPUs only; use a "
+            "network with GroupNorm or LayerNorm, or one process."
+        )
 
 
 def check_fit(objective: Objective, data: Any) -> None:

@@ -14,6 +14,7 @@ from frbench.batch import Batch
 from frbench.distributed import all_sum, world_size
 from frbench.errors import UserError
 from frbench.objectives.base import Objective
+from frbench.objectives.checks import check_whole_parameters
 from frbench.objectives.optimizer import build_optimizer, build_scheduler
 from frbench.objectives.training_log import is_due
 
@@ -122,12 +123,7 @@ class ManualObjective(Objective):
                 f"{name} steps several optimisers in turn, which 16-mixed cannot scale; use "
                 "trainer.precision: bf16-mixed or 32-true."
             )
-        strategy = type(self.trainer.strategy).__name__
-        if not strategy.startswith(("DDP", "Single")):  # FSDP, DeepSpeed, ModelParallel
-            raise UserError(
-                f"{name} averages gradients itself, so each process needs whole parameters; use "
-                f"trainer.strategy: ddp instead of {strategy}."
-            )
+        check_whole_parameters(self, "averages gradients itself")
         return [StepSchedule(), *super().configure_callbacks()]
 
     def configure_optimizers(self) -> Any:
