@@ -16,8 +16,8 @@ class Properties(NamedTuple):
     Attributes:
         weights: Multiplying all of ``batch.weight`` by c multiplies the value by c (linear), or
             leaves it (invariant); None: neither.
-        copies: A row of weight n stands for n equal rows of weight one, where weights have mean one
-            in the batch (relative), or as they are (absolute); None: it does not.
+        copies: A row of weight n stands for n equal rows of weight one, where the batch's weights
+            have mean one (relative), or as they are (absolute); None: it does not.
         attributes: The value is the same whatever z is (unseen), or when the values of z are
             renamed (exchangeable); None: neither, parts of the model belong to single values.
         erm: Options under which training gives the network that ERM gives.
