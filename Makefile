@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 JOBS   ?= 2
 
-.PHONY: help install demo test test-ddp lint types notebooks check bench clean
+.PHONY: help install demo test test-ddp promises lint types notebooks check bench clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ test: install  ## run all tests
 
 test-ddp: install  ## run the tests that launch two processes
 	$(BIN)/python -m pytest -m ddp
+
+promises: install  ## run the tests of promises and write docs/promises.md
+	$(BIN)/python -m pytest -m promise --promises docs/promises.md
 
 lint: install  ## check style
 	$(BIN)/ruff check .
