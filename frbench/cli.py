@@ -59,8 +59,8 @@ class RecordRun(SaveConfigCallback):
         if stage == "fit" and trainer.is_global_zero:
             print(trainer.datamodule.describe(), flush=True)
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Save once every check has passed, before training; never over another run's file."""
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Save once the loaders stand, which check the inputs; never over another run's file."""
         if not trainer.is_global_zero:
             return
         text = self.parser.dump(self.config, skip_none=False)

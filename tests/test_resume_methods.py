@@ -12,9 +12,7 @@ from frbench.data import Digits, GanPairs
 from frbench.objectives import ARL, BPF, ERM, IRW, IRWO, FRTrain, GroupDRO, Objective
 from frbench.penalties import Adversary, Penalty
 
-pytestmark = [
-    pytest.mark.promise("resume"), *(pytest.mark.filterwarnings(line) for line in FILTERS)
-]  # fmt: skip
+pytestmark = [pytest.mark.filterwarnings(line) for line in FILTERS]
 
 STEPS = 3  # per epoch
 #: Options with which a method has the most to remember.
@@ -57,6 +55,7 @@ def check(tmp_path, model, clean=False, data=None, epochs=2, **options):
     return whole, places
 
 
+@pytest.mark.promise("resume")
 @pytest.mark.parametrize("cls", found(Objective), ids=lambda cls: cls.__name__)
 def test_every_objective_at_every_position(tmp_path, cls):
     model = partial(build, cls, **RICH.get(cls, {}))
@@ -64,12 +63,14 @@ def test_every_objective_at_every_position(tmp_path, cls):
     assert len(places) == 2 * STEPS - 1 + 2 + 2 + 1
 
 
+@pytest.mark.promise("resume")
 @pytest.mark.parametrize(("cls", "options"), OTHERS, ids=lambda value: str(value)[:60])
 def test_other_ways_of_a_method(tmp_path, cls, options):
     model = partial(build, cls, scheduler_interval="step", **options)
     check(tmp_path, model, clean=model().uses_clean, at=[0, STEPS - 1, STEPS, STEPS + 2])
 
 
+@pytest.mark.promise("resume")
 @pytest.mark.parametrize("cls", found(Penalty), ids=lambda cls: cls.__name__)
 def test_every_penalty_at_every_position(tmp_path, cls):
     # One with state of its own is met twice: its buffers must not be mixed up.
@@ -77,6 +78,7 @@ def test_every_penalty_at_every_position(tmp_path, cls):
     check(tmp_path, model)
 
 
+@pytest.mark.promise("resume")
 @pytest.mark.parametrize("cls", [Adversary], ids=lambda cls: cls.__name__)
 def test_a_penalty_beside_group_weights_under_a_limit_of_steps(tmp_path, cls):
     model = lambda: build(GroupDRO, penalties=[cls(lr=0.1, hidden=[4])], **RICH[GroupDRO])  # noqa: E731
@@ -93,12 +95,13 @@ def optimizers():
 @pytest.mark.promise("resume", FRTrain)
 @pytest.mark.parametrize("name", optimizers())
 def test_every_optimizer_of_three_at_once(tmp_path, name):
-    options = {**RICH[FRTrain], "optimizer": name, "fairness_optimizer": name}
-    model = partial(build, FRTrain, **options, robust_optimizer=name, lr=0.01)
+    names = {f"{who}optimizer": name for who in ("", "fairness_", "robust_")}
+    model = partial(build, FRTrain, **RICH[FRTrain] | names, lr=0.01)
     check(tmp_path, model, clean=True, at=[STEPS])
 
 
 @pytest.mark.promise("resume", FRTrain, ERM)
+@pytest.mark.filterwarnings("ignore:A `OneCycleLR` scheduler")
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -140,6 +143,7 @@ def test_generated_pairs_among_the_rows(tmp_path, pair_table):
     check(tmp_path, model, data=data)
 
 
+@pytest.mark.promise("resume")
 @pytest.mark.slow
 @pytest.mark.parametrize("cls", [FRTrain, BPF, GroupDRO], ids=lambda cls: cls.__name__)
 def test_with_two_workers(tmp_path, cls):
