@@ -77,12 +77,13 @@ def write_table(path: Path, n: int) -> None:
 
 def use(stages: Stages, build: Callable[[], GroupDataModule], decode: bool) -> None:
     """Go from the data to metrics."""
-    with stages("set-up"):
+    with stages("reading and splits"):
         data = build()
-        data.setup("fit")
         assert data.splits
     with stages("balance"):
         assert len(data.training[2])
+    with stages("checks of set-up"):
+        data.setup("fit")
     with stages("fingerprint"):
         data.fingerprint()
     with stages("loader, one order of an epoch"):
