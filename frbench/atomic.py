@@ -11,7 +11,7 @@ from frbench.errors import UserError
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike, new: bool = False) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], new: bool = False) -> Iterator[Path]:
     """Give a path to write to; at the end the file takes its place in one step.
 
     A process that dies in between leaves the old file as it was. The name that is given ends as

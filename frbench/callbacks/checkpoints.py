@@ -107,7 +107,7 @@ class WholeFiles(TorchCheckpointIO):
     """
 
     def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
         """Write ``path``, whole or not at all."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -136,4 +136,7 @@ def _check_files(args: argparse.Namespace) -> None:
         if file.exists() and not args.force:
             raise UserError(f"{file} exists: give another name, or --force to replace it.")
         check_writable(file.parent, "file")
-        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"Cannot write {file} ({error.strerror}): give another.") from None
