@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from frbench.atomic import check_writable, replacing
 from frbench.cell import run_cell
 from frbench.errors import UserError
 from frbench.grid import Cell, check_option, read_grid
@@ -231,11 +232,13 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--jobs must be at least 1, got {args.jobs}.")
     out = Path(args.out or Path("results") / Path(args.grid).stem)
     try:
+        check_writable(out, "--out")
         (out / "runs").mkdir(parents=True, exist_ok=True)
         (out / "results.jsonl").open("a").close()
         since = len((out / "results.jsonl").read_text().splitlines())
         if Path(args.grid).resolve() != (out / "grid.yaml").resolve():
-            shutil.copyfile(args.grid, out / "grid.yaml")
+            with replacing(out / "grid.yaml") as part:
+                shutil.copyfile(args.grid, part)
     except OSError as error:
         raise UserError(
             f"Cannot write to {out} ({error.strerror}); give another --out."

@@ -60,12 +60,13 @@ def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
         record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"[:500]}
     finally:
         finish_loggers()
-    record["seconds"] = round(time.monotonic() - start, 3)
+    before = record.pop("seconds_before", 0.0)
+    record["seconds"] = round(before + time.monotonic() - start, 3)
     return record
 
 
 def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
-    from frbench.callbacks import BestCheckpoint
+    from frbench.callbacks import BestCheckpoint, RollingCheckpoint
     from frbench.cli import train
     from frbench.data.balance import effective_sample_size
 
@@ -81,6 +82,7 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
     cli = train(words)
     trainer = cli.trainer
     monitor = next(c for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint))
+    rolling = next(c for c in trainer.checkpoint_callbacks if isinstance(c, RollingCheckpoint))
     best = monitor.best_model_path or str(last)
     metrics: dict[str, float] = {}
     for evaluate in (trainer.validate, trainer.test):
@@ -96,6 +98,7 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
         "metrics": metrics,
         "warnings": cli.warnings(),
         "steps": trainer.global_step,
+        "seconds_before": rolling.seconds_before,
         "training": {
             "balance": cli.datamodule.balance,
             "train_on": getattr(cli.datamodule, "train_on", None),

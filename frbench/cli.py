@@ -20,6 +20,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 from pytorch_lightning.utilities import rank_zero_only
 
 from frbench import data, networks, objectives, penalties
+from frbench.atomic import check_writable, write_text
 from frbench.callbacks import (
     BestCheckpoint,
     CSVLogger,
@@ -27,7 +28,7 @@ from frbench.callbacks import (
     RollingCheckpoint,
     SanityCheck,
 )
-from frbench.checkpoint import read_checkpoint, read_description
+from frbench.checkpoint import explained, read_checkpoint, read_description
 from frbench.data.module import GroupDataModule
 from frbench.errors import UserError
 from frbench.help import page
@@ -58,8 +59,8 @@ class RecordRun(SaveConfigCallback):
         if stage == "fit" and trainer.is_global_zero:
             print(trainer.datamodule.describe(), flush=True)
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Save once every check has passed, before training; never over another run's file."""
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Save once the loaders stand, which check the inputs; never over another run's file."""
         if not trainer.is_global_zero:
             return
         text = self.parser.dump(self.config, skip_none=False)
@@ -70,7 +71,7 @@ class RecordRun(SaveConfigCallback):
             if not path.exists() or path.read_text() == text:
                 break
             path = folder / f"config-{i}.yaml"
-        path.write_text(text)
+        write_text(path, text)
         for logger in trainer.loggers:
             logger.log_hyperparams(yaml.safe_load(text))
 
@@ -225,6 +226,7 @@ def choose_run_dir(config: Any, subcommand: str) -> str:
     if folder is None and config.get("ckpt_path"):
         parent = Path(config.ckpt_path).resolve().parent
         folder = str(parent.parent if parent.name == "checkpoints" else parent)
+    check_writable(folder or "runs", "--run_dir")
     if folder is None:
         name = f"{config.data.class_path.split('.')[-1]}-{config.model.class_path.split('.')[-1]}"
         root = Path("runs") / name
@@ -237,16 +239,15 @@ def choose_run_dir(config: Any, subcommand: str) -> str:
             except FileExistsError:
                 number += 1
         folder = str(root / str(number))
-    elif Path(folder).exists() and not Path(folder).is_dir():
-        raise UserError(f"--run_dir {folder} is a file; give a folder.")
     elif (
         subcommand == "fit"
         and not config.get("ckpt_path")
         and any((Path(folder) / n).exists() for n in ("config.yaml", "metrics.csv", "checkpoints"))
     ):
+        last = Path(folder) / "checkpoints" / "last.ckpt"
+        how = f"Continue it with --ckpt_path {last}" if last.is_file() else "Remove it"
         raise UserError(
-            f"--run_dir {folder} already holds a run. Continue it with --ckpt_path "
-            f"{folder}/checkpoints/last.ckpt, or choose another folder."
+            f"--run_dir {folder} already holds a run. {how}, or choose another folder."
         )
     os.environ["FRBENCH_RUN_DIR"] = folder
     return folder
@@ -348,7 +349,8 @@ def train(argv: list[str]) -> FrbenchCLI:
         warnings.filterwarnings("ignore", message="The dirpath has changed from")
         warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
     check_configs(argv)
-    if paths := option_values(argv, "--ckpt_path"):
+    paths = option_values(argv, "--ckpt_path")
+    if paths:
         stored = read_description(paths[-1])
         model = stored["model"]
         init_args = {k: v for k, v in model["init_args"].items() if k not in LINKED}
@@ -362,19 +364,20 @@ def train(argv: list[str]) -> FrbenchCLI:
     usage = {name: {"usage": f"frbench {name} [options]", **common} for name in
              ("fit", "validate", "test", "predict")}  # fmt: skip
     try:
-        return FrbenchCLI(
-            Objective,
-            GroupDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=RecordRun,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            trainer_defaults={"num_sanity_val_steps": 0, "use_distributed_sampler": False},
-            parser_kwargs={"prog": "frbench", **common, **usage},
-            args=argv,
-        )
+        with explained(paths[-1] if paths else None):
+            return FrbenchCLI(
+                Objective,
+                GroupDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_callback=RecordRun,
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                trainer_defaults={"num_sanity_val_steps": 0, "use_distributed_sampler": False},
+                parser_kwargs={"prog": "frbench", **common, **usage},
+                args=argv,
+            )
     except ArgumentError as error:
         raise UserError(readable(str(error), LINKED, known_options())) from error
     except MisconfigurationException as error:

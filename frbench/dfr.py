@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 
+from frbench.atomic import check_writable, replacing
 from frbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -288,6 +289,7 @@ def main(argv: list[str]) -> int:
     out = args.out or args.ckpt_path.with_name("dfr.ckpt")
     if out.exists():
         raise UserError(f"{out} is there already; remove it, or give another --out.")
+    check_writable(out.parent, "--out")
     _, data, head = _refit(args.ckpt_path, out, extra, settings, args.held_out)
     for strength, score in head.scores.items():
         chosen = "  <- chosen" if strength == head.strength else ""
@@ -317,7 +319,8 @@ def _refit(
     objective = load(path)
     changed, head = reweight(checkpoint, objective, data, settings, held_out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(changed, out)
+    with replacing(out) as part:
+        torch.save(changed, part)
     return objective, data, head
 
 

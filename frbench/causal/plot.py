@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 import numpy as np
 
+from frbench.atomic import replacing
 from frbench.causal.graph import CausalTask
 from frbench.errors import UserError
 
@@ -74,7 +75,8 @@ def plot(task: CausalTask, path: Path | str) -> None:
         figure.legend(
             handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False
         )
-        figure.savefig(path, dpi=160)
+        with replacing(path) as part:
+            figure.savefig(part, dpi=160)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"Cannot write {str(path)!r}: {reason}") from None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from frbench.atomic import check_writable, replacing
 from frbench.data.factors import MAX_VALUES, Factor, cross, factor
 from frbench.data.max_entropy import MaxEntropy, rates
 from frbench.data.max_entropy.prior import Given
@@ -88,6 +89,7 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--out {args.out} exists, and is not overwritten; give another name.")
     if args.out.suffix not in (".csv", ".parquet") or not args.out.parent.is_dir():
         raise UserError(f"--out {args.out}: give a .csv or .parquet file in a folder that exists.")
+    check_writable(args.out.parent, "--out")
     if not Path(args.file).is_file():
         raise UserError(f"there is no file {args.file} (seen from {Path.cwd()}).")
     frame = read_table(args.file, args.sep)
@@ -122,10 +124,11 @@ def main(argv: list[str]) -> int:
     _report(frame, out, y, args)
     assert step.solution is not None
     print(step.solution.describe().splitlines()[-1])
-    if args.out.suffix == ".parquet":
-        out.to_parquet(args.out, index=False)
-    else:
-        out.to_csv(args.out, index=False, mode="x")
+    with replacing(args.out, new=True) as part:
+        if args.out.suffix == ".parquet":
+            out.to_parquet(part, index=False)
+        else:
+            out.to_csv(part, index=False)
     print(f"written to {args.out}")
     return 0
 

@@ -22,6 +22,9 @@ from frbench.errors import UserError
 
 Augmentations = Literal["none", "flip", "crop"]
 
+#: Images that are decoded before training, to see whether they are images at all.
+CHECKED = 256
+
 
 class Annotations(NamedTuple):
     """What a table says of images.
@@ -62,7 +65,8 @@ class ImageData(GroupDataModule):
 
     Raises:
         UserError: For options out of range; on first use of the data, for names, values or files
-            that do not fit; while training, for a file that is no image.
+            that do not fit; for a file that is no image, before training if it is among
+            the 256 that are tried then, else when it is met.
     """
 
     def __init__(
@@ -136,7 +140,7 @@ class ImageData(GroupDataModule):
         return tables
 
     def setup(self, stage: str) -> None:
-        """Check that every image is there."""
+        """Check that every image is there, and that a sample of them can be decoded."""
         if self._missing:
             shown = ", ".join(self._missing[:3]) + (", ..." if len(self._missing) > 3 else "")
             raise UserError(
@@ -144,6 +148,9 @@ class ImageData(GroupDataModule):
                 f"{self.image_folder}: {shown}. Put them there, or give another data.root, or a "
                 "data.subset without them."
             )
+        names = self._rows.names
+        sample = np.random.default_rng([self.seed, 14]).permutation(len(names))[:CHECKED]
+        self.encode(names)[np.sort(sample)]  # says which cannot be decoded
         super().setup(stage)
 
     def encode(self, x: np.ndarray) -> ImageFiles:
@@ -176,6 +183,7 @@ class ImageData(GroupDataModule):
     def _rows(self) -> Annotations:
         names, y, z, part = self.read()
         check_once(names, f"{type(self).__name__}: the table")
+        check_inside(names, f"{type(self).__name__}: the table")
         for role, values in (("target", y), ("attribute", z)):
             if len(values.names) < 2:
                 raise UserError(
@@ -236,6 +244,19 @@ def check_once(names: np.ndarray, where: str) -> None:
             f"{where} names {values[counts > 1][0]} {counts[counts > 1][0]} times; one file is "
             "one row."
         )
+
+
+def check_inside(names: np.ndarray, where: str) -> None:
+    """Refuse names that leave the folder they are relative to.
+
+    Raises:
+        UserError: Naming the first.
+    """
+    for name in names.tolist():
+        if name.startswith("/") or ".." in name.split("/"):
+            raise UserError(
+                f"{where} names {name}, which lies outside the image folder; name files below it."
+            )
 
 
 def find_folder(name: str) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from frbench.atomic import check_writable
 from frbench.errors import UserError
 
 USAGE = """\
@@ -115,6 +116,7 @@ def _train(argv: list[str]) -> int:
     config, built = _parse(parser, argv)
     if config.steps < 1:
         raise UserError(f"--steps must be at least 1, got {config.steps}.")
+    check_writable(config.out, "--out")
     last = config.out / "last.ckpt"
     trainer = Trainer(
         max_steps=config.steps,

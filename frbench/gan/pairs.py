@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
+from frbench.atomic import check_writable, write_text
 from frbench.errors import UserError
 from frbench.gan.generator import Generator, device_of, generate
 from frbench.gan.latent import Hyperplane, complement, fit_hyperplane
@@ -154,7 +155,9 @@ def build_pairs(
     made_from = json.loads(json.dumps(made_from))
     stored = _stored(folder / "pairs.json", made_from)
     if stored is not None:
+        _clean(folder)
         return stored
+    check_writable(folder, "--out")
     shape = generator.image_shape
     f_t, f_g = Scorer(target, shape, "target"), Scorer(protected, shape, "protected")
     judge_t, judge_g = f_t, f_g
@@ -185,9 +188,14 @@ def build_pairs(
     }
     _write_json(part / "pairs.json", record)
     os.replace(part, folder)
-    for name in ("latents.npy", "scores.npy", "planes.npz"):
-        (folder / name).unlink()
+    _clean(folder)
     return record
+
+
+def _clean(folder: Path) -> None:
+    """Remove what only the making needed; a process may have been killed before it did."""
+    for name in ("latents.npy", "scores.npy", "planes.npz"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _digest(*modules: torch.nn.Module) -> str:
@@ -258,9 +266,7 @@ def _fill(
 
 
 def _write_json(path: Path, record: dict[str, Any]) -> None:
-    new = path.with_suffix(".tmp")
-    new.write_text(json.dumps(record, indent=1))
-    os.replace(new, path)
+    write_text(path, json.dumps(record, indent=1))
 
 
 def _finish(part: Path, planes: list[Hyperplane], settings: Settings) -> dict[str, Any]:

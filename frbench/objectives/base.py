@@ -13,6 +13,7 @@ from pytorch_lightning import Callback, LightningModule
 from torch import Tensor, nn
 
 from frbench.batch import Batch, Outputs, Sizes
+from frbench.checkpoint import FORMAT
 from frbench.data.loader import GroupLoader
 from frbench.distributed import all_sum, rank, world_size
 from frbench.errors import UserError
@@ -395,6 +396,7 @@ class Objective(LightningModule, Staged, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store class and arguments, the seed, and the sums of the epoch over all processes."""
         checkpoint["frbench"] = {
+            "format": FORMAT,
             "model": to_spec(self),
             "data": data_spec(self.trainer),
             "seed": self._seed,

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from frbench.atomic import check_writable, write_text
 from frbench.errors import UserError
 from frbench.report.interval import Estimate, estimate
 from frbench.report.render import render
@@ -76,7 +77,7 @@ def main(argv: list[str]) -> int:
 
     form = args.format or FORMATS.get(args.out.suffix if args.out else "", "table")
     if args.out:
-        args.out.write_text(render(report, metrics, form), encoding="utf-8")
+        write_text(args.out, render(report, metrics, form))
         print(f"report: {args.out}", file=sys.stderr)
     else:
         sys.stdout.write(render(report, metrics, form, color=sys.stdout.isatty()))
@@ -134,6 +135,7 @@ def _check_files(args: argparse.Namespace) -> None:
     for file in filter(None, (args.out, args.plot, args.curves)):
         if file.exists() and not args.force:
             raise UserError(f"{file} exists: give another name, or --force to replace it.")
+        check_writable(file.parent, "file")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
