@@ -150,8 +150,8 @@ function comparison(section, data) {
       draw();
     };
     points.controls.replaceChildren(
-      choice("horizontal", pairs(names), state.x, set("x", drawPoints)),
-      choice("vertical", pairs(names), state.y, set("y", drawPoints)),
+      choice("x", pairs(names), state.x, set("x", drawPoints)),
+      choice("y", pairs(names), state.y, set("y", drawPoints)),
     );
     groups.controls.replaceChildren(
       ...(grouped.length ? [choice("metric", pairs(grouped), state.metric, set("metric", drawGroups))] : []),

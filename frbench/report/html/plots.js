@@ -17,7 +17,7 @@ const SHAPES = [
   "M0-1.3L.31-.43L1.24-.4L.5 .16L.76 1.05L0 .53L-.76 1.05L-.5 .16L-1.24-.4L-.31-.43z",
 ];
 const LINE = 12; // font size of all texts
-const GLYPH = 6.4; // width of a letter at that size, on the safe side
+const GLYPH = 7; // width of a letter at that size, on the safe side
 
 function node(name, attributes = {}, ...children) {
   const made = document.createElementNS(NAMESPACE, name);
@@ -54,7 +54,7 @@ function ticks(low, high, count) {
 
 // A canvas with axes; ``x`` and ``y`` turn values into pixels. Without ``yRange`` the rows are
 // the caller's.
-function frame(width, height, { xRange, yRange, xName, yName, left = 54 }) {
+function frame(width, height, { xRange, yRange, xName, yName, left = 62 }) {
   const box = { left, right: width - 14, top: 12, bottom: height - 42 };
   const scale = ([low, high], a, b) => (value) => a + ((value - low) / (high - low)) * (b - a);
   const x = scale(xRange, box.left, box.right);
@@ -73,7 +73,7 @@ function frame(width, height, { xRange, yRange, xName, yName, left = 54 }) {
   const middle = (box.left + box.right) / 2;
   svg.append(node("text", { x: middle, y: height - 6, "text-anchor": "middle" }, xName));
   if (yName) {
-    const at = `translate(13 ${(box.top + box.bottom) / 2}) rotate(-90)`;
+    const at = `translate(11 ${(box.top + box.bottom) / 2}) rotate(-90)`;
     svg.append(node("text", { transform: at, "text-anchor": "middle" }, yName));
   }
   svg.setAttribute("aria-label", yName ? `${yName} against ${xName}` : xName);
