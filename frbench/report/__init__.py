@@ -81,11 +81,23 @@ def main(argv: list[str]) -> int:
         print(f"report: {args.out}", file=sys.stderr)
     else:
         sys.stdout.write(render(report, metrics, form, color=sys.stdout.isatty()))
+    if args.html:
+        from frbench.report.html import html_page
+
+        whole = summarise(runs, rule, found, args.baseline, args.folds)
+        whole.notes.extend(notes)
+        whole = show_tables(whole, args.tables) if args.tables else whole
+        args.html.write_text(html_page(whole, metrics, found, args.x, args.y), encoding="utf-8")
+        print(f"page: {args.html}", file=sys.stderr)
     if args.plot:
         from frbench.report.plot import plot
 
         plot(report, args.x, args.y, args.plot)
         print(f"plot: {args.plot}", file=sys.stderr)
+    if args.wandb:
+        from frbench.wandb_run import log_report
+
+        log_report([f for f in (args.out, args.html, args.plot, args.curves) if f], args.wandb)
     return 0
 
 
@@ -98,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         "metrics over seeds.",
         epilog="""\
 examples:
-  frbench report results/demo --plot results/demo/plot.png
+  frbench report results/demo --html page.html --plot plot.png
   frbench report results/adult --select "val/accuracy - val/demographic_parity_difference"
   frbench report results/adult --metrics accuracy disparate_impact --out table.tex""",
     )
@@ -116,9 +128,11 @@ examples:
     add("--format", choices=("table", "markdown", "latex", "csv", "json"),
         help="default: by the ending of --out (.md .tex .csv .json), else table")  # fmt: skip
     add("--out", type=Path, metavar="FILE", help="write to a file instead of the terminal")
+    add("--html", type=Path, metavar="FILE", help="one page with leaderboards, charts, warnings")
     add("--plot", type=Path, metavar="FILE", help=f"scatter of two metrics ({' '.join(PLOTS)})")
     add("--curves", type=Path, metavar="FILE",
         help="the metric --y over the shift family, one line per method")  # fmt: skip
+    add("--wandb", metavar="PROJECT", help="send the files written to W&B, too")
     add("--x", default="worst_group_accuracy", metavar="M", help="default: %(default)s")
     add("--y", default="accuracy", metavar="M", help="default: %(default)s")
     add("--force", action="store_true", help="replace existing files")
@@ -127,12 +141,16 @@ examples:
 
 def _check_files(args: argparse.Namespace) -> None:
     """Refuse, before any work, what could not be written after it."""
-    for option, file in (("--plot", args.plot), ("--curves", args.curves)):
-        if file and file.suffix not in PLOTS:
-            raise UserError(f"{option} {file}: the name must end in {', '.join(PLOTS)}.")
+    if args.wandb and not any((args.out, args.html, args.plot, args.curves)):
+        raise UserError("--wandb sends the files that are written: give --html, --plot or --out.")
+    known = (("--plot", args.plot, PLOTS), ("--curves", args.curves, PLOTS),
+             ("--html", args.html, (".html", ".htm")))  # fmt: skip
+    for option, file, endings in known:
+        if file and file.suffix not in endings:
+            raise UserError(f"{option} {file}: the name must end in {', '.join(endings)}.")
     if args.folds is not None and args.folds < 2:
         raise UserError(f"--folds must be at least 2, got {args.folds}.")
-    for file in filter(None, (args.out, args.plot, args.curves)):
+    for file in filter(None, (args.out, args.html, args.plot, args.curves)):
         if file.exists() and not args.force:
             raise UserError(f"{file} exists: give another name, or --force to replace it.")
         check_writable(file.parent, "file")
