@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from frbench.errors import UserError
+from frbench.progress import aside
 
 
 class KnownFile(NamedTuple):
@@ -273,7 +274,8 @@ def _download(url: str, target: Path, sha256: str | None, how_to_get: str) -> No
     # for open_binary.
     part = target.with_name(f".part-{os.getpid()}-{target.name}")
     try:
-        pooch.HTTPDownloader(progressbar=True, timeout=60)(url, str(part), None)
+        with aside():
+            pooch.HTTPDownloader(progressbar=True, timeout=60)(url, str(part), None)
         if sha256:
             _check(part, url, sha256, how_to_get)
         os.replace(part, target)
