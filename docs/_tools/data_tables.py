@@ -33,9 +33,9 @@ SETS = [
 START = """\
 # Group tables
 
-Written by `python docs/_tools/data_tables.py` from the data themselves: rows of each group in each
-split with the default options (seed 0), and the share Q of each group in what training sees. A group
-is a cell (y, z). [data.md](data.md) says where files belong and how to bring your own.
+Written by `python docs/_tools/data_tables.py` from the data themselves: rows of each group in
+each split with the default options (seed 0), and the share Q of each group in what training sees.
+A group is a cell (y, z). [data.md](data.md) says where files belong and how to bring your own.
 """
 
 
@@ -49,7 +49,7 @@ def main() -> None:
         except UserError as error:
             raise SystemExit(f"{options}: {error}") from error
         title = options.replace("--data ", "").replace(" --data.", ", ")
-        parts.append(f"## {title}\n\n{note[0].upper()}{note[1:]}. `frbench data {options}`\n\n"
+        parts.append(f"## {title}\n\n`frbench data {options}`: {note}.\n\n"
                      f"```text\n{text.rstrip()}\n```\n")  # fmt: skip
         print(f"{options}: {time.monotonic() - start:.1f} s", flush=True)
     Path(__file__).parents[1].joinpath("data_tables.md").write_text("\n".join(parts))
