@@ -90,7 +90,7 @@ def test_what_extending_shows_works_together(in_tmp, monkeypatch):
     try:
         assert main([*fit, *SMALL, "--trainer.max_epochs=2"]) == 0
         assert main([*test, *SMALL]) == 0
-        assert '"test/P/harmonic_group_accuracy": 0.' in Path("mine/test.json").read_text()
+        assert '"test/P/two_worst_groups_accuracy": ' in Path("mine/test.json").read_text()
         config = Path("mine/config.yaml").read_text()
         assert all(f"{name}." in config for name in names if name != "my_metric")
     finally:
@@ -98,7 +98,7 @@ def test_what_extending_shows_works_together(in_tmp, monkeypatch):
             sys.modules.pop(name, None)
         from frbench.metrics.names import DIRECTION
 
-        DIRECTION.pop("harmonic_group_accuracy", None)
+        DIRECTION.pop("two_worst_groups_accuracy", None)
 
 
 def test_commands_of_the_pages_name_commands_and_files_that_exist():

@@ -116,7 +116,8 @@ def test_gan(in_tmp: Path) -> None:
     run(*train, f"--steps={done + 7}")
     assert read_step(last) == done + 7
 
-    balanced = ["fit", *data, *QUICK, "--data.cosine=0", "--data.n=1500"]
+    balanced = ["fit", *data, *QUICK, "--data.cosine=0", "--data.n=1500",
+                "--trainer.max_epochs=6", "--model.lr=0.01"]  # fmt: skip
     run(*balanced, "--run_dir=t")
     run(*balanced, "--data.target=long_hair", "--run_dir=g")
     pairs = ["gan", "pairs", "--generator=AnalyticFaces", "--generator.image_size=16",
