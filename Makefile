@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 JOBS   ?= 2
 
-.PHONY: help install demo test test-ddp promises lint types notebooks check bench clean
+.PHONY: help install demo test test-ddp promises lint types notebooks docs check bench clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ types: install  ## check types
 
 notebooks: install  ## execute the notebooks
 	$(BIN)/python -m pytest tests/test_notebooks.py
+
+docs: install  ## build the pages and the API reference into build/site, every link checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 check: lint types test  ## lint, types, test
 

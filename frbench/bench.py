@@ -9,14 +9,16 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
+from frbench.arguments import Parser
 from frbench.atomic import check_writable, replacing
 from frbench.cell import run_cell
 from frbench.errors import UserError
@@ -108,20 +110,24 @@ def work(cells: list[Cell], out: Path, since: int, on_done: Any) -> None:
             on_done(cell, record)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see frbench bench --help.")
+EXAMPLES = """\
+examples:
+  frbench bench configs/bench/demo.yaml --jobs 2
+  frbench bench grid.yaml --list                  print the cells and stop
+  frbench bench grid.yaml --trainer.max_epochs 1  any option of `frbench fit` overrides the grid's
+  frbench bench grid.yaml --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
+
+Ctrl-C ends the runs; the same command continues them. Exit status 1: some runs failed.
+"""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="frbench bench",
-        allow_abbrev=False,
+def _parser() -> Parser:
+    parser = Parser(
+        "frbench bench",
+        usage="frbench bench GRID.yaml [options] [options of frbench fit]",
         description="Run data x method x settings x seeds; finished runs are skipped, an "
         "interrupted one continues.",
-        epilog="examples: frbench bench grid.yaml --jobs 2;  SLURM array: frbench bench grid.yaml "
-        "--shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT;  any option of `frbench fit` may "
-        "follow and overrides the grid's: --trainer.max_epochs 1",
+        epilog=EXAMPLES,
     )
     parser.add_argument("grid", help="grid file (YAML)")
     parser.add_argument("--out", help="folder of results; default results/<grid's name>")
@@ -203,6 +209,12 @@ def _spawn(
     ]
 
 
+def _interrupt_once(number: int, frame: Any) -> None:
+    """Stop a worker at the first interrupt; the terminal and the command may both send one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main(argv: list[str]) -> int:
     """Run ``frbench bench``.
 
@@ -244,6 +256,7 @@ def main(argv: list[str]) -> int:
             f"Cannot write to {out} ({error.strerror}); give another --out."
         ) from error
     if args.worker is not None:
+        signal.signal(signal.SIGINT, _interrupt_once)
         work(cells, out, args.worker, lambda *_: None)
         return 0
 
@@ -265,7 +278,9 @@ def main(argv: list[str]) -> int:
                     progress.bar.update(progress.task, completed=finished())
     except KeyboardInterrupt:
         for worker in workers:
-            worker.wait()  # the terminal has sent them the interrupt, too
+            worker.send_signal(signal.SIGINT)  # a terminal has done so, a scheduler has not
+        for worker in workers:
+            worker.wait()
         print(f"\ninterrupted; the same command continues ({finished()} of {len(cells)} done)")
         return 130
     new = read_results(out / "results.jsonl", since)

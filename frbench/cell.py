@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from frbench import __version__
-from frbench.errors import UserError
+from frbench.errors import UserError, interruptible
 from frbench.grid import Cell
 
 #: Options of every cell: a grid shows one progress bar, not one per run, and a cell is one
@@ -50,10 +50,9 @@ def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
 
     start = time.monotonic()
     try:
-        record |= _train_and_test(cell, folder)
+        with interruptible(lambda: ""):
+            record |= _train_and_test(cell, folder)
     except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns one into the other
-            raise KeyboardInterrupt from None
         record |= {"status": "failed", "error": f"exit status {error.code}"}
     except UserError as error:
         record |= {"status": "failed", "error": str(error)}

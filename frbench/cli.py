@@ -30,7 +30,7 @@ from frbench.callbacks import (
 )
 from frbench.checkpoint import explained, read_checkpoint, read_description
 from frbench.data.module import GroupDataModule
-from frbench.errors import UserError
+from frbench.errors import UserError, interruptible
 from frbench.help import page
 from frbench.messages import cause, readable
 from frbench.objectives import Objective
@@ -256,10 +256,8 @@ def choose_run_dir(config: Any, subcommand: str) -> str:
         and any((Path(folder) / n).exists() for n in ("config.yaml", "metrics.csv", "checkpoints"))
     ):
         last = Path(folder) / "checkpoints" / "last.ckpt"
-        how = f"Continue it with --ckpt_path {last}" if last.is_file() else "Remove it"
-        raise UserError(
-            f"--run_dir {folder} already holds a run. {how}, or choose another folder."
-        )
+        remedy = f"Continue it with --ckpt_path {last}, or choose" if last.is_file() else "Choose"
+        raise UserError(f"--run_dir {folder} already holds a run. {remedy} another folder.")
     os.environ["FRBENCH_RUN_DIR"] = folder
     return folder
 
@@ -322,18 +320,20 @@ def run(argv: list[str]) -> int:
         print(page(argv[0]), end="")
         return 0
     argv = ["--help" if word == "--help_all" else word for word in argv]
-    try:
+    with interruptible(lambda: _how_to_go_on(argv[0])):
         train(argv)
         finish_loggers()
-    except SystemExit as error:
-        if not isinstance(error.__context__, KeyboardInterrupt):
-            raise
-        folder = os.environ.get("FRBENCH_RUN_DIR", "")
-        last = Path(folder) / "checkpoints" / "last.ckpt"
-        if last.is_file():
-            print(f"continue with: frbench fit ... --ckpt_path {last}", file=sys.stderr)
-        return 130
     return 0
+
+
+def _how_to_go_on(command: str) -> str:
+    """Say what an interrupted run has left behind."""
+    if command != "fit":
+        return "nothing was written"
+    last = Path(os.environ.get("FRBENCH_RUN_DIR", "")) / "checkpoints" / "last.ckpt"
+    if last.is_file():
+        return f"continue with: frbench fit ... --ckpt_path {last}"
+    return "no checkpoint was due yet, start again (--rolling.every_n_steps says when one is)"
 
 
 def finish_loggers() -> None:

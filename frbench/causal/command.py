@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from itertools import pairwise
 from pathlib import Path
 
+from frbench.arguments import Parser
 from frbench.causal.advice import ACTIONS
 from frbench.causal.analysis import analyze
 from frbench.causal.evidence import confront
@@ -15,6 +15,7 @@ from frbench.causal.examples import EXAMPLES, REAL, example, source
 from frbench.causal.graph import CausalTask
 from frbench.causal.render import show, to_markdown
 from frbench.errors import UserError
+from frbench.progress import busy
 
 
 def main(argv: list[str]) -> int:
@@ -39,7 +40,8 @@ def main(argv: list[str]) -> int:
     if args.data:
         from frbench.causal.columns import columns
 
-        values, where = columns(task, args.data, options, args.column)
+        with busy(f"reading {args.data}"):
+            values, where = columns(task, args.data, options, args.column)
         evidence = confront(task, values, where, args.level, args.given)
     if args.format == "yaml":
         print(source(args.task) or task.to_yaml(), end="")
@@ -64,12 +66,21 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="frbench graph",
-        allow_abbrev=False,
+EXAMPLES_OF_USE = """\
+examples:
+  frbench graph                                list the examples
+  frbench graph d --plot d.png                 verdicts on one, and a drawing
+  frbench graph d --format yaml > task.yaml    a task file to start from
+  frbench graph adult --data Adult             test every independence that it implies
+  frbench graph task.yaml --data loans.csv --column sex=gender
+"""
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "frbench graph",
         description="Read a task's causal graph and print which mitigation is justified, and why.",
-        epilog="A task file to start from: frbench graph d --format yaml > task.yaml",
+        epilog=EXAMPLES_OF_USE,
     )
     parser.add_argument(
         "task",

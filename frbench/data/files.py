@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 from frbench.atomic import replacing
 from frbench.errors import UserError
+from frbench.progress import aside
 
 
 class KnownFile(NamedTuple):
@@ -270,7 +271,7 @@ def _download(url: str, target: Path, sha256: str | None, how_to_get: str) -> No
     import pooch
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(target) as part:  # several ranks may download the same file at once
+    with replacing(target) as part, aside():  # several ranks may download at once
         pooch.HTTPDownloader(progressbar=True, timeout=60)(url, str(part), None)
         if sha256:
             _check(part, url, sha256, how_to_get)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from frbench.atomic import check_writable
-from frbench.errors import UserError
+from frbench.errors import UserError, interruptible
+from frbench.progress import loading
 
 USAGE = """\
 usage: frbench gan COMMAND [options]
@@ -43,6 +44,11 @@ usage: frbench gan COMMAND [options]
 
   show    write a picture of pairs, images above their partners:
             frbench gan show pairs/mnist --out pairs.png
+
+examples
+  frbench gan train --data ColouredMNIST --steps 6000 --out gans/mnist
+  frbench gan pairs --generator AnalyticFaces --target smile.ckpt --protected hair.ckpt --out faces
+  frbench gan show faces --out faces.png
 
 Train on them:  frbench fit --data ColouredMNIST --data.augment+=GanPairs
                   --data.augment.path pairs/mnist
@@ -92,7 +98,8 @@ def _parser() -> Any:
 
 
 def _train(argv: list[str]) -> int:
-    from pytorch_lightning import Trainer
+    with loading():
+        from pytorch_lightning import Trainer
 
     from frbench.callbacks import CSVLogger, RollingCheckpoint
     from frbench.data.module import GroupDataModule
@@ -134,17 +141,24 @@ def _train(argv: list[str]) -> int:
             RollingCheckpoint(config.save_every, str(config.out)),
         ],
     )
-    trainer.fit(
-        built.model, built.data, ckpt_path=last if last.exists() else None, weights_only=True
-    )
-    if not last.exists() or trainer.interrupted:
-        return 130
+    with interruptible(
+        lambda: (
+            "the same command continues"
+            if last.exists()
+            else "no checkpoint was due yet; "
+            f"the same command starts anew (lower --save_every, now {config.save_every})"
+        )
+    ):
+        trainer.fit(
+            built.model, built.data, ckpt_path=last if last.exists() else None, weights_only=True
+        )
     print(f"{trainer.global_step} steps; the generator is in {last}")
     return 0
 
 
 def _pairs(argv: list[str]) -> int:
-    import torch
+    with loading():
+        import torch
 
     from frbench.checkpoint import load
     from frbench.gan import generator as generators
@@ -163,15 +177,16 @@ def _pairs(argv: list[str]) -> int:
     config, built = _parse(parser, argv)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     judges = config.judges and tuple(load(path).to(device) for path in config.judges)
-    record = build_pairs(
-        config.out,
-        built.generator.to(device),
-        load(config.target).to(device),
-        load(config.protected).to(device),
-        built.settings,
-        judges,
-        {"generator": to_spec(built.generator)},
-    )
+    with interruptible(lambda: "the same command continues"):
+        record = build_pairs(
+            config.out,
+            built.generator.to(device),
+            load(config.target).to(device),
+            load(config.protected).to(device),
+            built.settings,
+            judges,
+            {"generator": to_spec(built.generator)},
+        )
     measured = record["quality"]
     correlation = measured["correlation"]
     print(
@@ -192,11 +207,10 @@ def _metrics(argv: list[str]) -> int:
 
 
 def _show(argv: list[str]) -> int:
-    import argparse
-
+    from frbench.arguments import Parser
     from frbench.gan.pictures import save_grid
 
-    parser = argparse.ArgumentParser(prog="frbench gan show")
+    parser = Parser("frbench gan")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=24)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import torch
 
+from frbench.arguments import Parser
 from frbench.data.module import GroupDataModule
 from frbench.errors import UserError
 from frbench.metrics.debiasing import calibrated_threshold, debiasing_metrics
 from frbench.objectives import Objective
+from frbench.progress import busy, steps
 
 
 @torch.inference_mode()
@@ -65,11 +65,6 @@ def evaluate_debiasing(
     return values, intervals
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see frbench gan --help.")
-
-
 def main(argv: list[str]) -> int:
     """Run ``frbench gan metrics``.
 
@@ -81,7 +76,7 @@ def main(argv: list[str]) -> int:
     from frbench.quiet import quieten
 
     quieten()
-    parser = _Parser(prog="frbench gan metrics", allow_abbrev=False)
+    parser = Parser("frbench gan")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--ckpt_path", type=Path)
     what.add_argument("--results", type=Path)
@@ -90,7 +85,8 @@ def main(argv: list[str]) -> int:
     if args.results is not None:
         return _over_results(args.results, extra)
     data = checkpoint_data(read_checkpoint(args.ckpt_path), args.ckpt_path, extra)
-    values, intervals = evaluate_debiasing(load(args.ckpt_path), data, args.resamples)
+    with busy(f"metrics and {args.resamples} resamples"):
+        values, intervals = evaluate_debiasing(load(args.ckpt_path), data, args.resamples)
     width = max(map(len, values))
     for key, value in values.items():
         low, high = intervals.get(key, (np.nan, np.nan))
@@ -102,8 +98,6 @@ def main(argv: list[str]) -> int:
 
 def _over_results(folder: Path, extra: list[str]) -> int:
     """Add the metrics to every finished run of a grid that lacks them."""
-    from rich.progress import track
-
     from frbench.bench import append, read_results
     from frbench.checkpoint import load, read_checkpoint
     from frbench.dfr import checkpoint_data
@@ -116,7 +110,7 @@ def _over_results(folder: Path, extra: list[str]) -> int:
         for record in read_results(file).values()
         if record["status"] == "ok" and not any(key.endswith("/deo") for key in record["metrics"])
     ]
-    for record in track(todo, "metrics", transient=True):
+    for record in steps(todo, "metrics"):
         path = folder / "runs" / record["cell"] / "checkpoints" / "best.ckpt"
         data = checkpoint_data(read_checkpoint(path), path, extra)
         values, _ = evaluate_debiasing(load(path), data)

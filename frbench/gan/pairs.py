@@ -21,6 +21,7 @@ from frbench.gan.generator import Generator, device_of, generate
 from frbench.gan.latent import Hyperplane, complement, fit_hyperplane
 from frbench.gan.quality import quality
 from frbench.objectives import Objective
+from frbench.progress import busy, steps
 
 #: Latents that are made, scored and written at a time.
 CHUNK = 500
@@ -171,7 +172,9 @@ def build_pairs(
         shutil.rmtree(part)  # stopped before its first chunk
     begun = _stored(part / "pairs.json", made_from)
     if begun is None:
-        _create(part, generator, fit_planes(generator, f_t, f_g, settings), settings.n)
+        with busy("fitting the hyperplanes"):
+            planes = fit_planes(generator, f_t, f_g, settings)
+        _create(part, generator, planes, settings.n)
         _write_json(part / "pairs.json", {"made_from": made_from, "done": 0})
     with np.load(part / "planes.npz") as file:
         planes = [
@@ -242,13 +245,11 @@ def _fill(
     done: int,
 ) -> Iterator[int]:
     """Write the rows from ``done`` on, and yield how many are written after each chunk."""
-    from rich.progress import track
-
     f_t, f_g, judge_t, judge_g = scorers
     targets = planes[0] if len(planes) == 2 else planes[:2]
     names = ("images", "partners", "latents", "scores")
     files = {name: open_memmap(part / f"{name}.npy", "r+") for name in names}
-    for start in track(range(done, settings.n, CHUNK), "pairs", transient=True):
+    for start in steps(range(done, settings.n, CHUNK), "pairs"):
         rows = slice(start, min(start + CHUNK, settings.n))
         # Every chunk draws from a generator of its own: one that is continued draws the same.
         z = generator.sample(np.random.default_rng([settings.seed, 42, start]), rows.stop - start)
