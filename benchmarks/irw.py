@@ -72,7 +72,8 @@ def batch_of(shape: list[int], n: int) -> Batch:
     y = torch.randint(0, 2, (n,), generator=g)
     x = torch.randn(n, *shape, generator=g) + y.view(-1, *[1] * len(shape))
     zeros = torch.zeros_like(y)
-    return Batch(x, y, zeros, 2 * y, torch.ones(n), zeros.bool(), torch.arange(n))
+    no = zeros.bool()
+    return Batch(x, y, zeros, 2 * y, torch.ones(n), no, torch.arange(n), no)
 
 
 def objective(setting: str, cls: type[Objective], **options: Any) -> Objective:

@@ -24,6 +24,15 @@ def dbscan_noise(distances: Tensor, eps: Tensor | float, min_samples: int) -> Te
         >>> dbscan_noise((x[:, None] - x).abs(), 0.15, 2).tolist()
         [False, False, False, True]
     """
-    near = distances <= eps
+    return noise_of(distances <= eps, min_samples)
+
+
+def noise_of(near: Tensor, min_samples: int) -> Tensor:
+    """Mark the points that DBSCAN labels -1, given who is near whom.
+
+    Args:
+        near: Whether two points are within eps, symmetric, overwritten [B, B].
+        min_samples: Points that make a neighbourhood dense.
+    """
     core = near.sum(1) >= min_samples
-    return ~(core | (near & core).any(1))
+    return ~(core | near.logical_and_(core).any(1))

@@ -39,7 +39,8 @@ def directional_losses(
         losses: Runs it on a batch and returns per-sample losses [B].
         batch: The batch.
         parameters: The parameters that count, by their names in the model.
-        vector: A direction, by the same names.
+        vector: A direction, by the same names; emptied, so that what the caller does not hold
+            takes no memory during the pass.
         conditions: Random state and autocast of the pass that is differentiated.
 
     Returns:
@@ -51,7 +52,7 @@ def directional_losses(
     # Of length one: in float16, products with the gradient of many samples overflow.
     length = torch.stack([g.norm() for g in vector.values()]).norm()
     length = length.clamp(min=torch.finfo(length.dtype).tiny)
-    direction = {f"model.{k}": (vector[k] / length).to(p.dtype) for k, p in parameters.items()}
+    direction = {f"model.{k}": (vector.pop(k) / length).to(p.dtype) for k, p in parameters.items()}
 
     def function(values: dict[str, Tensor]) -> Tensor:
         return torch.func.functional_call(holder, values, (batch,))
