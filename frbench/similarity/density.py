@@ -1,6 +1,9 @@
 """DBSCAN's noise label, without its clusters."""
 
+import torch
 from torch import Tensor
+
+from frbench.similarity.layer import BLOCK
 
 
 def dbscan_noise(distances: Tensor, eps: Tensor | float, min_samples: int) -> Tensor:
@@ -34,5 +37,7 @@ def noise_of(near: Tensor, min_samples: int) -> Tensor:
         near: Whether two points are within eps, symmetric, overwritten [B, B].
         min_samples: Points that make a neighbourhood dense.
     """
-    core = near.sum(1) >= min_samples
+    # In blocks: torch counts after a conversion to integers of eight bytes.
+    counts = [rows.sum(1) for rows in near.split(max(1, BLOCK // max(1, len(near))))]
+    core = torch.cat(counts) >= min_samples
     return ~(core | near.logical_and_(core).any(1))
