@@ -10,6 +10,7 @@ from torch import Tensor
 from frbench.distributed import all_gather, rank, world_size
 from frbench.errors import UserError
 from frbench.objectives.irw import IRW
+from frbench.properties import Properties
 from frbench.similarity.density import noise_of
 from frbench.similarity.layer import BLOCK
 from frbench.similarity.settings import batch_statistics

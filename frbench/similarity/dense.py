@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -88,7 +89,9 @@ class Dense(Layer):
                 grads["bias"] = flat.sum(0)
             return grads
         if weight:
-            gradient = conv1d_weight if isinstance(m, nn.Conv1d) else conv2d_weight
+            gradient: Callable[..., Tensor] = (
+                conv1d_weight if isinstance(m, nn.Conv1d) else conv2d_weight
+            )
             grads["weight"] = gradient(
                 self.a, m.weight.shape, d, **self._conv, groups=self._groups
             )

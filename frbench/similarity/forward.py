@@ -48,7 +48,8 @@ def _lean(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
             tangent = db.expand_as(out)
         else:
             return out
-        return make_dual(out, tangent)
+        dual: Tensor = make_dual(out, tangent)
+        return dual
 
     return forward
 
@@ -104,4 +105,5 @@ def directional_losses(
     # Under autocast, torch casts inside of its own rule.
     lean = contextlib.nullcontext() if autocast else _lean_layers(model)
     with torch.no_grad(), conditions.again(), forward_mode(model, autocast), lean:
-        return torch.func.jvp(function, (point,), (direction,))[1] * length
+        slopes: Tensor = torch.func.jvp(function, (point,), (direction,))[1] * length
+        return slopes
