@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from frbench.metrics.names import direction
 from frbench.report.html.markup import Markup, join, table, tag
