@@ -90,8 +90,17 @@ def files(folder: Path) -> dict:
         checkpoint = torch.load(folder / f"run/checkpoints/{name}.ckpt", weights_only=True)
         checkpoint["callbacks"]["RollingCheckpoint"].pop("seconds")
         del checkpoint["loops"]  # counters that Lightning clears at other times
-        found[name] = checkpoint
+        found[name] = placeless(checkpoint, str(folder))
     return found
+
+
+def placeless(value, folder: str):
+    """The value without the folder in its paths."""
+    if isinstance(value, dict):
+        return {placeless(k, folder): placeless(v, folder) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [placeless(v, folder) for v in value]
+    return value.replace(folder, "<folder>") if isinstance(value, str) else value
 
 
 def fit_words(cls: type[Objective]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from ddp_cases import Rows
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.precision import MixedPrecision
-from test_resume import Stop, assert_same
+from resumable import assert_same
 
 from frbench import load
 from frbench.callbacks import CSVLogger, RollingCheckpoint
@@ -318,6 +318,17 @@ def run_to(folder, ckpt=None, extra=()):
         "optimizers": [o.state_dict() for o in run.optimizers],
         "weights": (model.sample_weight, model.renewed_at),
     }  # fmt: skip
+
+
+class Stop(Callback):
+    """Kills the run after a number of optimiser steps, as a power cut would."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            raise ConnectionAbortedError
 
 
 def test_stopping_anywhere_and_continuing_changes_no_bit(tmp_path):
