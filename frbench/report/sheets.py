@@ -139,7 +139,7 @@ def footer(report: Report) -> list[str]:
     lines += [f"FAILED {run.name}: {run.error}" for run in failed]
     memory = max(run.memory for run in runs)
     lines.append(
-        f"{len(runs)} runs, {len(failed)} failed; {_duration(sum(run.seconds for run in runs))} "
+        f"{len(runs)} runs, {len(failed)} failed; {duration(sum(run.seconds for run in runs))} "
         f"of computing, peak memory {memory:.0f} MB."
     )
     return lines
@@ -163,7 +163,8 @@ def _sanity(report: Report) -> Iterator[str]:
             )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Write a time in minutes and seconds, long ones in hours and minutes."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
