@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 JOBS   ?= 2
 
-.PHONY: help install demo test test-ddp promises lint types notebooks docs check bench clean
+.PHONY: help install demo test test-ddp promises lint types notebooks docs check bench results clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ bench: install  ## measure speed: steps, metrics, images
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/images.py
+
+results: install  ## write docs/results.md and its pages from the kept records
+	$(BIN)/python -m frbench.studies.pages write
 
 clean:  ## remove what the verbs made, results excepted
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage htmlcov

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import platform
 import resource
 import shutil
 import subprocess
@@ -121,6 +123,7 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
             "python": sys.version.split()[0],
             **{name: version(name) for name in ("torch", "pytorch-lightning", "numpy")},
         },
+        "hardware": hardware(),
         "peak_memory_mb": round(_peak_mb(), 1),
     }
 
@@ -138,6 +141,19 @@ def commit() -> str | None:
         done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=20)
         return done.stdout.strip()
     return None
+
+
+def hardware() -> str:
+    """Name the GPU, or the processor and the number of its cores."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):  # Linux names the model there alone
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line for line in lines if line.startswith("model name")).split(": ")[1]
+    return f"{name}, {os.cpu_count()} cores"
 
 
 def _reset_peak() -> None:

@@ -12,6 +12,7 @@ from frbench.causal.advice import ACTIONS
 from frbench.causal.analysis import analyze
 from frbench.causal.evidence import confront
 from frbench.causal.examples import EXAMPLES, REAL, example, source
+from frbench.causal.feasibility import practice
 from frbench.causal.graph import CausalTask
 from frbench.causal.render import show, to_markdown
 from frbench.errors import UserError
@@ -36,28 +37,30 @@ def main(argv: list[str]) -> int:
         _list_examples()
         return 0
     task = _read(args.task)
-    evidence = None
+    evidence, counts = None, None
+    found = analyze(task)
     if args.data:
         from frbench.causal.columns import columns
 
         with busy(f"reading {args.data}"):
             values, where = columns(task, args.data, options, args.column)
         evidence = confront(task, values, where, args.level, args.given)
+        counts = practice(task, found.recommendation, values, args.batch)
     if args.format == "yaml":
         print(source(args.task) or task.to_yaml(), end="")
     else:
-        found = analyze(task)
         if args.format == "json":
             document = found.to_dict() | ({"data": evidence.to_dict()} if evidence else {})
+            document |= {"practice": counts.to_dict()} if counts else {}
             print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
         elif args.format == "markdown":
-            print(to_markdown(found, evidence), end="")
+            print(to_markdown(found, evidence, counts), end="")
         else:
             from rich.console import Console
 
             # Not narrower than the tables when the output is a pipe.
             width = None if sys.stdout.isatty() else 140
-            show(found, Console(highlight=False, width=width), evidence)
+            show(found, Console(highlight=False, width=width), evidence, counts)
     if args.plot:
         from frbench.causal.plot import plot
 
@@ -103,6 +106,9 @@ def _parser() -> Parser:
     )
     parser.add_argument("--level", type=float, default=0.05, help="of all tests together (0.05)")
     parser.add_argument("--given", type=int, metavar="K", help="condition on at most K nodes")
+    parser.add_argument("--batch", type=int, default=128, metavar="B",
+                        help="rows of a training batch, to see whether its cells are too small "
+                        "for a penalty (128)")  # fmt: skip
     parser.add_argument("--format", choices=("table", "json", "markdown", "yaml"), default="table")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the graph (.png, .svg)")
     return parser

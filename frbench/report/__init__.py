@@ -59,6 +59,12 @@ def main(argv: list[str]) -> int:
         if name not in known:
             raise UserError(f"--data: no data set {name!r}; {near(name, known)}")
     runs = [run for run in runs if run.data in (args.data or known)]
+    if args.grid:
+        from frbench.report.page import read_page
+        from frbench.report.page_text import page_text
+
+        _put(page_text(read_page(args.grid), runs, str(args.grid)), args.out)
+        return 0
     found = metrics_on_test(finished_runs(runs))
     metrics = args.metrics or [metric for metric in METRICS if metric in found]
     if not metrics:
@@ -76,18 +82,15 @@ def main(argv: list[str]) -> int:
         report = show_tables(report, args.tables)
 
     form = args.format or FORMATS.get(args.out.suffix if args.out else "", "table")
-    if args.out:
-        write_text(args.out, render(report, metrics, form))
-        print(f"report: {args.out}", file=sys.stderr)
-    else:
-        sys.stdout.write(render(report, metrics, form, color=sys.stdout.isatty()))
+    color = args.out is None and sys.stdout.isatty()
+    _put(render(report, metrics, form, color=color), args.out)
     if args.html:
         from frbench.report.html import html_page
 
         whole = summarise(runs, rule, found, args.baseline, args.folds)
         whole.notes.extend(notes)
         whole = show_tables(whole, args.tables) if args.tables else whole
-        args.html.write_text(html_page(whole, metrics, found, args.x, args.y), encoding="utf-8")
+        write_text(args.html, html_page(whole, metrics, found, args.x, args.y))
         print(f"page: {args.html}", file=sys.stderr)
     if args.plot:
         from frbench.report.plot import plot
@@ -99,6 +102,15 @@ def main(argv: list[str]) -> int:
 
         log_report([f for f in (args.out, args.html, args.plot, args.curves) if f], args.wandb)
     return 0
+
+
+def _put(text: str, out: Path | None) -> None:
+    """Write to a file, or to the terminal."""
+    if out is None:
+        sys.stdout.write(text)
+        return
+    write_text(out, text)
+    print(f"report: {out}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -133,6 +145,8 @@ examples:
     add("--curves", type=Path, metavar="FILE",
         help="the metric --y over the shift family, one line per method")  # fmt: skip
     add("--wandb", metavar="PROJECT", help="send the files written to W&B, too")
+    add("--grid", type=Path, metavar="GRID.yaml",
+        help="write instead what the grid predicted and what is published, beside it")  # fmt: skip
     add("--x", default="worst_group_accuracy", metavar="M", help="default: %(default)s")
     add("--y", default="accuracy", metavar="M", help="default: %(default)s")
     add("--force", action="store_true", help="replace existing files")

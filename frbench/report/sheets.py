@@ -163,7 +163,7 @@ def cost(report: Report) -> str:
     failed = sum(run.error is not None for run in runs)
     memory = max(run.memory for run in runs)
     return (
-        f"{len(runs)} runs, {failed} failed; {_duration(sum(run.seconds for run in runs))} "
+        f"{len(runs)} runs, {failed} failed; {duration(sum(run.seconds for run in runs))} "
         f"of computing, peak memory {memory:.0f} MB."
     )
 
@@ -186,7 +186,8 @@ def _sanity(report: Report) -> Iterator[str]:
             )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Write a time in minutes and seconds, long ones in hours and minutes."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

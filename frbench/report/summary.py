@@ -114,7 +114,7 @@ def summarise(
             )
         found = []
         for method in dict.fromkeys(run.method for run in runs if run.data == data):
-            chosen, remarks = _choose([run for run in own if run.method == method], rule)
+            chosen, remarks = choose_runs([run for run in own if run.method == method], rule)
             notes += [f"{data} {method}: {remark}" for remark in remarks]
             if chosen:
                 given = len({r.setting for r in runs if (r.data, r.method) == (data, method)})
@@ -197,7 +197,7 @@ def _check_rule(data: str, runs: Iterable[Run], rule: Rule) -> None:
             )
 
 
-def _choose(runs: Sequence[Run], rule: Rule) -> tuple[list[Run], list[str]]:
+def choose_runs(runs: Sequence[Run], rule: Rule) -> tuple[list[Run], list[str]]:
     """Return the runs of the best setting and remarks on the settings that could not win.
 
     Only settings with as many runs as the fullest compete: a mean over fewer seeds is luckier.
@@ -227,7 +227,7 @@ def _choose(runs: Sequence[Run], rule: Rule) -> tuple[list[Run], list[str]]:
     return best, remarks
 
 
-def _units(runs: Iterable[Run], value: Callable[[Run], float]) -> dict[int, float]:
+def units(runs: Iterable[Run], value: Callable[[Run], float]) -> dict[int, float]:
     """Return one value per seed or, under cross-validation, per fold (its mean over seeds)."""
     units: dict[int, list[float]] = {}
     for run in runs:
@@ -237,11 +237,11 @@ def _units(runs: Iterable[Run], value: Callable[[Run], float]) -> dict[int, floa
 
 
 def _values(runs: Iterable[Run], key: str) -> dict[int, float]:
-    return _units(runs, lambda run: run.metrics.get(key, np.nan))
+    return units(runs, lambda run: run.metrics.get(key, np.nan))
 
 
 def _row(runs: list[Run], given: int, rule: Rule, keys: Iterable[str], k: int | None) -> Row:
-    found = estimate(_units(runs, lambda run: rule.value(run.metrics)).values(), k)
+    found = estimate(units(runs, lambda run: rule.value(run.metrics)).values(), k)
     metrics = {key: estimate(_values(runs, key).values(), k) for key in keys}
     return Row(runs[0].data, runs[0].method, runs, given, found, metrics)
 
