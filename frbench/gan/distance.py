@@ -84,7 +84,9 @@ def features_of(objective: Objective, images: np.ndarray | Tensor) -> np.ndarray
     network, device = objective.eval().network, device_of(objective)
     parts = []
     for start in range(0, len(images), CHUNK):
-        x = torch.as_tensor(images[start : start + CHUNK]).to(device)
+        part = images[start : start + CHUNK]
+        x = part if isinstance(part, Tensor) else torch.from_numpy(np.array(part))
+        x = x.to(device)
         x = x.float() / 255 if x.dtype == torch.uint8 else x
         parts.append(network(x)[0].double().cpu())
     return torch.cat(parts).numpy()
