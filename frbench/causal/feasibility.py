@@ -1,4 +1,4 @@
-"""Whether data can carry out what a graph recommends: rows of each cell, per batch and weighted."""
+"""Whether data can carry out what a graph recommends: rows of each cell in a batch."""
 
 from __future__ import annotations
 
@@ -42,15 +42,16 @@ class Practice:
     def expected(self) -> np.ndarray:
         """Expected rows of each compared cell in a batch: (y, z), or z of a marginal penalty."""
         cells = self.counts if _PENALTIES.get(self.action, True) else self.counts.sum(0)[None]
-        return cells * self.batch / cells.sum()
+        rows: np.ndarray = cells * self.batch / cells.sum()
+        return rows
 
     @property
     def bias(self) -> float:
-        """Mean over labels and pairs of values of 1/m + 1/n, the most by which the estimate is high.
+        """Mean over labels and pairs of values of 1/m + 1/n, the most it can be too high.
 
-        The biased MMD^2 of cells of m and n rows exceeds the true one by (1 - E k)/m + (1 - E' k)/n
-        (each row is compared with itself), where the kernel k lies between 0 and 1. Cells that
-        have no row are not compared.
+        The biased MMD^2 of cells of m and n rows exceeds the true one by
+        (1 - E k)/m + (1 - E' k)/n (each row is compared with itself), where the kernel k lies
+        between 0 and 1. Cells that have no row are not compared.
         """
         inverse = np.divide(1, self.expected, out=np.full(self.expected.shape, np.nan),
                             where=self.expected > 0)  # fmt: skip
@@ -90,8 +91,8 @@ class Practice:
             lines.append(
                 f"SMALL STRATA: {few} of {self.expected.size} cells average fewer than {SMALL} "
                 "rows. The default MMD estimate is then too large by up to 1/m + 1/n, here "
-                f"{self.bias:.2f} in the mean over strata, even where the outputs do not depend on "
-                "the factor: times the strength, that mostly shrinks logits. Give every batch rows "
+                f"{self.bias:.2f} in the mean over strata, even where outputs do not depend on "
+                "the factor: times the strength, that mostly shrinks logits. Give a batch rows "
                 f"of every cell (data.rows_per_group {SMALL}), a larger batch, a lower strength, "
                 "or the unbiased estimate (biased: false)."
             )
@@ -107,7 +108,7 @@ class Practice:
     def _balancing(self, cell: str, rows: int) -> str:
         if self.effective is None:
             return (
-                f"NO OVERLAP: no row has {cell}, so joint balancing has nothing to weigh up there; "
+                f"NO OVERLAP: no row has {cell}, so joint balancing cannot weigh any up there; "
                 "merge values of the factor, or penalise instead."
             )
         return (

@@ -14,7 +14,7 @@ from torch import Tensor
 from frbench.batch import Sizes
 from frbench.data.factors import Factor
 from frbench.data.files import data_folders
-from frbench.data.image_files import Crop, ImageFiles, missing_files
+from frbench.data.image_files import Crop, ImageFiles, decode_all, missing_files
 from frbench.data.module import GroupDataModule
 from frbench.data.splits import SPLITS, SplitPolicy
 from frbench.data.table import Table
@@ -61,6 +61,8 @@ class ImageData(GroupDataModule):
             (y, z).
         max_train: At most this many training rows, drawn at random; None keeps all.
         num_workers: Processes that decode; 0 decodes in the training process.
+        cache: Whether every image is decoded once and kept in memory, as bytes: for few or small
+            images.
         **kwargs: As for :class:`~frbench.data.module.GroupDataModule`.
 
     Raises:
@@ -79,6 +81,7 @@ class ImageData(GroupDataModule):
         fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
         max_train: int | None = None,
         num_workers: int = 4,
+        cache: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(num_workers=num_workers, **kwargs)
@@ -89,6 +92,7 @@ class ImageData(GroupDataModule):
         self.augmentation = augmentation
         self.fractions = fractions
         self.max_train = max_train
+        self.cache = cache
         if max_train is not None and max_train < 1:
             raise UserError(f"data.max_train must be at least 1, got {max_train}.")
         if image_size < 1:
@@ -153,9 +157,19 @@ class ImageData(GroupDataModule):
         self.encode(names)[np.sort(sample)]  # says which cannot be decoded
         super().setup(stage)
 
-    def encode(self, x: np.ndarray) -> ImageFiles:
-        """Return the images of file names, decoded when they are indexed."""
+    def encode(self, x: np.ndarray) -> ImageFiles | np.ndarray:
+        """Return the images of file names, decoded when they are indexed, or kept in memory."""
+        if self.cache:
+            names, pixels = self._decoded
+            return pixels[np.searchsorted(names, x)]
         return ImageFiles(self.image_folder, x, self.image_size, self.crop, self.channels)
+
+    @cached_property
+    def _decoded(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sorted names and images of all splits, bytes [N, C, H, W]."""
+        names = np.unique(np.concatenate([table.x for table in self.splits.values()]))
+        files = ImageFiles(self.image_folder, names, self.image_size, self.crop, self.channels)
+        return names, decode_all(files)
 
     @property
     def transform(self) -> Any:  # type: ignore[override]

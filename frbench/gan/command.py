@@ -27,6 +27,8 @@ usage: frbench gan COMMAND [options]
           --target and --protected are checkpoints of frbench fit, two classes each.
           --judges A.ckpt B.ckpt  classifiers of target and attribute outside the loop that
                                   measure how often pairs keep the one and flip the other
+          --distances true        FID and KID to the target classifier's training images, in
+                                  features of the target's judge; needs those images
           --settings.n 10000      pairs;  --settings.fit 10000  latents for the hyperplanes
           --settings.flip 1       .5 puts the partner on the hyperplane
           --settings.domain_dependent true   a target hyperplane for each attribute value
@@ -160,7 +162,8 @@ def _pairs(argv: list[str]) -> int:
     with loading():
         import torch
 
-    from frbench.checkpoint import load
+    from frbench.checkpoint import load, read_checkpoint
+    from frbench.dfr import checkpoint_data
     from frbench.gan import generator as generators
     from frbench.gan.pairs import Settings, build_pairs
     from frbench.quiet import quieten
@@ -173,9 +176,12 @@ def _pairs(argv: list[str]) -> int:
     for name in ("target", "protected"):
         parser.add_argument(f"--{name}", type=str, required=True)
     parser.add_argument("--judges", nargs=2, type=str, default=None)
+    parser.add_argument("--distances", type=bool, default=True)
     parser.add_argument("--out", type=Path, required=True)
     config, built = _parse(parser, argv)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    target = read_checkpoint(config.target)
+    real = checkpoint_data(target, Path(config.target), []) if config.distances else None
     judges = config.judges and tuple(load(path).to(device) for path in config.judges)
     with interruptible(lambda: "the same command continues"):
         record = build_pairs(
@@ -186,6 +192,7 @@ def _pairs(argv: list[str]) -> int:
             built.settings,
             judges,
             {"generator": to_spec(built.generator)},
+            real,
         )
     measured = record["quality"]
     correlation = measured["correlation"]
@@ -195,9 +202,20 @@ def _pairs(argv: list[str]) -> int:
         f"(judged by {record['judge']})\n"
         f"correlation of target and attribute {correlation['images']:.3f} in images alone, "
         f"{correlation['pairs']:.3f} in pairs\n"
+        f"{_told(measured)}"
         f"next: frbench fit ... --data.augment+=GanPairs --data.augment.path {config.out}"
     )
     return 0
+
+
+def _told(quality: dict[str, Any]) -> str:
+    """Line of FID and KID, if they were measured."""
+    if "distance" not in quality:
+        return ""
+    names = ("images", "partners", "held_out")
+    values = {name: quality["distance"][name] for name in names}
+    parts = [f"{k} {v['fid']:.3g} / {v['kid']:.3g} ± {v['kid_sd']:.2g}" for k, v in values.items()]
+    return f"FID / KID to real training rows: {', '.join(parts)}\n"
 
 
 def _metrics(argv: list[str]) -> int:

@@ -11,8 +11,12 @@ from frbench.arguments import Parser
 from frbench.data.module import GroupDataModule
 from frbench.errors import UserError
 from frbench.metrics.debiasing import calibrated_threshold, debiasing_metrics
+from frbench.metrics.module import GroupCounts
 from frbench.objectives import Objective
 from frbench.progress import busy, steps
+
+#: What is said of the training rows, and of every table at the end of training.
+FIT = ("accuracy", "worst_group_accuracy", "negative_log_likelihood")
 
 
 @torch.inference_mode()
@@ -65,6 +69,26 @@ def evaluate_debiasing(
     return values, intervals
 
 
+@torch.inference_mode()
+def evaluate_fit(objective: Objective, data: GroupDataModule, name: str) -> dict[str, float]:
+    """Average and worst-group accuracy and mean loss on a table, the training rows say.
+
+    Args:
+        objective: A classifier.
+        data: Its data; of the training split the real rows count, without transforms or weights.
+        name: Name of the table.
+
+    Returns:
+        Values by ``<table>/<metric>``.
+    """
+    objective.eval()
+    metric = GroupCounts(data.num_classes, data.num_attributes)
+    for batch in data.eval_loader(name):
+        metric.update(objective(batch.x), batch.y, batch.z)
+    found = metric.compute()
+    return {f"{name}/{key}": found[key] for key in FIT}
+
+
 def main(argv: list[str]) -> int:
     """Run ``frbench gan metrics``.
 
@@ -97,7 +121,11 @@ def main(argv: list[str]) -> int:
 
 
 def _over_results(folder: Path, extra: list[str]) -> int:
-    """Add the metrics to every finished run of a grid that lacks them."""
+    """Add the metrics to every finished run of a grid that lacks them.
+
+    Beside those of the selected checkpoint, ``end/`` says how well the last one fits training and
+    test rows: a run that is selected early says nothing about training to the end.
+    """
     from frbench.bench import append, read_results
     from frbench.checkpoint import load, read_checkpoint
     from frbench.dfr import checkpoint_data
@@ -108,12 +136,15 @@ def _over_results(folder: Path, extra: list[str]) -> int:
     todo = [
         record
         for record in read_results(file).values()
-        if record["status"] == "ok" and not any(key.endswith("/deo") for key in record["metrics"])
+        if record["status"] == "ok" and "end/train/accuracy" not in record["metrics"]
     ]
     for record in steps(todo, "metrics"):
         path = folder / "runs" / record["cell"] / "checkpoints" / "best.ckpt"
         data = checkpoint_data(read_checkpoint(path), path, extra)
-        values, _ = evaluate_debiasing(load(path), data)
+        best, end = load(path), load(path.with_name("last.ckpt"))
+        values = evaluate_debiasing(best, data)[0] | evaluate_fit(best, data, "train")
+        for name in ("train", *data.test_names):
+            values |= {f"end/{key}": value for key, value in evaluate_fit(end, data, name).items()}
         append(file, {**record, "metrics": {**record["metrics"], **values}})
     print(f"{len(todo)} runs have further metrics in {file}; next: frbench report {folder}")
     return 0

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from frbench.gan.latent import Hyperplane, complement, fit_hyperplane
 from frbench.gan.quality import quality
 from frbench.objectives import Objective
 from frbench.progress import busy, steps
+
+if TYPE_CHECKING:
+    from frbench.data.module import GroupDataModule
 
 #: Latents that are made, scored and written at a time.
 CHUNK = 500
@@ -125,6 +128,7 @@ def build_pairs(
     settings: Settings,
     judges: tuple[Objective, Objective] | None = None,
     origin: dict[str, Any] | None = None,
+    real: GroupDataModule | None = None,
 ) -> dict[str, Any]:
     """Make a table of pairs, or finish one that was begun.
 
@@ -143,6 +147,8 @@ def build_pairs(
         judges: Classifiers of target and attribute that had no part in making the pairs; by
             default f_t and f_g judge themselves.
         origin: What generator and classifiers are, for the hash; plain data.
+        real: Data whose training images the generated ones are compared with by FID and KID
+            (:func:`~frbench.gan.distance.table_distances`), in features of the target's judge.
 
     Returns:
         What ``pairs.json`` says.
@@ -154,11 +160,31 @@ def build_pairs(
     made_from = {"settings": asdict(settings), **(origin or {})}
     made_from["weights"] = _digest(generator, target, protected, *(judges or ()))
     made_from = json.loads(json.dumps(made_from))
-    stored = _stored(folder / "pairs.json", made_from)
-    if stored is not None:
+    record = _stored(folder / "pairs.json", made_from)
+    if record is not None:
         _clean(folder)
-        return stored
-    check_writable(folder, "--out")
+    else:
+        check_writable(folder, "--out")
+        record = _build(folder, generator, target, protected, settings, judges, made_from)
+    if real is not None and "distance" not in record["quality"]:
+        from frbench.gan.distance import table_distances
+
+        judge = target if judges is None else judges[0]
+        record["quality"]["distance"] = table_distances(folder, judge, real, settings.seed)
+        _write_json(folder / "pairs.json", record)
+    return record
+
+
+def _build(
+    folder: Path,
+    generator: Generator,
+    target: Objective,
+    protected: Objective,
+    settings: Settings,
+    judges: tuple[Objective, Objective] | None,
+    made_from: dict[str, Any],
+) -> dict[str, Any]:
+    """Make the table, from its last chunk on."""
     shape = generator.image_shape
     f_t, f_g = Scorer(target, shape, "target"), Scorer(protected, shape, "protected")
     judge_t, judge_g = f_t, f_g

@@ -78,8 +78,7 @@ def main(argv: list[str]) -> int:
 
         curves(report, args.y, args.curves)
         print(f"curves: {args.curves}", file=sys.stderr)
-    if args.tables:
-        report = show_tables(report, args.tables)
+    report = show_tables(report, args.tables)
 
     form = args.format or FORMATS.get(args.out.suffix if args.out else "", "table")
     color = args.out is None and sys.stdout.isatty()
@@ -134,7 +133,9 @@ examples:
     add("--data", nargs="+", metavar="D", help="data sets to show (default: all)")
     add("--metrics", nargs="+", metavar="M", help="test metrics to show")
     add("--baseline", metavar="METHOD", help="paired differences to it (default: ERM)")
-    add("--tables", nargs="+", metavar="T", help="test tables to show, P0 say (default: all)")
+    add("--tables", nargs="+", metavar="T",
+        help="test tables to show, P0 say (default: all of them); train, end/train or end/test "
+        "where `frbench gan metrics` added how runs fit their training rows")  # fmt: skip
     add("--folds", type=int, metavar="K",
         help="folds per repetition of cross-validation (default: all that were run)")  # fmt: skip
     add("--format", choices=("table", "markdown", "latex", "csv", "json"),

@@ -50,7 +50,8 @@ class Report:
 
     Attributes:
         rows: Methods by data set, in the order of the results.
-        tables: Test tables of each data set, ``test`` or ``test/<name>``.
+        tables: Tables of each data set: ``test`` or ``test/<name>``; where `frbench gan metrics`
+            added them also ``train``, and ``end/<table>`` of the last checkpoint.
         rule: The selection rule.
         baseline: Method that the others are compared with, or None.
         runs: All runs, failed ones included.
@@ -102,7 +103,7 @@ def summarise(
             notes.append(f"{data}: no run finished.")
             continue
         _check_rule(data, own, rule)
-        tables[data] = _test_tables(own, metrics)
+        tables[data] = _tables(own, metrics)
         keys = [f"{table}/{metric}" for table in tables[data] for metric in metrics]
         seen = {run.fold for run in own if run.fold is not None}
         k = (folds or len(seen)) if seen else None
@@ -124,14 +125,17 @@ def summarise(
     return Report(rows, tables, rule, baseline, list(runs), notes)
 
 
-def show_tables(report: Report, names: Sequence[str]) -> Report:
-    """Leave out all test tables but the named ones, given with or without ``test/``.
+def show_tables(report: Report, names: Sequence[str] | None) -> Report:
+    """Leave out all tables but the named ones, given with or without ``test/``; None: the tests.
 
     Raises:
         UserError: If no data set has such a table.
     """
-    wanted = {name if name.split("/")[0] == "test" else f"test/{name}" for name in names}
     known = {table for tables in report.tables.values() for table in tables}
+    if names is None:
+        wanted = {table for table in known if table.split("/")[0] == "test"}
+    else:
+        wanted = {name if name.split("/")[0] in _TABLES else f"test/{name}" for name in names}
     for name in wanted - known:
         raise UserError(f"--tables: no test table {name!r}; {near(name, known)}")
     tables = {data: [t for t in own if t in wanted] for data, own in report.tables.items()}
@@ -165,11 +169,15 @@ def _metric_of(key: str) -> tuple[str, str]:
     return "/".join(table), "/".join(parts[len(table) :])
 
 
-def _test_tables(runs: Iterable[Run], metrics: Sequence[str]) -> list[str]:
-    """Find the test tables that have at least one of the metrics."""
+#: First words of tables that a report may show; validation chooses and is not shown.
+_TABLES = ("test", "train", "end")
+
+
+def _tables(runs: Iterable[Run], metrics: Sequence[str]) -> list[str]:
+    """Find the tables that have at least one of the metrics."""
     pairs = dict.fromkeys(_metric_of(key) for run in runs for key in run.metrics)
     tables = [table for table, metric in pairs if metric in metrics]
-    return [table for table in dict.fromkeys(tables) if table.split("/")[0] == "test"]
+    return [table for table in dict.fromkeys(tables) if table.split("/")[0] in _TABLES]
 
 
 def metrics_on_test(runs: Iterable[Run]) -> list[str]:
