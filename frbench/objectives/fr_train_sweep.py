@@ -108,7 +108,7 @@ def _check(model: FRTrain, data: GroupDataModule) -> None:
         "penalties": len(model.penalties) > 0,
         "a schedule": model.scheduler is not None,
         "clip_norm": model.clip_norm > 0,
-        "D_R on features": model.robustness != "none" and not model._sees_x,
+        "D_R on features": model.uses_clean and not model._robustness.sees_x,
         "a random transform": data.transform is not None,
         "rows without attribute": bool((data.training[0].z < 0).any()),
         "verified rows that it does not use": bool(data.clean_per_batch) != model.uses_clean,

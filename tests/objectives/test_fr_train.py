@@ -267,7 +267,7 @@ def test_images_show_their_features_to_the_robustness_discriminator():
     data = Digits(n=200, n_eval=50, batch_size=40, clean_share=0.2)
     model, _, spy = fit(data, 6, network=None, warmup=2, k=2, trainer_options={
         "precision": "bf16-mixed"})  # fmt: skip
-    first = model.discriminators["robustness"][0]
+    first = model.discriminators["robustness"].layers[0]
     assert first.in_features == model.network.num_features + 2
     assert all(np.isfinite(v) for terms in spy.terms for v in terms.values())
     assert all(p.dtype == torch.float32 for p in model.parameters())
