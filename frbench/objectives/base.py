@@ -54,6 +54,8 @@ class Objective(LightningModule, Staged, ABC):
 
     #: Whether :meth:`risk` gets the verified rows that ``data.clean_share`` appends.
     uses_clean = False
+    #: Whether it learns to tell verified rows from training rows: groups must not tell them apart.
+    compares_clean = False
     #: Whether the risk is more than a mean over samples (then gradients cannot be accumulated).
     couples_batch = True
     #: Whether weights of :meth:`on_epoch_weights` go into the sampler or into batch.weight.

@@ -137,7 +137,7 @@ class FRTrain(ManualObjective):
         self.weight_bounds = [0.01, 10.0] if weight_bounds is None else weight_bounds
         self.init_std = init_std
         check_values(self)
-        self.uses_clean = robustness == "discriminator"
+        self.uses_clean = self.compares_clean = robustness == "discriminator"
         self._build_players()
         self.register_buffer("mix", torch.zeros(()))
         self.register_buffer("last_loss", torch.zeros(()))
