@@ -74,17 +74,16 @@ def check_layers(objective: Objective) -> None:
         )
 
 
-def check_fit(objective: Objective, data: Any) -> None:
-    """Check that data, trainer and method fit, before training.
+def check_data(objective: Objective, data: Any) -> None:
+    """Check that data and method fit, whoever trains it.
 
     Args:
-        objective: The method, attached to its trainer.
+        objective: The method.
         data: The datamodule.
 
     Raises:
         UserError: Naming what does not fit and the remedy.
     """
-    trainer: Any = objective.trainer
     name = type(objective).__name__
     for part in (objective, objective.network, *objective.penalties):
         check_choices(part)
@@ -98,6 +97,28 @@ def check_fit(objective: Objective, data: Any) -> None:
             f"data.clean_share holds out rows that {name} does not use; set it to 0, train "
             "on them alone by data.clean_only, or use an objective with uses_clean."
         )
+    if objective.compares_clean and data.changes_shares:
+        raise UserError(
+            f"{name} compares training rows with verified ones, which keep the data's shares of "
+            "groups; data.rows_per_group and a balance by sample or subsample change those of "
+            "the training rows alone, and the groups would tell them apart. Set data.via to "
+            "weight and data.rows_per_group to 0."
+        )
+
+
+def check_fit(objective: Objective, data: Any) -> None:
+    """Check that data, trainer and method fit, before training.
+
+    Args:
+        objective: The method, attached to its trainer.
+        data: The datamodule.
+
+    Raises:
+        UserError: Naming what does not fit and the remedy.
+    """
+    check_data(objective, data)
+    trainer: Any = objective.trainer
+    name = type(objective).__name__
     coupled = [name] if objective.couples_batch else []
     coupled += objective.penalty_names
     if trainer.accumulate_grad_batches > 1 and coupled:

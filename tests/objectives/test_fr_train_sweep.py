@@ -115,7 +115,7 @@ def test_runs_of_several_shapes_are_stacked_apart_and_observed_in_between():
         ({"scheduler": "StepLR", "scheduler_options": {"step_size": 5}}, {}, "schedule"),
         ({"clip_norm": 1.0}, {}, "clip_norm"),
         ({"robust_sees": "features"}, {}, "features"),
-        ({"robustness": "none"}, {}, "verified rows"),
+        ({"robustness": "none"}, {}, "does not use"),
         ({"robust_optimizer": "Adafactor"}, {}, "Adafactor"),
     ],
 )
