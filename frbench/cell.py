@@ -6,9 +6,11 @@ import contextlib
 import hashlib
 import resource
 import shutil
+import subprocess
 import sys
 import time
 import traceback
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -69,13 +71,14 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
     from frbench.callbacks import BestCheckpoint, RollingCheckpoint
     from frbench.cli import train
     from frbench.data.balance import effective_sample_size
+    from frbench.data.describe import group_table, remarks
 
     last = folder / "checkpoints" / "last.ckpt"
     words = ["fit", *cell.arguments(), *QUIET, f"--run_dir={folder}"]
     if last.exists():
         words.append(f"--ckpt_path={last}")
     else:  # killed before its first checkpoint: nothing of it can be used
-        for leftover in ("metrics.csv", "config.yaml", "checkpoints"):
+        for leftover in ("metrics.csv", "config.yaml", "checkpoints", "wandb_id"):
             path = folder / leftover
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     _reset_peak()
@@ -111,6 +114,9 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
         "attribute_as_input": getattr(cli.datamodule, "attribute_as_input", False),
         "config_hash": hashlib.sha256(config.encode()).hexdigest()[:16],
         "data_hash": cli.datamodule.fingerprint(),
+        "groups": {**group_table(cli.datamodule), "notes": remarks(cli.datamodule)},
+        "commit": commit(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
             "frbench": __version__,
             "python": sys.version.split()[0],
@@ -118,6 +124,21 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
         },
         "peak_memory_mb": round(_peak_mb(), 1),
     }
+
+
+def commit() -> str | None:
+    """Return the commit of the working tree that frbench runs from, ``+`` for uncommitted changes.
+
+    None where frbench was installed without one.
+    """
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():  # else git would look for one further up
+        return None
+    words = ["git", "-C", str(root), "describe", "--always", "--exclude=*", "--dirty=+"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=20)
+        return done.stdout.strip()
+    return None
 
 
 def _reset_peak() -> None:

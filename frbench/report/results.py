@@ -33,6 +33,8 @@ class Run:
         memory: Peak memory in MB.
         software: Versions of the packages that it ran on.
         error: Why it failed, or None.
+        folder: Where its files were written; they may be gone.
+        record: Everything that the results file says of it, for what is only shown.
     """
 
     cell: str
@@ -51,6 +53,8 @@ class Run:
     memory: float
     software: str
     error: str | None
+    folder: Path
+    record: dict[str, Any]
 
     @property
     def setting(self) -> str:
@@ -90,7 +94,7 @@ def read(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
         for number, line in enumerate(_lines(file), start=1):
             if not line.strip():
                 continue
-            run = _parse(line, f"{file}:{number}")
+            run = _parse(line, f"{file}:{number}", file.parent)
             if run is None:
                 notes.append(f"{file}:{number} was cut short (its writer was killed): left out.")
                 continue
@@ -129,14 +133,14 @@ def _lines(file: Path) -> list[str]:
     return file.read_text(encoding="utf-8", errors="replace").split("\n")
 
 
-def _parse(line: str, where: str) -> Run | None:
+def _parse(line: str, where: str, out: Path) -> Run | None:
     """Read one line; None if it is the beginning of a record only.
 
     Such a line can stand anywhere in a file, as the next writer starts a new line after it.
     """
     try:
         record = json.loads(line)
-        return _run(record)
+        return _run(record, out)
     except json.JSONDecodeError as error:
         if line.startswith("{") and line.count("{") > line.count("}"):
             return None
@@ -147,7 +151,7 @@ def _parse(line: str, where: str) -> Run | None:
         raise UserError(f"{where} is not a record of a run ({error}): delete the line.") from None
 
 
-def _run(record: dict[str, Any]) -> Run:
+def _run(record: dict[str, Any], out: Path) -> Run:
     failed = record["status"] != "ok"
     metrics = record.get("metrics", {}) if failed else record["metrics"]
     selection = record.get("selection", {})
@@ -169,4 +173,6 @@ def _run(record: dict[str, Any]) -> Run:
         memory=float(record.get("peak_memory_mb", 0.0)),
         software=", ".join(f"{k} {v}" for k, v in sorted(versions.items())),
         error=str(record.get("error", "no reason given")) if failed else None,
+        folder=out / "runs" / record["cell"],
+        record=record,
     )

@@ -112,21 +112,7 @@ def _cell(found: Estimate, n: int | None = None, signed: bool = False) -> Cell:
 
 def footer(report: Report) -> list[str]:
     """State the protocol, then everything that the reader must know, then the cost."""
-    rule, runs = report.rule, report.runs
-    shown = [run for row in report.rows for run in row.runs]
-    split = "TEST" if rule.oracle else "validation"
-    sense = "highest" if rule.sign > 0 else "lowest"
-    monitors = ", ".join(sorted({run.monitor for run in shown}))
-    tried = "see chosen settings" if any(row.given > 1 for row in report.rows) else "one each"
-    seeds = ", ".join(map(str, sorted({run.seed for run in shown})))
-    lines = [
-        f"Settings: of those given to a method ({tried}), the one with the {sense} mean "
-        f"{rule.text} on {split} data; only its test metrics are shown. Checkpoint inside a run: "
-        f"{monitors}.",
-        f"Values: mean ± sd over n seeds ({seeds}), sd of one run with n − 1 in the denominator; "
-        "95 % t-interval of the mean, not cut at 0 and 1; bold: best mean. Undefined "
-        "values (NaN, infinite) are left out, and n says so.",
-    ]
+    lines = protocol(report)
     if any(row.differences for row in report.rows):
         lines.append(
             f"Differences to {report.baseline} are paired by seed or fold; bold: the interval "
@@ -135,14 +121,39 @@ def footer(report: Report) -> list[str]:
     lines += report.notes
     lines += list(_sanity(report))
     lines += [f"SIGNATURE {seen}" for seen in signatures(report)]
-    failed = [run for run in runs if run.error is not None]
+    failed = [run for run in report.runs if run.error is not None]
     lines += [f"FAILED {run.name}: {run.error}" for run in failed]
+    return [*lines, cost(report)]
+
+
+def protocol(report: Report) -> list[str]:
+    """State how settings were chosen and what the values are."""
+    rule = report.rule
+    shown = [run for row in report.rows for run in row.runs]
+    split = "TEST" if rule.oracle else "validation"
+    sense = "highest" if rule.sign > 0 else "lowest"
+    monitors = ", ".join(sorted({run.monitor for run in shown}))
+    tried = "see chosen settings" if any(row.given > 1 for row in report.rows) else "one each"
+    seeds = ", ".join(map(str, sorted({run.seed for run in shown})))
+    return [
+        f"Settings: of those given to a method ({tried}), the one with the {sense} mean "
+        f"{rule.text} on {split} data; only its test metrics are shown. Checkpoint inside a run: "
+        f"{monitors}.",
+        f"Values: mean ± sd over n seeds ({seeds}), sd of one run with n − 1 in the denominator; "
+        "95 % t-interval of the mean, not cut at 0 and 1; bold: best mean. Undefined "
+        "values (NaN, infinite) are left out, and n says so.",
+    ]
+
+
+def cost(report: Report) -> str:
+    """State how many runs there are and what they took."""
+    runs = report.runs
+    failed = sum(run.error is not None for run in runs)
     memory = max(run.memory for run in runs)
-    lines.append(
-        f"{len(runs)} runs, {len(failed)} failed; {_duration(sum(run.seconds for run in runs))} "
+    return (
+        f"{len(runs)} runs, {failed} failed; {_duration(sum(run.seconds for run in runs))} "
         f"of computing, peak memory {memory:.0f} MB."
     )
-    return lines
 
 
 def _sanity(report: Report) -> Iterator[str]:
