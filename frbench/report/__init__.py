@@ -81,6 +81,14 @@ def main(argv: list[str]) -> int:
         print(f"report: {args.out}", file=sys.stderr)
     else:
         sys.stdout.write(render(report, metrics, form, color=sys.stdout.isatty()))
+    if args.html:
+        from frbench.report.html import html_page
+
+        whole = summarise(runs, rule, found, args.baseline, args.folds)
+        whole.notes.extend(notes)
+        whole = show_tables(whole, args.tables) if args.tables else whole
+        args.html.write_text(html_page(whole, metrics, found, args.x, args.y), encoding="utf-8")
+        print(f"page: {args.html}", file=sys.stderr)
     if args.plot:
         from frbench.report.plot import plot
 
@@ -98,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         "metrics over seeds.",
         epilog="""\
 examples:
-  frbench report results/demo --plot results/demo/plot.png
+  frbench report results/demo --html page.html --plot plot.png
   frbench report results/adult --select "val/accuracy - val/demographic_parity_difference"
   frbench report results/adult --metrics accuracy disparate_impact --out table.tex""",
     )
@@ -116,6 +124,7 @@ examples:
     add("--format", choices=("table", "markdown", "latex", "csv", "json"),
         help="default: by the ending of --out (.md .tex .csv .json), else table")  # fmt: skip
     add("--out", type=Path, metavar="FILE", help="write to a file instead of the terminal")
+    add("--html", type=Path, metavar="FILE", help="one page with leaderboards, charts, warnings")
     add("--plot", type=Path, metavar="FILE", help=f"scatter of two metrics ({' '.join(PLOTS)})")
     add("--curves", type=Path, metavar="FILE",
         help="the metric --y over the shift family, one line per method")  # fmt: skip
@@ -127,12 +136,14 @@ examples:
 
 def _check_files(args: argparse.Namespace) -> None:
     """Refuse, before any work, what could not be written after it."""
-    for option, file in (("--plot", args.plot), ("--curves", args.curves)):
-        if file and file.suffix not in PLOTS:
-            raise UserError(f"{option} {file}: the name must end in {', '.join(PLOTS)}.")
+    known = (("--plot", args.plot, PLOTS), ("--curves", args.curves, PLOTS),
+             ("--html", args.html, (".html", ".htm")))  # fmt: skip
+    for option, file, endings in known:
+        if file and file.suffix not in endings:
+            raise UserError(f"{option} {file}: the name must end in {', '.join(endings)}.")
     if args.folds is not None and args.folds < 2:
         raise UserError(f"--folds must be at least 2, got {args.folds}.")
-    for file in filter(None, (args.out, args.plot, args.curves)):
+    for file in filter(None, (args.out, args.html, args.plot, args.curves)):
         if file.exists() and not args.force:
             raise UserError(f"{file} exists: give another name, or --force to replace it.")
         check_writable(file.parent, "file")

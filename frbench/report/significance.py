@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from frbench.report.interval import LEVEL, Estimate
+from frbench.report.summary import Row
 
 #: Corrected p-value under which a difference is marked.
 ALPHA = 0.05
@@ -61,3 +62,15 @@ def holm(values: Sequence[float]) -> list[float]:
     factors = np.arange(len(order), 0, -1)
     out[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1)
     return out.tolist()
+
+
+def corrected(rows: Sequence[Row], key: str) -> dict[str, float]:
+    """Return the corrected p-value of each method that is compared with the baseline.
+
+    Args:
+        rows: The methods on one data set: they are the comparisons that are corrected for.
+        key: Metric of a test table, ``test/accuracy``.
+    """
+    own = [row for row in rows if key in row.differences]
+    values = holm([paired_p(row.differences[key]) for row in own])
+    return dict(zip((row.method for row in own), values, strict=True))

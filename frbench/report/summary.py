@@ -172,10 +172,10 @@ def _test_tables(runs: Iterable[Run], metrics: Sequence[str]) -> list[str]:
     return [table for table in dict.fromkeys(tables) if table.split("/")[0] == "test"]
 
 
-def metrics_on_test(runs: Iterable[Run]) -> set[str]:
+def metrics_on_test(runs: Iterable[Run]) -> list[str]:
     """Return the metrics that some run has on some test table, without split and table."""
-    keys = {key for run in runs for key in run.metrics if key.split("/")[0] == "test"}
-    return {_metric_of(key)[1] for key in keys} - {""}
+    keys = dict.fromkeys(key for run in runs for key in run.metrics if key.startswith("test/"))
+    return [metric for metric in dict.fromkeys(_metric_of(key)[1] for key in keys) if metric]
 
 
 def _check_metrics(runs: Iterable[Run], metrics: Iterable[str]) -> None:
