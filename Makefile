@@ -21,10 +21,10 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: install  ## train and compare four methods on two data sets, print the leaderboard, write the report
+demo: install  ## train and compare four methods on two data sets, print the leaderboard, write the report page
 	$(BIN)/frbench bench configs/bench/demo.yaml --out results/demo --jobs $(JOBS)
 	$(BIN)/frbench report results/demo
-	$(BIN)/frbench report results/demo --out results/demo/report.md --plot results/demo/plot.png --force
+	$(BIN)/frbench report results/demo --out results/demo/report.md --plot results/demo/plot.png --html results/demo/report.html --force
 
 test: install  ## run all tests
 	$(BIN)/python -m pytest

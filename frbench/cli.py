@@ -19,7 +19,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities import rank_zero_only
 
-from frbench import data, networks, objectives, penalties
+from frbench import data, networks, objectives, penalties, wandb_run
 from frbench.atomic import check_writable, write_text
 from frbench.callbacks import (
     BestCheckpoint,
@@ -38,6 +38,7 @@ from frbench.objectives.checks import FREE_ON_RESUME
 from frbench.output import log_final_table, print_metrics, write_new, write_predictions
 from frbench.quiet import quieten
 from frbench.spec import differences
+from frbench.wandb_run import is_wandb
 
 # jsonargparse resolves a bare class name among the classes that are imported: all that a package
 # exports can be named without its module on the command line and in YAML.
@@ -74,6 +75,14 @@ class RecordRun(SaveConfigCallback):
         write_text(path, text)
         for logger in trainer.loggers:
             logger.log_hyperparams(yaml.safe_load(text))
+            if is_wandb(logger):
+                wandb_run.start(logger, folder)
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """Complete what W&B shows of the run."""
+        for logger in trainer.loggers if trainer.is_global_zero else ():
+            if is_wandb(logger):
+                wandb_run.finish(logger, Path(self.config.run_dir))
 
 
 class FrbenchCLI(LightningCLI):
@@ -137,6 +146,8 @@ class FrbenchCLI(LightningCLI):
         for logger in loggers:
             if logger.init_args.get("save_dir", "elsewhere") in (None, "."):
                 logger.init_args.save_dir = config.run_dir
+            if is_wandb(logger):
+                wandb_run.keep_id(logger, Path(config.run_dir))
         config.trainer.logger = loggers or None
 
     def instantiate_classes(self) -> None:

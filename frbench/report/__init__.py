@@ -94,6 +94,10 @@ def main(argv: list[str]) -> int:
 
         plot(report, args.x, args.y, args.plot)
         print(f"plot: {args.plot}", file=sys.stderr)
+    if args.wandb:
+        from frbench.wandb_run import log_report
+
+        log_report([f for f in (args.out, args.html, args.plot, args.curves) if f], args.wandb)
     return 0
 
 
@@ -128,6 +132,7 @@ examples:
     add("--plot", type=Path, metavar="FILE", help=f"scatter of two metrics ({' '.join(PLOTS)})")
     add("--curves", type=Path, metavar="FILE",
         help="the metric --y over the shift family, one line per method")  # fmt: skip
+    add("--wandb", metavar="PROJECT", help="send the files written to W&B, too")
     add("--x", default="worst_group_accuracy", metavar="M", help="default: %(default)s")
     add("--y", default="accuracy", metavar="M", help="default: %(default)s")
     add("--force", action="store_true", help="replace existing files")
@@ -136,6 +141,8 @@ examples:
 
 def _check_files(args: argparse.Namespace) -> None:
     """Refuse, before any work, what could not be written after it."""
+    if args.wandb and not any((args.out, args.html, args.plot, args.curves)):
+        raise UserError("--wandb sends the files that are written: give --html, --plot or --out.")
     known = (("--plot", args.plot, PLOTS), ("--curves", args.curves, PLOTS),
              ("--html", args.html, (".html", ".htm")))  # fmt: skip
     for option, file, endings in known:

@@ -13,8 +13,8 @@ import pytest
 
 from frbench.errors import UserError
 from frbench.report import main
+from frbench.report.html.charts import dump
 from frbench.report.html.markup import Markup, tag
-from frbench.report.html.payload import dump
 
 #: Names that would do harm in a page that does not escape them.
 HOSTILE = [
@@ -43,7 +43,7 @@ def hostile_records(record):
                     metrics[f"{table}/group_accuracy/{group}"] = 0.3 + 0.1 * i
             out.append(record(
                 "<i>a&b", method, {"model.lr": "<u>1</u>"} if i else {}, seed, metrics=metrics,
-                warnings={"bad/<b>": f"a <script>window.pwned=3</script> {seed}"} if i == 1 else {},
+                warnings={"bad/<b>": f"<script>window.pwned=3</script> {seed}"} if i == 1 else {},
                 groups={"names": GROUPS, "counts": {"train": [7000, 3], "<val>": [4, 2]},
                         "Q": [0.75, 0.25], "notes": ["<em>note</em>"]},
                 hardware="<hw>", commit="<sha>", finished="2026-01-0<",
@@ -123,7 +123,9 @@ def test_elements_nest_and_no_name_becomes_one(results):
             assert key in allowed or key.startswith(("aria-", "data-")), (name, key)
     headers = [text for text in reader.texts["th"] if text in HOSTILE]
     assert sorted(headers) == sorted(2 * HOSTILE)  # as they are, once for each test table
-    assert "a <script>window.pwned=3</script> 0 [seed 0 (model.lr=<u>1</u>)]" in "\n".join(reader.texts["div"])
+    assert "a <script>window.pwned=3</script> 0 [seed 0 (model.lr=<u>1</u>)]" in "\n".join(
+        reader.texts["div"]
+    )
     assert any("window.pwned=4" in text for text in reader.texts["li"])
     ids = [attributes["id"] for _, attributes in reader.elements if "id" in attributes]
     assert len(set(ids)) == len(ids)
@@ -221,7 +223,7 @@ def test_the_page_of_whole_results_lacks_nothing(record, write):
 
 
 def test_later_seeds_make_room(results, monkeypatch):
-    monkeypatch.setattr("frbench.report.html.payload.BUDGET", 10)
+    monkeypatch.setattr("frbench.report.html.charts.BUDGET", 10)
     text = page(results)
     content = json.loads(re.search(r'id="payload">(.*?)</script>', text, re.DOTALL)[1])
     assert [run["name"] for run in content["data"][0]["curves"]] == ["seed 0", "seed 0"]
@@ -236,7 +238,7 @@ def test_json_cannot_end_its_element():
 
 def test_only_markup_is_not_escaped():
     assert tag("p", "<b>", Markup("<i></i>"), 1, None) == "<p>&lt;b&gt;<i></i>1</p>"
-    assert tag("td", title='"\'<') == '<td title="&quot;&#x27;&lt;"></td>'
+    assert tag("td", title="\"'<") == '<td title="&quot;&#x27;&lt;"></td>'
 
 
 def test_the_name_must_end_in_html(results):

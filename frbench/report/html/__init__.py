@@ -14,8 +14,8 @@ from importlib.resources import files
 
 from frbench import __version__
 from frbench.report.html import tables
+from frbench.report.html.charts import dump, payload
 from frbench.report.html.markup import Markup, join, tag
-from frbench.report.html.payload import dump, payload
 from frbench.report.sheets import cost, protocol
 from frbench.report.signatures import signatures
 from frbench.report.summary import Report
