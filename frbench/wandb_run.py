@@ -120,7 +120,8 @@ def log_report(files: Sequence[Path], project: str) -> None:
     import wandb
 
     try:
-        with wandb.init(project=project, job_type="report") as run:
+        place = str(files[0].resolve().parent)
+        with wandb.init(project=project, job_type="report", dir=place) as run:
             shown: dict[str, Any] = {}
             for file in files:
                 if file.suffix in (".html", ".htm"):

@@ -138,7 +138,7 @@ def _numbers(found: Estimate) -> dict[str, Any]:
 
 
 def _as_json(report: Report, metrics: Sequence[str]) -> dict[str, Any]:
-    p_values = {}
+    p_values: dict[tuple[str, str], dict[str, float]] = {}
     for data in report.tables:
         own = [row for row in report.rows if row.data == data]
         p_values |= {(data, key): corrected(own, key) for row in own for key in row.differences}
