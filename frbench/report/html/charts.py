@@ -141,9 +141,11 @@ def _short(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def _curves(report: Report, methods: Sequence[str]) -> tuple[dict[str, list[dict]], list[str]]:
+def _curves(
+    report: Report, methods: Sequence[str]
+) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
     """Read the curves of the runs shown, first seeds first, until the budget is spent."""
-    found: dict[str, list[dict]] = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     missing: list[Run] = []
     spent = skipped = 0
     longest = max((len(row.runs) for row in report.rows), default=0)

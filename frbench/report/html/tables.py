@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from frbench.metrics.names import direction
 from frbench.report.html.markup import Markup, join, table, tag
@@ -128,13 +129,13 @@ def groups(rows: Sequence[Row]) -> Markup | None:
     Methods that trained on the same counts share a table, methods with the same shares a column.
     None if no record holds them.
     """
-    alike: dict[str, dict[str, dict]] = {}
+    alike: dict[str, dict[str, dict[str, Any]]] = {}
     for row in rows:
         if found := row.runs[0].record.get("groups"):
             alike.setdefault(repr((found["names"], found["counts"])), {})[row.method] = found
     out = []
     for records in alike.values():
-        shares: dict[tuple, list[str]] = {}
+        shares: dict[tuple[float, ...], list[str]] = {}
         notes: dict[str, list[str]] = {}
         for method, record in records.items():
             shares.setdefault(tuple(record["Q"]), []).append(method)
