@@ -87,7 +87,7 @@ def main(argv: list[str]) -> int:
         whole = summarise(runs, rule, found, args.baseline, args.folds)
         whole.notes.extend(notes)
         whole = show_tables(whole, args.tables) if args.tables else whole
-        args.html.write_text(html_page(whole, metrics, found, args.x, args.y), encoding="utf-8")
+        write_text(args.html, html_page(whole, metrics, found, args.x, args.y))
         print(f"page: {args.html}", file=sys.stderr)
     if args.plot:
         from frbench.report.plot import plot
