@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from frbench.atomic import write_text
 from frbench.errors import UserError
 from frbench.metrics.names import DIRECTION
 from frbench.report.training import read_curves
@@ -50,7 +51,7 @@ def start(logger: Any, folder: Path) -> None:
     """
     run = logger.experiment
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / ID_FILE).write_text(run.id)
+    write_text(folder / ID_FILE, run.id)
     for metric, sign in DIRECTION.items():
         if sign:
             best = "max" if sign > 0 else "min"

@@ -135,7 +135,7 @@ def groups(rows: Sequence[Row]) -> Markup | None:
             alike.setdefault(repr((found["names"], found["counts"])), {})[row.method] = found
     out = []
     for records in alike.values():
-        shares: dict[tuple[Any, ...], list[str]] = {}
+        shares: dict[tuple[float, ...], list[str]] = {}
         notes: dict[str, list[str]] = {}
         for method, record in records.items():
             shares.setdefault(tuple(record["Q"]), []).append(method)
