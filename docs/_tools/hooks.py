@@ -50,8 +50,23 @@ def exported(module: str) -> list[str]:
             if not name.startswith("__") and name != "main"]  # fmt: skip
 
 
+def _pages(nav: Any) -> set[str]:
+    """Name the pages of a navigation."""
+    if isinstance(nav, str):
+        return {nav}
+    return set().union(*map(_pages, nav.values() if isinstance(nav, dict) else nav))
+
+
 def on_config(config: Any) -> Any:
-    """Append the reference to the navigation."""
+    """Append to the navigation the pages it does not name, results apart, and the reference."""
+    docs = Path(config.docs_dir)
+    known = _pages(config.nav)
+    others = sorted(str(p.relative_to(docs)) for p in docs.rglob("*.md"))
+    others = [name for name in others if name not in known]
+    results = next(part["Results"] for part in config.nav if "Results" in part)
+    results += [name for name in others if name.startswith("results/")]
+    if further := [name for name in others if not name.startswith("results/")]:
+        config.nav.append({"Further": further})
     config.nav.append({"API": [{name: f"api/{name}.md"} for name in PAGES]})
     return config
 
