@@ -256,7 +256,11 @@ def choose_run_dir(config: Any, subcommand: str) -> str:
         and any((Path(folder) / n).exists() for n in ("config.yaml", "metrics.csv", "checkpoints"))
     ):
         last = Path(folder) / "checkpoints" / "last.ckpt"
-        remedy = f"Continue it with --ckpt_path {last}, or choose" if last.is_file() else "Choose"
+        remedy = (
+            f"Continue it with --ckpt_path {last}, or choose"
+            if last.is_file()
+            else "Remove it, or choose"
+        )
         raise UserError(f"--run_dir {folder} already holds a run. {remedy} another folder.")
     os.environ["FRBENCH_RUN_DIR"] = folder
     return folder

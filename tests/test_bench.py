@@ -25,7 +25,7 @@ TINY = BASE + DATA + TWO
 FIELDS = {
     "cell", "data", "method", "settings", "seed", "fold", "status", "selection", "metrics",
     "warnings", "steps", "attribute_as_input", "training", "effective_sample_size",
-    "config_hash", "data_hash", "versions", "peak_memory_mb", "seconds",
+    "config_hash", "data_hash", "hardware", "versions", "peak_memory_mb", "seconds",
     "groups", "commit", "finished",
 }  # fmt: skip
 

@@ -48,12 +48,8 @@ usage: frbench gan COMMAND [options]
             frbench gan show pairs/mnist --out pairs.png
 
 examples
-  frbench gan train --data ColouredMNIST --steps 6000 --out gans/mnist
   frbench gan pairs --generator AnalyticFaces --target smile.ckpt --protected hair.ckpt --out faces
-  frbench gan show faces --out faces.png
-
-Train on them:  frbench fit --data ColouredMNIST --data.augment+=GanPairs
-                  --data.augment.path pairs/mnist
+  frbench fit --data ColouredMNIST --data.augment+=GanPairs --data.augment.path pairs/mnist
 """
 
 

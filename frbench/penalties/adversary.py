@@ -93,7 +93,9 @@ class Discriminator(nn.Module):
         logits = self(seen, y)
         if self.binary:
             odds = logits[:, 0]
-            return F.binary_cross_entropy_with_logits(odds, attributes.z, reduction="none")
+            return F.binary_cross_entropy_with_logits(
+                odds, attributes.z.to(odds), reduction="none"
+            )
         return F.cross_entropy(logits, attributes.z, reduction="none")
 
 

@@ -147,7 +147,7 @@ examples:
         help="the metric --y over the shift family, one line per method")  # fmt: skip
     add("--wandb", metavar="PROJECT", help="send the files written to W&B, too")
     add("--grid", type=Path, metavar="GRID.yaml",
-        help="write instead what the grid predicted and what is published, beside it")  # fmt: skip
+        help="write its predictions and published numbers instead")  # fmt: skip
     add("--x", default="worst_group_accuracy", metavar="M", help="default: %(default)s")
     add("--y", default="accuracy", metavar="M", help="default: %(default)s")
     add("--force", action="store_true", help="replace existing files")
