@@ -64,7 +64,10 @@ CASES = {
     "small weighted batches": (
         {"fairness": "smooth_mi"}, {"batch_size": 27, "balance": "joint", "via": "weight"},
     ),
-    "drawn batches": ({}, {"balance": "class", "via": "sample"}),
+    "drawn batches": (
+        {"robustness": "none"},
+        {"clean_share": 0.0, "batch_size": 120, "balance": "class", "via": "sample"},
+    ),
 }  # fmt: skip
 
 
