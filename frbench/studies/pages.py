@@ -58,15 +58,18 @@ def keep(results: Path, grid: Path, hardware: str) -> Path:
     if not page.metrics:
         raise UserError(f"{grid} has no `report` with `metrics`: its page would be empty.")
     raw = read_results(results / "results.jsonl")
+    order = [*yaml.safe_load(grid.read_text(encoding="utf-8"))["methods"]]
     lines = []
     for run in read([results / "results.jsonl"])[0]:
         record = {key: value for key, value in raw[run.cell].items() if key not in DROPPED}
         record.setdefault("hardware", hardware)
         kept = sorted(kept_keys(page, run))
         record["metrics"] = {key: float(f"{run.metrics[key]:.6g}") for key in kept}
-        lines.append((run.data, run.method, run.setting, run.fold or 0, run.seed, record))
-    lines.sort(key=lambda line: line[:-1])
-    text = "".join(json.dumps(line[-1], separators=(",", ":")) + "\n" for line in lines)
+        place = order.index(run.method) if run.method in order else len(order)  # ERM+DFR
+        name = (run.data, place, run.method, run.setting, run.fold or 0, run.seed)
+        lines.append((name, record))
+    lines.sort(key=lambda line: line[0])
+    text = "".join(json.dumps(record, separators=(",", ":")) + "\n" for _, record in lines)
     if len(text) > LARGEST:
         raise UserError(f"{grid}: {len(text)} bytes of records; keep fewer metrics.")
     path = RECORDS / f"{name_of(grid)}.jsonl"

@@ -36,8 +36,9 @@ def test_the_bias_bounds_what_the_penalty_shows_where_nothing_depends():
     counts = np.array([[12, 3], [4, 8], [6, 6]])
     one = counted("d", counts.tolist(), batch=int(counts.sum()))
     y, z = (torch.tensor(i.ravel().repeat(counts.ravel())) for i in np.indices(counts.shape))
-    logits = torch.arange(len(y))[:, None] * torch.tensor([[1e3, 0.0, 0.0]])
-    ones = torch.ones(len(y))
+    # In double precision: a row's distance to itself must be 0, however far the outputs lie.
+    logits = torch.arange(len(y))[:, None] * torch.tensor([[1e3, 0.0, 0.0]]).double()
+    ones = torch.ones(len(y)).double()
     never = torch.zeros(len(y), dtype=torch.bool)
     batch = Batch(logits, y, z, y * 2 + z, ones, never, torch.arange(len(y)), never)
     penalty = ConditionalMMD()
