@@ -96,8 +96,3 @@ def test_wrong_input_is_one_line(words, message, in_tmp, capsys):
     assert main(["gan", *words]) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert message in error[-1] and error[-1].startswith("frbench: error:")
-
-
-def test_help_fits_a_screen_and_a_half(capsys):
-    assert main(["gan", "--help"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) <= 36
