@@ -94,5 +94,5 @@ def test_every_make_verb_explains_itself():
     verbs = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.M)[0].split()
     explained = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), flags=re.M)
     assert sorted(verbs) == sorted(explained)
-    wanted = "help install demo test test-ddp promises lint types notebooks docs check bench clean"
-    assert sorted(verbs) == sorted(wanted.split())
+    shown = re.findall(r"^make ([a-z-]+)", README, flags=re.M)
+    assert {"demo", "test"} <= set(shown) <= set(verbs)

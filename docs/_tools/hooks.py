@@ -11,6 +11,8 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[2]
+#: Pages that a verb writes (`make promises`); a link to one is plain text until it has run.
+WRITTEN = {ROOT / "docs" / "promises.md"}
 #: Page of the reference -> its modules. A package shows the names it exports.
 PAGES = {
     "frbench": ["frbench"],
@@ -81,18 +83,21 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Show links to files of the repository outside of docs/ as names, if they exist."""
+    """Show links to what is no page (folders, files outside of docs/) as names, if it exists."""
     here = (ROOT / "docs" / page.file.src_uri).parent
 
     def shown(match: re.Match[str]) -> str:
         path = (here / match[2]).resolve()
-        if path.is_relative_to(ROOT / "docs"):
+        unwritten = path in WRITTEN and not path.exists()
+        if path.is_relative_to(ROOT / "docs") and not path.is_dir() and not unwritten:
             return match[0]
+        if unwritten:
+            return match[1]
         if not path.exists():
             raise PluginError(f"{page.file.src_uri}: there is no {path.relative_to(ROOT)}")
         return match[1] if "`" in match[1] else f"`{match[1]}`"
 
-    return re.sub(r"\[([^\]]+)\]\((\.\.[^)#\s]*)\)", shown, markdown)
+    return re.sub(r"(?<!!)\[([^\]]+)\]\(((?!\w+:)[^)#\s]+)\)", shown, markdown)
 
 
 def on_page_content(html: str, **_: Any) -> str:
