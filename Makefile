@@ -27,7 +27,7 @@ demo: install  ## train and compare four methods on two data sets, print the lea
 	$(BIN)/frbench report results/demo --out results/demo/report.md --plot results/demo/plot.png --html results/demo/report.html --force
 
 test: install  ## run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 test-ddp: install  ## run the tests that launch two processes
 	$(BIN)/python -m pytest -m ddp

@@ -77,7 +77,7 @@ def claimed(folder: Path) -> Iterator[bool]:
         yield True
 
 
-def work(cells: list[Cell], out: Path, since: int, on_done: Any) -> None:
+def work(cells: list[Cell], out: Path, since: int, on_done: Any, keep_last: bool = False) -> None:
     """Run the cells that are neither finished nor claimed by another process.
 
     Args:
@@ -86,6 +86,7 @@ def work(cells: list[Cell], out: Path, since: int, on_done: Any) -> None:
         since: Lines of the results file when the command started; a cell that failed since then
             is not tried again.
         on_done: Called with each cell and its record, None if it was finished before.
+        keep_last: Keep the last checkpoint of a finished run, too.
     """
     results = out / "results.jsonl"
     for cell in cells:
@@ -105,7 +106,7 @@ def work(cells: list[Cell], out: Path, since: int, on_done: Any) -> None:
             ):
                 record = run_cell(cell, folder)
             append(results, record)
-            if record["status"] == "ok":
+            if record["status"] == "ok" and not keep_last:
                 (folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)
             on_done(cell, record)
 
@@ -134,6 +135,8 @@ def _parser() -> Parser:
     parser.add_argument("--jobs", type=int, default=1, help="processes on this machine")
     parser.add_argument("--shard", default="0/1", help="run cells i, i + n, ... as i/n")
     parser.add_argument("--index", type=int, help="run one cell, by its index")
+    parser.add_argument("--keep_last", action="store_true",
+                        help="keep last.ckpt of finished runs, for `frbench gan metrics`")  # fmt: skip
     parser.add_argument("--list", action="store_true", help="print the cells and stop")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     return parser
@@ -200,6 +203,7 @@ def _spawn(
     ]
     command += [f"--shard={args.shard}", *extra]
     command += [] if args.index is None else [f"--index={args.index}"]
+    command += ["--keep_last"] if args.keep_last else []
     # Side by side, more than one thread each would only fight for the cores.
     threads = str(max(1, (os.cpu_count() or 1) // args.jobs))
     environment = {**os.environ, "OMP_NUM_THREADS": threads}
@@ -257,7 +261,7 @@ def main(argv: list[str]) -> int:
         ) from error
     if args.worker is not None:
         signal.signal(signal.SIGINT, _interrupt_once)
-        work(cells, out, args.worker, lambda *_: None)
+        work(cells, out, args.worker, lambda *_: None, args.keep_last)
         return 0
 
     def finished() -> int:
@@ -270,7 +274,7 @@ def main(argv: list[str]) -> int:
         progress = Progress(len(cells), finished(), sys.stderr)
         with progress.bar:
             if args.jobs == 1:
-                work(cells, out, since, progress)
+                work(cells, out, since, progress, args.keep_last)
             else:
                 workers = _spawn(args, extra, out, since)
                 while any(worker.poll() is None for worker in workers):

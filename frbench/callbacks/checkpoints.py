@@ -39,12 +39,19 @@ def direction(option: str, monitor: str, mode: str) -> Literal["min", "max"]:
     return "max" if mode == "max" else "min"
 
 
-def check_monitor(option: str, monitor: str, trainer: Trainer) -> None:
+def check_monitor(option: str, monitor: str, trainer: Trainer, decides: bool = True) -> None:
     """Refuse to select on what validation does not evaluate.
+
+    Args:
+        option: What names the metric, for the message.
+        monitor: The metric, with its table.
+        trainer: The trainer, which knows the data.
+        decides: Whether anything depends on it; then it must have a value on these rows.
 
     Raises:
         UserError: If ``monitor`` is a test metric and the data does not allow selecting on it,
-            or if there is no such table or metric; the message names the option.
+            or if there is no such table or metric, or no value of it; the message names the
+            option.
     """
     data = getattr(trainer, "datamodule", None)
     if data is None:
@@ -77,6 +84,8 @@ def check_monitor(option: str, monitor: str, trainer: Trainer) -> None:
         raise UserError(
             f"{option}: {tables[0]} has no metric {metric}; did you mean {' or '.join(near)}?"
         )
+    if not decides:
+        return
     table = data.splits[tables[0]]
     # Right everywhere, then wrong everywhere: what has no value in either never has one.
     guesses = [(table.y + shift) % data.num_classes for shift in (0, 1)]
@@ -209,7 +218,7 @@ class EarlyStop(EarlyStopping):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the metric before training starts."""
         if stage == "fit":
-            check_monitor("early_stopping", self.monitor, trainer)
+            check_monitor("early_stopping", self.monitor, trainer, self.patience != NEVER)
         super().setup(trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -248,6 +257,7 @@ class RollingCheckpoint(Checkpoint):
         self._epoch: Epoch = "open"
         self._rows: list[int] = []  # of each CSV log, to be stored at the next write
         self._kept: list[int] = []  # the same of the checkpoint that is continued
+        self._all: list[int] = []  # all that it had when that was written
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Start the clock."""
@@ -295,8 +305,9 @@ class RollingCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Store how many rows each CSV log has."""
+        """Store how many rows each CSV log has, to go on from and in all."""
         checkpoint["frbench_csv_rows"] = self._rows
+        checkpoint["frbench_csv_rows_in_all"] = self._logged(trainer)
         loop = checkpoint["loops"]["fit_loop"]
         if self._epoch == "over" and trainer.max_steps != -1:
             _end_epoch(loop)
@@ -311,15 +322,20 @@ class RollingCheckpoint(Checkpoint):
         """Note what was logged before the checkpoint."""
         if trainer.state.fn == "fit":
             self._kept = checkpoint.get("frbench_csv_rows", [])
+            self._all = checkpoint.get("frbench_csv_rows_in_all", [])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Cut what was logged after the checkpoint; the resumed run logs it again.
+        """Cut what was logged after the checkpoint; the resumed run logs it again."""
+        self._cut(trainer, self._kept)
 
-        This is not called for a run that has nothing left to do.
-        """
-        for logger, count in zip(self._csv_loggers(trainer), self._kept, strict=False):
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Cut what was logged after training, of a run that had nothing left to do."""
+        self._cut(trainer, self._all)
+
+    def _cut(self, trainer: Trainer, counts: list[int]) -> None:
+        for logger, count in zip(self._csv_loggers(trainer), counts, strict=False):
             logger.truncate(count)
-        self._kept = []
+        self._kept = self._all = []
 
     @staticmethod
     def _csv_loggers(trainer: Trainer) -> list[CSVLogger]:

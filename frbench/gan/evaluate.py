@@ -124,7 +124,8 @@ def _over_results(folder: Path, extra: list[str]) -> int:
     """Add the metrics to every finished run of a grid that lacks them.
 
     Beside those of the selected checkpoint, ``end/`` says how well the last one fits training and
-    test rows: a run that is selected early says nothing about training to the end.
+    test rows, where ``frbench bench --keep_last`` kept it: a run that is selected early says
+    nothing about training to the end.
     """
     from frbench.bench import append, read_results
     from frbench.checkpoint import load, read_checkpoint
@@ -136,15 +137,18 @@ def _over_results(folder: Path, extra: list[str]) -> int:
     todo = [
         record
         for record in read_results(file).values()
-        if record["status"] == "ok" and "end/train/accuracy" not in record["metrics"]
+        if record["status"] == "ok" and "train/accuracy" not in record["metrics"]
     ]
     for record in steps(todo, "metrics"):
         path = folder / "runs" / record["cell"] / "checkpoints" / "best.ckpt"
         data = checkpoint_data(read_checkpoint(path), path, extra)
-        best, end = load(path), load(path.with_name("last.ckpt"))
+        best, last = load(path), path.with_name("last.ckpt")
         values = evaluate_debiasing(best, data)[0] | evaluate_fit(best, data, "train")
-        for name in ("train", *data.test_names):
-            values |= {f"end/{key}": value for key, value in evaluate_fit(end, data, name).items()}
+        if last.is_file():
+            end = load(last)
+            for name in ("train", *data.test_names):
+                fits = evaluate_fit(end, data, name)
+                values |= {f"end/{key}": value for key, value in fits.items()}
         append(file, {**record, "metrics": {**record["metrics"], **values}})
     print(f"{len(todo)} runs have further metrics in {file}; next: frbench report {folder}")
     return 0
