@@ -135,8 +135,9 @@ def _parser() -> Parser:
     parser.add_argument("--jobs", type=int, default=1, help="processes on this machine")
     parser.add_argument("--shard", default="0/1", help="run cells i, i + n, ... as i/n")
     parser.add_argument("--index", type=int, help="run one cell, by its index")
-    parser.add_argument("--keep_last", action="store_true",
-                        help="keep last.ckpt of finished runs, for `frbench gan metrics`")  # fmt: skip
+    parser.add_argument(
+        "--keep_last", action="store_true", help="keep the last checkpoint of finished runs, too"
+    )
     parser.add_argument("--list", action="store_true", help="print the cells and stop")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     return parser
