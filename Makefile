@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 JOBS   ?= 2
 
-.PHONY: help install demo test test-ddp lint types notebooks check bench clean
+.PHONY: help install demo test test-ddp promises lint types notebooks docs check bench results clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,16 +21,19 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: install  ## train and compare four methods on two data sets, print the leaderboard, write the report
+demo: install  ## train and compare four methods on two data sets, print the leaderboard, write the report page
 	$(BIN)/frbench bench configs/bench/demo.yaml --out results/demo --jobs $(JOBS)
 	$(BIN)/frbench report results/demo
-	$(BIN)/frbench report results/demo --out results/demo/report.md --plot results/demo/plot.png --force
+	$(BIN)/frbench report results/demo --out results/demo/report.md --plot results/demo/plot.png --html results/demo/report.html --force
 
 test: install  ## run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 test-ddp: install  ## run the tests that launch two processes
 	$(BIN)/python -m pytest -m ddp
+
+promises: install  ## run the tests of promises and write docs/promises.md
+	$(BIN)/python -m pytest -m promise --promises docs/promises.md
 
 lint: install  ## check style
 	$(BIN)/ruff check .
@@ -42,12 +45,18 @@ types: install  ## check types
 notebooks: install  ## execute the notebooks
 	$(BIN)/python -m pytest tests/test_notebooks.py
 
+docs: install  ## build the pages and the API reference into build/site, every link checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 check: lint types test  ## lint, types, test
 
 bench: install  ## measure speed: steps, metrics, images
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/images.py
+
+results: install  ## write docs/results.md and its pages from the kept records
+	$(BIN)/python -m frbench.studies.pages write
 
 clean:  ## remove what the verbs made, results excepted
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage htmlcov

@@ -67,7 +67,7 @@ def lightning(data: TwoGaussians, steps: int, logger: object) -> tuple[float, to
 def loop(data: TwoGaussians, steps: int) -> tuple[float, torch.Tensor]:
     model = make_model()
     generator = model.network.head
-    d_f, d_r = model.discriminators["fairness"].layers, model.discriminators["robustness"]
+    d_f, d_r = (model.discriminators[name].layers for name in ("fairness", "robustness"))
     table, clean, _ = data.training
     x, y = torch.as_tensor(table.x), torch.as_tensor(table.y).float()[:, None]
     z = torch.as_tensor(table.z).float()[:, None]

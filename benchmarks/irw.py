@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import multiprocessing
 import resource
 import statistics
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -72,7 +71,8 @@ def batch_of(shape: list[int], n: int) -> Batch:
     y = torch.randint(0, 2, (n,), generator=g)
     x = torch.randn(n, *shape, generator=g) + y.view(-1, *[1] * len(shape))
     zeros = torch.zeros_like(y)
-    return Batch(x, y, zeros, 2 * y, torch.ones(n), zeros.bool(), torch.arange(n))
+    no = zeros.bool()
+    return Batch(x, y, zeros, 2 * y, torch.ones(n), no, torch.arange(n), no)
 
 
 def objective(setting: str, cls: type[Objective], **options: Any) -> Objective:
@@ -165,7 +165,7 @@ def contenders(setting: str, naive: bool = True) -> dict[str, Callable[[], None]
 
 def compare(args: argparse.Namespace) -> None:
     for setting in SETTINGS:
-        if args.only and args.only not in setting:
+        if args.only not in setting:
             continue
         runs = contenders(setting, not args.skip_naive)
         for name, run in list(runs.items()):  # warm up; IRW proves its back end here
@@ -211,33 +211,50 @@ def allocated(run: Callable[[], None]) -> int:
     return peak
 
 
+def apart(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function in a process of its own, forked so that nothing is imported twice."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply(function, args)
+
+
+def grown(since: float = 0.0) -> float:
+    """Return the largest size of this process so far in MB, less an earlier one."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10 - since
+
+
+def memory_of(setting: str, name: str) -> tuple[float, float] | str:
+    runs = contenders(setting, naive=name in ("vmap(grad)", "Opacus"))
+    if name not in runs:
+        return "not installed"
+    one = runs.pop(name)
+    runs.clear()
+    before = grown()
+    try:
+        one()
+        one()
+    except (UserError, RuntimeError) as error:
+        return str(error)
+    return allocated(one) / 2**20, grown(before)
+
+
 def memory(args: argparse.Namespace) -> None:
-    if args.contender:  # the child: one contender, nothing else in the process
-        run = contenders(args.only, naive=args.contender in ("vmap(grad)", "Opacus"))
-        one = run[args.contender]
-        del run
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        one()
-        one()
-        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        print(allocated(one) / 2**20, grown / 2**10)
-        return
     for setting in SETTINGS:
-        if args.only and args.only not in setting:
+        if args.only not in setting:
             continue
         print(
             f"\n{setting}: peak inside a step, MB by the allocator (ratio to ERM); process growth"
         )
         base = 0.0
         for name in ("ERM", "IRW layer-local", "IRW jvp", "IRWO", "vmap(grad)", "Opacus"):
-            command = [sys.executable, __file__, "memory", "--only", setting, "--contender", name]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                print(f"  {name:<18} -  ({(done.stderr.strip().splitlines() or ['?'])[-1][:90]})")
+            if args.skip_naive and name in ("vmap(grad)", "Opacus"):
                 continue
-            peak, grown = map(float, done.stdout.split()[-2:])
+            found = apart(memory_of, setting, name)
+            if isinstance(found, str):
+                print(f"  {name:<18} -  ({' '.join(found.split())[:90]})")
+                continue
+            peak, growth = found
             base = base or peak
-            print(f"  {name:<18}{peak:>9.1f} (x {peak / base:.2f})   {grown:>8.0f}", flush=True)
+            print(f"  {name:<18}{peak:>9.1f} (x {peak / base:.2f})   {growth:>8.0f}", flush=True)
 
 
 class Rows(GroupDataModule):
@@ -286,7 +303,7 @@ def trained(model: Objective, data: Rows, steps: int) -> float:
 
 def lightning(args: argparse.Namespace) -> None:
     for setting, (shape, n, _) in SETTINGS.items():
-        if args.only and args.only not in setting:
+        if args.only not in setting:
             continue
         steps = 110 if "MLP" in setting else 16
         data = Rows(shape, 10 * n, batch_size=n)
@@ -336,56 +353,55 @@ FAMILY: dict[str, tuple[type[Objective], dict[str, Any]]] = {
 }
 
 
+#: One epoch of a game with the whole table is as ERM's: the second is the first to be weighed.
+EPOCHS = {"BPF": 2}
+
+
+def epoch_of(name: str, rows: int, steps: int) -> tuple[list[float], float]:
+    """Train for an epoch; return seconds by part, scaled to all of its steps, and MB grown."""
+    cls, options = FAMILY[name]
+    data = Rows([50], rows, batch_size=256)
+    model = cls(2, 2, [50], network=mlp(), **options)
+    watch = Stopwatch()
+    watch.wrap(model, "training_outputs", "forward")
+    watch.wrap(model, "risk", "weights")
+    watch.wrap(model, "on_epoch_weights", "epoch")
+    if isinstance(model, IRWO):
+        watch.wrap(model.engine, "gram", "gram")
+        watch.wrap(model, "noise", "noise")
+    epochs = EPOCHS.get(name, 1)
+    trainer = Trainer(
+        max_epochs=epochs, logger=False, enable_checkpointing=False, devices=1, accelerator="cpu",
+        enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+        num_sanity_val_steps=0, limit_train_batches=steps or 1.0,
+    )  # fmt: skip
+    data.setup("fit")
+    before = grown()
+    start = time.process_time()
+    trainer.fit(model, datamodule=data)
+    total = time.process_time() - start
+    spent = {
+        k: watch.seconds.get(k, 0.0) for k in ("epoch", "forward", "weights", "gram", "noise")
+    }
+    spent["weights"] -= spent["gram"] + spent["noise"]
+    parts = [*list(spent.values())[1:], total - sum(spent.values())]
+    scale = (rows // 256) / trainer.global_step
+    return [spent["epoch"], *(scale * seconds for seconds in parts)], grown(before)
+
+
 def family(args: argparse.Namespace) -> None:
-    """One epoch of each method on the MLP; peak memory of a process of its own."""
-    if args.contender:
-        cls, options = FAMILY[args.contender]
-        data = Rows([50], args.rows, batch_size=256)
-        model = cls(2, 2, [50], network=mlp(), **options)
-        watch = Stopwatch()
-        watch.wrap(model, "training_outputs", "forward")
-        watch.wrap(model, "risk", "weights")
-        watch.wrap(model, "on_epoch_weights", "epoch weights")
-        if isinstance(model, IRWO):
-            watch.wrap(model.engine, "gram", "gram")
-            watch.wrap(model, "noise", "noise")
-        trainer = Trainer(
-            max_epochs=1, logger=False, enable_checkpointing=False, devices=1,
-            enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
-            limit_val_batches=0, num_sanity_val_steps=0, max_steps=args.steps or -1,
-        )  # fmt: skip
-        data.setup("fit")
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        start = time.process_time()
-        trainer.fit(model, datamodule=data)
-        total = time.process_time() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        spent = watch.seconds
-        inner = spent.get("gram", 0) + spent.get("noise", 0)
-        parts = [spent.get("epoch weights", 0.0), spent["forward"], spent["weights"] - inner,
-                 spent.get("gram", 0.0), spent.get("noise", 0.0)]  # fmt: skip
-        print(total, *parts, (peak - before) / 1024, trainer.global_step)
-        return
-    for rows in (10_000, 100_000, 1_000_000):
+    """One epoch of each method on the MLP, each in a process of its own."""
+    for rows in args.rows:
         # A full epoch at 10^6 rows is 3906 equal steps: time 400 of them, and scale.
         steps = 400 if rows == 1_000_000 else 0
-        scale = (rows // 256) / steps if steps else 1.0
         how = f" ({steps} steps, scaled)" if steps else ""
         print(f"\n{rows} rows, B 256: seconds per epoch{how}")
-        print(f"  {'':<12}{'total':>8}{'epoch w.':>10}{'forward':>9}{'weights':>9}{'Gram':>8}"
-              f"{'noise':>8}{'update':>8}{'MB':>7}")  # fmt: skip
+        print(f"  {'':<12}{'total':>9}{'epoch w.':>9}{'forward':>9}{'weights':>9}{'Gram':>9}"
+              f"{'noise':>9}{'update':>9}{'MB':>7}")  # fmt: skip
         for name in FAMILY:
-            command = [sys.executable, __file__, "family", "--contender", name, "--rows",
-                       str(rows), "--steps", str(steps)]  # fmt: skip
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                print(f"  {name:<12} failed: {done.stderr.strip().splitlines()[-1][:100]}")
-                continue
-            total, epoch, *parts, grown, _ = map(float, done.stdout.split()[-8:])
-            update = total - epoch - sum(parts)
-            spent = [scale * v for v in (*parts, update)]
-            row = "".join(f"{v:>9.2f}" for v in (epoch + sum(spent), epoch, *spent))
-            print(f"  {name:<12}{row}{grown:>7.0f}", flush=True)
+            parts, growth = apart(epoch_of, name, rows, steps)
+            row = "".join(f"{seconds:>9.2f}" for seconds in (sum(parts), *parts))
+            print(f"  {name:<12}{row}{growth:>7.0f}", flush=True)
 
 
 def main() -> None:
@@ -395,9 +411,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", default="")
     parser.add_argument("--skip-naive", action="store_true", help="no B x P matrices")
-    parser.add_argument("--contender", default="")
-    parser.add_argument("--rows", type=int, default=10_000)
-    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     args = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.INFO)

@@ -36,8 +36,10 @@ inspect
 
 
 def _train(argv: list[str]) -> int:
-    from frbench.cli import run
+    from frbench.progress import loading
 
+    with loading():
+        from frbench.cli import run
     return run(argv)
 
 
@@ -123,8 +125,8 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"frbench: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("frbench: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"frbench: interrupted{'; ' if str(error) else ''}{error}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
 import json
@@ -11,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from frbench.arguments import Parser
 from frbench.errors import UserError
 from frbench.privacy import Members, RandomizedResponse
 
@@ -82,14 +82,13 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="frbench alpha",
+def _parser() -> Parser:
+    parser = Parser(
+        "frbench alpha",
         description="Estimate the share of the smallest group, and a lower confidence bound, "
         "from answers given\nunder K-ary randomised response: the truth with probability "
         "e^eps / (e^eps + K - 1), else\nanother group at random.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "answers",

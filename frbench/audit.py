@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from frbench.arguments import Parser
 from frbench.errors import UserError
 from frbench.metrics.api import evaluate_rows, intervals_rows
 from frbench.metrics.encode import Rows, encode, factorise
 from frbench.metrics.selection import FourFifths, four_fifths
 from frbench.metrics.uncertainty import Interval
+from frbench.progress import busy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,8 +59,10 @@ def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     if args.resamples < 1:
         raise UserError(f"--resamples must be at least 1, got {args.resamples}")
-    frame = _read(args)
-    audits = [_audit(frame, columns, args) for columns in _views(args.z)]
+    with busy(f"reading {args.file}"):
+        frame = _read(args)
+    with busy(f"metrics and {args.resamples} resamples"):
+        audits = [_audit(frame, columns, args) for columns in _views(args.z)]
     if args.format == "json":
         print(json.dumps(_as_json(args.file, audits), indent=2, allow_nan=False))
     elif args.format == "csv":
@@ -68,10 +72,19 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="frbench audit",
+EXAMPLES = """\
+examples:
+  frbench audit predictions.csv --y repaid --pred predicted --z sex
+  frbench audit predictions.csv --y repaid --pred predicted --z sex race --score probability \\
+      --positive yes --format json > audit.json
+"""
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "frbench audit",
         description="Print every group metric with its interval for a table of predictions.",
+        epilog=EXAMPLES,
     )
     parser.add_argument("file", type=Path, metavar="FILE", help=".csv, .csv.gz or .parquet")
     parser.add_argument("--y", required=True, metavar="COL", help="column of the true labels")

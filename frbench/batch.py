@@ -1,8 +1,12 @@
 """The vocabulary of a training step: what goes in, what comes out, how large things are."""
 
-from typing import NamedTuple
+import weakref
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
 
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 class Batch(NamedTuple):
@@ -62,3 +66,36 @@ class Sizes(NamedTuple):
     def num_groups(self) -> int:
         """Number of (y, z) cells, C * A."""
         return self.num_classes * self.num_attributes
+
+
+class OncePerBatch(Generic[T]):
+    """Keeps what follows from a batch alone, where the loader gives the same batch again.
+
+    Full-batch training repeats one batch in each step. Of any other nothing is kept: a batch is
+    known by weak references to its columns, and its value is stored when it comes a second time.
+
+    Example:
+        >>> import torch
+        >>> once, batch = OncePerBatch[Tensor](), Batch(*torch.ones(8, 2))
+        >>> first, second, third = (once(batch, lambda b: b.x + b.y) for _ in range(3))
+        >>> first is second, second is third
+        (False, True)
+    """
+
+    def __init__(self) -> None:
+        self._seen: tuple[weakref.ref[Tensor], ...] = ()
+        self._value: T | None = None
+
+    def __call__(self, batch: Batch, compute: Callable[[Batch], T]) -> T:
+        """Return ``compute(batch)``, or what it gave for this very batch."""
+        seen = self._seen
+        if not seen or any(s() is not c for s, c in zip(seen, batch, strict=True)):
+            self._seen, self._value = tuple(weakref.ref(c) for c in batch), None
+            return compute(batch)
+        if self._value is None:
+            self._value = compute(batch)
+        return self._value
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """Copies and pickles begin anew."""
+        return type(self), ()

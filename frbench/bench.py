@@ -9,14 +9,17 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
+from frbench.arguments import Parser
+from frbench.atomic import check_writable, replacing
 from frbench.cell import run_cell
 from frbench.errors import UserError
 from frbench.grid import Cell, check_option, read_grid
@@ -74,7 +77,7 @@ def claimed(folder: Path) -> Iterator[bool]:
         yield True
 
 
-def work(cells: list[Cell], out: Path, since: int, on_done: Any) -> None:
+def work(cells: list[Cell], out: Path, since: int, on_done: Any, keep_last: bool = False) -> None:
     """Run the cells that are neither finished nor claimed by another process.
 
     Args:
@@ -83,6 +86,7 @@ def work(cells: list[Cell], out: Path, since: int, on_done: Any) -> None:
         since: Lines of the results file when the command started; a cell that failed since then
             is not tried again.
         on_done: Called with each cell and its record, None if it was finished before.
+        keep_last: Keep the last checkpoint of a finished run, too.
     """
     results = out / "results.jsonl"
     for cell in cells:
@@ -102,31 +106,38 @@ def work(cells: list[Cell], out: Path, since: int, on_done: Any) -> None:
             ):
                 record = run_cell(cell, folder)
             append(results, record)
-            if record["status"] == "ok":
+            if record["status"] == "ok" and not keep_last:
                 (folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)
             on_done(cell, record)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see frbench bench --help.")
+EXAMPLES = """\
+examples:
+  frbench bench configs/bench/demo.yaml --jobs 2
+  frbench bench grid.yaml --list                  print the cells and stop
+  frbench bench grid.yaml --trainer.max_epochs 1  any option of `frbench fit` overrides the grid's
+  frbench bench grid.yaml --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
+
+Ctrl-C ends the runs; the same command continues them. Exit status 1: some runs failed.
+"""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="frbench bench",
-        allow_abbrev=False,
+def _parser() -> Parser:
+    parser = Parser(
+        "frbench bench",
+        usage="frbench bench GRID.yaml [options] [options of frbench fit]",
         description="Run data x method x settings x seeds; finished runs are skipped, an "
         "interrupted one continues.",
-        epilog="examples: frbench bench grid.yaml --jobs 2;  SLURM array: frbench bench grid.yaml "
-        "--shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT;  any option of `frbench fit` may "
-        "follow and overrides the grid's: --trainer.max_epochs 1",
+        epilog=EXAMPLES,
     )
     parser.add_argument("grid", help="grid file (YAML)")
     parser.add_argument("--out", help="folder of results; default results/<grid's name>")
     parser.add_argument("--jobs", type=int, default=1, help="processes on this machine")
     parser.add_argument("--shard", default="0/1", help="run cells i, i + n, ... as i/n")
     parser.add_argument("--index", type=int, help="run one cell, by its index")
+    parser.add_argument(
+        "--keep_last", action="store_true", help="keep the last checkpoint of finished runs, too"
+    )
     parser.add_argument("--list", action="store_true", help="print the cells and stop")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     return parser
@@ -193,6 +204,7 @@ def _spawn(
     ]
     command += [f"--shard={args.shard}", *extra]
     command += [] if args.index is None else [f"--index={args.index}"]
+    command += ["--keep_last"] if args.keep_last else []
     # Side by side, more than one thread each would only fight for the cores.
     threads = str(max(1, (os.cpu_count() or 1) // args.jobs))
     environment = {**os.environ, "OMP_NUM_THREADS": threads}
@@ -200,6 +212,12 @@ def _spawn(
         subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         for _ in range(args.jobs)
     ]
+
+
+def _interrupt_once(number: int, frame: Any) -> None:
+    """Stop a worker at the first interrupt; the terminal and the command may both send one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def main(argv: list[str]) -> int:
@@ -231,17 +249,20 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--jobs must be at least 1, got {args.jobs}.")
     out = Path(args.out or Path("results") / Path(args.grid).stem)
     try:
+        check_writable(out, "--out")
         (out / "runs").mkdir(parents=True, exist_ok=True)
         (out / "results.jsonl").open("a").close()
         since = len((out / "results.jsonl").read_text().splitlines())
         if Path(args.grid).resolve() != (out / "grid.yaml").resolve():
-            shutil.copyfile(args.grid, out / "grid.yaml")
+            with replacing(out / "grid.yaml") as part:
+                shutil.copyfile(args.grid, part)
     except OSError as error:
         raise UserError(
             f"Cannot write to {out} ({error.strerror}); give another --out."
         ) from error
     if args.worker is not None:
-        work(cells, out, args.worker, lambda *_: None)
+        signal.signal(signal.SIGINT, _interrupt_once)
+        work(cells, out, args.worker, lambda *_: None, args.keep_last)
         return 0
 
     def finished() -> int:
@@ -254,7 +275,7 @@ def main(argv: list[str]) -> int:
         progress = Progress(len(cells), finished(), sys.stderr)
         with progress.bar:
             if args.jobs == 1:
-                work(cells, out, since, progress)
+                work(cells, out, since, progress, args.keep_last)
             else:
                 workers = _spawn(args, extra, out, since)
                 while any(worker.poll() is None for worker in workers):
@@ -262,7 +283,9 @@ def main(argv: list[str]) -> int:
                     progress.bar.update(progress.task, completed=finished())
     except KeyboardInterrupt:
         for worker in workers:
-            worker.wait()  # the terminal has sent them the interrupt, too
+            worker.send_signal(signal.SIGINT)  # a terminal has done so, a scheduler has not
+        for worker in workers:
+            worker.wait()
         print(f"\ninterrupted; the same command continues ({finished()} of {len(cells)} done)")
         return 130
     new = read_results(out / "results.jsonl", since)

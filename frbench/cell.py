@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import platform
 import resource
 import shutil
+import subprocess
 import sys
 import time
 import traceback
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from frbench import __version__
-from frbench.errors import UserError
+from frbench.errors import UserError, interruptible
 from frbench.grid import Cell
 
 #: Options of every cell: a grid shows one progress bar, not one per run, and a cell is one
@@ -48,10 +52,9 @@ def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
 
     start = time.monotonic()
     try:
-        record |= _train_and_test(cell, folder)
+        with interruptible(lambda: ""):
+            record |= _train_and_test(cell, folder)
     except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns one into the other
-            raise KeyboardInterrupt from None
         record |= {"status": "failed", "error": f"exit status {error.code}"}
     except UserError as error:
         record |= {"status": "failed", "error": str(error)}
@@ -60,27 +63,30 @@ def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
         record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"[:500]}
     finally:
         finish_loggers()
-    record["seconds"] = round(time.monotonic() - start, 3)
+    before = record.pop("seconds_before", 0.0)
+    record["seconds"] = round(before + time.monotonic() - start, 3)
     return record
 
 
 def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
-    from frbench.callbacks import BestCheckpoint
+    from frbench.callbacks import BestCheckpoint, RollingCheckpoint
     from frbench.cli import train
     from frbench.data.balance import effective_sample_size
+    from frbench.data.describe import group_table, remarks
 
     last = folder / "checkpoints" / "last.ckpt"
     words = ["fit", *cell.arguments(), *QUIET, f"--run_dir={folder}"]
     if last.exists():
         words.append(f"--ckpt_path={last}")
     else:  # killed before its first checkpoint: nothing of it can be used
-        for leftover in ("metrics.csv", "config.yaml", "checkpoints"):
+        for leftover in ("metrics.csv", "config.yaml", "checkpoints", "wandb_id"):
             path = folder / leftover
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     _reset_peak()
     cli = train(words)
     trainer = cli.trainer
     monitor = next(c for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint))
+    rolling = next(c for c in trainer.checkpoint_callbacks if isinstance(c, RollingCheckpoint))
     best = monitor.best_model_path or str(last)
     metrics: dict[str, float] = {}
     for evaluate in (trainer.validate, trainer.test):
@@ -96,6 +102,7 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
         "metrics": metrics,
         "warnings": cli.warnings(),
         "steps": trainer.global_step,
+        "seconds_before": rolling.seconds_before,
         "training": {
             "balance": cli.datamodule.balance,
             "train_on": getattr(cli.datamodule, "train_on", None),
@@ -108,13 +115,45 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
         "attribute_as_input": getattr(cli.datamodule, "attribute_as_input", False),
         "config_hash": hashlib.sha256(config.encode()).hexdigest()[:16],
         "data_hash": cli.datamodule.fingerprint(),
+        "groups": {**group_table(cli.datamodule), "notes": remarks(cli.datamodule)},
+        "commit": commit(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
             "frbench": __version__,
             "python": sys.version.split()[0],
             **{name: version(name) for name in ("torch", "pytorch-lightning", "numpy")},
         },
+        "hardware": hardware(),
         "peak_memory_mb": round(_peak_mb(), 1),
     }
+
+
+def commit() -> str | None:
+    """Return the commit of the working tree that frbench runs from, ``+`` for uncommitted changes.
+
+    None where frbench was installed without one.
+    """
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():  # else git would look for one further up
+        return None
+    words = ["git", "-C", str(root), "describe", "--always", "--exclude=*", "--dirty=+"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=20)
+        return done.stdout.strip()
+    return None
+
+
+def hardware() -> str:
+    """Name the GPU, or the processor and the number of its cores."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):  # Linux names the model there alone
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line for line in lines if line.startswith("model name")).split(": ")[1]
+    return f"{name}, {os.cpu_count()} cores"
 
 
 def _reset_peak() -> None:

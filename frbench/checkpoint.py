@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,9 @@ from frbench.spec import from_spec
 
 if TYPE_CHECKING:
     from frbench.objectives import Objective
+
+#: Version of what ``checkpoint["frbench"]`` holds; later ones are refused.
+FORMAT = 1
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -32,6 +37,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     if not isinstance(checkpoint, dict) or "frbench" not in checkpoint:
         raise UserError(f"{path} was not written by frbench; train with `frbench fit`.")
+    if (theirs := checkpoint["frbench"].get("format", 1)) > FORMAT:
+        raise UserError(
+            f"{path} was written by a later frbench (format {theirs}, this one reads up to "
+            f"{FORMAT}): update frbench."
+        )
     return checkpoint
 
 
@@ -65,7 +75,23 @@ def load(path: str | Path) -> Objective:
             imported.
     """
     checkpoint = read_checkpoint(path)
-    objective = from_spec(checkpoint["frbench"]["model"])
-    objective.load_state_dict(checkpoint["state_dict"])
+    with explained(path):
+        objective = from_spec(checkpoint["frbench"]["model"])
+        objective.load_state_dict(checkpoint["state_dict"])
     result: Objective = objective.eval()
     return result
+
+
+@contextlib.contextmanager
+def explained(path: str | Path | None) -> Iterator[None]:
+    """Say in one line that a checkpoint does not fit the code that is to take it."""
+    try:
+        yield
+    except (RuntimeError, TypeError) as error:
+        text = " ".join(str(error).split())
+        if path is None or not ("state_dict" in text or "unexpected keyword" in text):
+            raise
+        raise UserError(
+            f"{path} does not fit its class as it is now ({text[:300]}); use the version of "
+            "frbench, and of your own classes, that wrote it."
+        ) from error

@@ -19,7 +19,8 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities import rank_zero_only
 
-from frbench import data, networks, objectives, penalties
+from frbench import data, networks, objectives, penalties, wandb_run
+from frbench.atomic import check_writable, write_text
 from frbench.callbacks import (
     BestCheckpoint,
     CSVLogger,
@@ -27,9 +28,9 @@ from frbench.callbacks import (
     RollingCheckpoint,
     SanityCheck,
 )
-from frbench.checkpoint import read_checkpoint, read_description
+from frbench.checkpoint import explained, read_checkpoint, read_description
 from frbench.data.module import GroupDataModule
-from frbench.errors import UserError
+from frbench.errors import UserError, interruptible
 from frbench.help import page
 from frbench.messages import cause, readable
 from frbench.objectives import Objective
@@ -37,6 +38,7 @@ from frbench.objectives.checks import FREE_ON_RESUME
 from frbench.output import log_final_table, print_metrics, write_new, write_predictions
 from frbench.quiet import quieten
 from frbench.spec import differences
+from frbench.wandb_run import is_wandb
 
 # jsonargparse resolves a bare class name among the classes that are imported: all that a package
 # exports can be named without its module on the command line and in YAML.
@@ -58,8 +60,8 @@ class RecordRun(SaveConfigCallback):
         if stage == "fit" and trainer.is_global_zero:
             print(trainer.datamodule.describe(), flush=True)
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Save once every check has passed, before training; never over another run's file."""
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Save once the loaders stand, which check the inputs; never over another run's file."""
         if not trainer.is_global_zero:
             return
         text = self.parser.dump(self.config, skip_none=False)
@@ -70,9 +72,17 @@ class RecordRun(SaveConfigCallback):
             if not path.exists() or path.read_text() == text:
                 break
             path = folder / f"config-{i}.yaml"
-        path.write_text(text)
+        write_text(path, text)
         for logger in trainer.loggers:
             logger.log_hyperparams(yaml.safe_load(text))
+            if is_wandb(logger):
+                wandb_run.start(logger, folder)
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """Complete what W&B shows of the run."""
+        for logger in trainer.loggers if trainer.is_global_zero else ():
+            if is_wandb(logger):
+                wandb_run.finish(logger, Path(self.config.run_dir))
 
 
 class FrbenchCLI(LightningCLI):
@@ -136,6 +146,8 @@ class FrbenchCLI(LightningCLI):
         for logger in loggers:
             if logger.init_args.get("save_dir", "elsewhere") in (None, "."):
                 logger.init_args.save_dir = config.run_dir
+            if is_wandb(logger):
+                wandb_run.keep_id(logger, Path(config.run_dir))
         config.trainer.logger = loggers or None
 
     def instantiate_classes(self) -> None:
@@ -225,6 +237,7 @@ def choose_run_dir(config: Any, subcommand: str) -> str:
     if folder is None and config.get("ckpt_path"):
         parent = Path(config.ckpt_path).resolve().parent
         folder = str(parent.parent if parent.name == "checkpoints" else parent)
+    check_writable(folder or "runs", "--run_dir")
     if folder is None:
         name = f"{config.data.class_path.split('.')[-1]}-{config.model.class_path.split('.')[-1]}"
         root = Path("runs") / name
@@ -237,17 +250,18 @@ def choose_run_dir(config: Any, subcommand: str) -> str:
             except FileExistsError:
                 number += 1
         folder = str(root / str(number))
-    elif Path(folder).exists() and not Path(folder).is_dir():
-        raise UserError(f"--run_dir {folder} is a file; give a folder.")
     elif (
         subcommand == "fit"
         and not config.get("ckpt_path")
         and any((Path(folder) / n).exists() for n in ("config.yaml", "metrics.csv", "checkpoints"))
     ):
-        raise UserError(
-            f"--run_dir {folder} already holds a run. Continue it with --ckpt_path "
-            f"{folder}/checkpoints/last.ckpt, or choose another folder."
+        last = Path(folder) / "checkpoints" / "last.ckpt"
+        remedy = (
+            f"Continue it with --ckpt_path {last}, or choose"
+            if last.is_file()
+            else "Remove it, or choose"
         )
+        raise UserError(f"--run_dir {folder} already holds a run. {remedy} another folder.")
     os.environ["FRBENCH_RUN_DIR"] = folder
     return folder
 
@@ -310,18 +324,20 @@ def run(argv: list[str]) -> int:
         print(page(argv[0]), end="")
         return 0
     argv = ["--help" if word == "--help_all" else word for word in argv]
-    try:
+    with interruptible(lambda: _how_to_go_on(argv[0])):
         train(argv)
         finish_loggers()
-    except SystemExit as error:
-        if not isinstance(error.__context__, KeyboardInterrupt):
-            raise
-        folder = os.environ.get("FRBENCH_RUN_DIR", "")
-        last = Path(folder) / "checkpoints" / "last.ckpt"
-        if last.is_file():
-            print(f"continue with: frbench fit ... --ckpt_path {last}", file=sys.stderr)
-        return 130
     return 0
+
+
+def _how_to_go_on(command: str) -> str:
+    """Say what an interrupted run has left behind."""
+    if command != "fit":
+        return "nothing was written"
+    last = Path(os.environ.get("FRBENCH_RUN_DIR", "")) / "checkpoints" / "last.ckpt"
+    if last.is_file():
+        return f"continue with: frbench fit ... --ckpt_path {last}"
+    return "no checkpoint was due yet, start again (--rolling.every_n_steps says when one is)"
 
 
 def finish_loggers() -> None:
@@ -348,7 +364,8 @@ def train(argv: list[str]) -> FrbenchCLI:
         warnings.filterwarnings("ignore", message="The dirpath has changed from")
         warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
     check_configs(argv)
-    if paths := option_values(argv, "--ckpt_path"):
+    paths = option_values(argv, "--ckpt_path")
+    if paths:
         stored = read_description(paths[-1])
         model = stored["model"]
         init_args = {k: v for k, v in model["init_args"].items() if k not in LINKED}
@@ -362,19 +379,20 @@ def train(argv: list[str]) -> FrbenchCLI:
     usage = {name: {"usage": f"frbench {name} [options]", **common} for name in
              ("fit", "validate", "test", "predict")}  # fmt: skip
     try:
-        return FrbenchCLI(
-            Objective,
-            GroupDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=RecordRun,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            trainer_defaults={"num_sanity_val_steps": 0, "use_distributed_sampler": False},
-            parser_kwargs={"prog": "frbench", **common, **usage},
-            args=argv,
-        )
+        with explained(paths[-1] if paths else None):
+            return FrbenchCLI(
+                Objective,
+                GroupDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_callback=RecordRun,
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                trainer_defaults={"num_sanity_val_steps": 0, "use_distributed_sampler": False},
+                parser_kwargs={"prog": "frbench", **common, **usage},
+                args=argv,
+            )
     except ArgumentError as error:
         raise UserError(readable(str(error), LINKED, known_options())) from error
     except MisconfigurationException as error:

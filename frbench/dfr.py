@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from frbench.arguments import Parser
+from frbench.atomic import check_writable, replacing
 from frbench.errors import UserError
+from frbench.progress import busy, steps
 
 if TYPE_CHECKING:
     from frbench.data.module import GroupDataModule
@@ -172,14 +175,13 @@ def extract(objective: Objective, data: GroupDataModule, split: str) -> tuple[np
         Features, float64 [N, D]; labels [N]; groups, -1 where unknown [N].
     """
     import torch
-    from rich.progress import track
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = objective.to(device).eval().network
     loader = data.eval_loader(split)
     parts = []
     with torch.inference_mode():
-        for batch in track(loader, f"features of {split}", total=len(loader), transient=True):
+        for batch in steps(loader, f"features of {split}", len(loader)):
             features = network(batch.x.to(device))[0]
             parts.append((features.double().cpu(), batch.y, batch.group))
     objective.cpu()
@@ -214,7 +216,8 @@ def reweight(
             f"DFR replaces a linear last layer; {type(objective.network).__name__} has {linear}."
         )
     features, y, group = extract(objective, data, held_out)
-    head = settings.fit(features, y, group, objective.num_classes, data.group_names)
+    with busy("fitting the last layer"):
+        head = settings.fit(features, y, group, objective.num_classes, data.group_names)
     with torch.no_grad():
         linear.weight.copy_(torch.as_tensor(head.weight))
         linear.bias.copy_(torch.as_tensor(head.bias))
@@ -237,20 +240,23 @@ def reweight(
     return changed, head
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see frbench dfr --help.")
+EXAMPLES = """\
+examples:
+  frbench dfr --ckpt_path runs/Digits-ERM/0/checkpoints/best.ckpt
+  frbench dfr --ckpt_path best.ckpt --held_out train --out dfr.ckpt --data.root /elsewhere
+  frbench dfr --results results/celeba --methods ERM
+
+Options of the data may follow and override the checkpoint's. With --results every finished run
+of a grid is refitted, tested, and added to its results as another method, <method>+DFR.
+"""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="frbench dfr",
-        allow_abbrev=False,
-        description="Refit the last layer of a trained model on group-balanced held-out rows "
+def _parser() -> Parser:
+    parser = Parser(
+        "frbench dfr",
+        description="Refit the last layer of a trained model on group-balanced held-out rows\n"
         "(deep feature re-weighting, arXiv 2204.02937) and write a checkpoint for `frbench test`.",
-        epilog="Options of the data may follow and override the checkpoint's: --data.root "
-        "/elsewhere. With --results every finished run of a grid is refitted, tested, and added "
-        "to its results as another method, <method>+DFR.",
+        epilog=EXAMPLES,
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--ckpt_path", type=Path, help="checkpoint of frbench fit")
@@ -288,6 +294,7 @@ def main(argv: list[str]) -> int:
     out = args.out or args.ckpt_path.with_name("dfr.ckpt")
     if out.exists():
         raise UserError(f"{out} is there already; remove it, or give another --out.")
+    check_writable(out.parent, "--out")
     _, data, head = _refit(args.ckpt_path, out, extra, settings, args.held_out)
     for strength, score in head.scores.items():
         chosen = "  <- chosen" if strength == head.strength else ""
@@ -317,7 +324,8 @@ def _refit(
     objective = load(path)
     changed, head = reweight(checkpoint, objective, data, settings, held_out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(changed, out)
+    with replacing(out) as part:
+        torch.save(changed, part)
     return objective, data, head
 
 
@@ -336,7 +344,6 @@ def checkpoint_data(checkpoint: dict[str, Any], path: Path, extra: list[str]) ->
 def _over_results(args: argparse.Namespace, extra: list[str], settings: DFR) -> int:
     """Refit every finished run of a grid and append what its test tables say."""
     from pytorch_lightning import Trainer
-    from rich.progress import track
 
     from frbench.bench import append, read_results
     from frbench.callbacks import SanityCheck
@@ -353,7 +360,7 @@ def _over_results(args: argparse.Namespace, extra: list[str], settings: DFR) -> 
         and f"{key}-dfr" not in records
         and (args.methods is None or record["method"] in args.methods)
     ]
-    for record in track(todo, "refitting"):
+    for record in steps(todo, "refitting"):
         start = time.monotonic()
         folder = args.results / "runs" / record["cell"] / "checkpoints"
         out = folder / "dfr.ckpt"

@@ -24,6 +24,11 @@ def all_sum(value: Tensor) -> Tensor:
     return value
 
 
+def all_mean(value: Tensor) -> Tensor:
+    """Average a tensor over processes, without gradient."""
+    return value.detach() if (w := world_size()) == 1 else all_sum(value) / w
+
+
 def all_total(value: Tensor) -> Tensor:
     """Sum a tensor over processes, with gradients in the sense of :func:`all_gather`."""
     w = world_size()

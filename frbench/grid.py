@@ -15,8 +15,9 @@ import numpy as np
 import yaml
 
 from frbench.errors import UserError
+from frbench.report.page import parse_page
 
-KEYS = {"configs", "base", "data", "methods", "grid", "random", "folds", "seeds"}
+KEYS = {"configs", "base", "data", "methods", "grid", "random", "folds", "seeds", "report"}
 RANDOM_KEYS = {"draws", "seed", "space"}
 DRAWS = ("uniform", "log_uniform", "int_uniform", "choice")
 
@@ -165,7 +166,8 @@ def read_grid(path: str | Path) -> list[Cell]:
     ``data`` and ``methods`` (name -> options; a method may have its own ``grid``, a data set an
     ``otherwise`` that stands in where its files are missing), ``grid`` (option -> list of
     values), ``random`` (draws, seed, space: option -> uniform | log_uniform | int_uniform |
-    choice), ``folds``, ``seeds``.
+    choice), ``folds``, ``seeds``, and ``report`` (predictions and published numbers, which decide
+    no run; see `frbench.report.page`).
 
     Args:
         path: The YAML file.
@@ -191,6 +193,7 @@ def read_grid(path: str | Path) -> list[Cell]:
     for key in ("data", "methods"):
         if not grid.get(key):
             raise UserError(f"{path}: `{key}` must name at least one entry.")
+    parse_page(grid.get("report"), str(path))  # a wrong one must not show after the runs only
     return list(_cells(grid, path))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from frbench.data.module import GroupDataModule
 from frbench.messages import known_classes
 from frbench.networks import Network
@@ -60,10 +62,15 @@ EXAMPLES = {
 }
 
 
+def _wrapped(names: str) -> str:
+    """Break a list of names, and indent it like the explanations."""
+    return ("\n" + " " * 30).join(textwrap.wrap(names, 68))
+
+
 def page(command: str) -> str:
     """Return the help of a command on one page."""
     names = {
-        key: ", ".join(known_classes(base)) or "yours, by import path"
+        key: _wrapped(", ".join(known_classes(base)) or "yours, by import path")
         for key, base in (
             ("data", GroupDataModule), ("model", Objective), ("network", Network),
             ("penalty", Penalty),

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from frbench.atomic import replacing
 from frbench.data.module import GroupDataModule
 from frbench.metrics.names import DIRECTION
 
@@ -13,13 +14,16 @@ from frbench.metrics.names import DIRECTION
 def write_new(folder: Path, stem: str, record: dict[str, Any]) -> Path:
     """Write a JSON file under the first free name ``stem.json``, ``stem-2.json``, ..."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{stem}.json"
-    number = 2
-    while path.exists():
-        path = folder / f"{stem}-{number}.json"
-        number += 1
-    path.write_text(json.dumps(record, indent=1))
-    return path
+    number = 1
+    while True:
+        path = folder / (f"{stem}.json" if number == 1 else f"{stem}-{number}.json")
+        try:
+            with replacing(path, new=True) as part:
+                part.write_text(json.dumps(record, indent=1))
+        except FileExistsError:
+            number += 1
+        else:
+            return path
 
 
 def write_predictions(parts: Any, data: GroupDataModule, folder: Path, trainer: Any) -> None:
@@ -37,7 +41,8 @@ def write_predictions(parts: Any, data: GroupDataModule, folder: Path, trainer: 
         for i, label in enumerate(data.class_names):
             frame[f"p({label})"] = probabilities[:, i]
         path = folder / f"predictions-{name.replace('/', '-')}{rank}.csv"
-        frame.to_csv(path, index=False)
+        with replacing(path) as part:
+            frame.to_csv(part, index=False)
         print(f"written to {path}")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest_plugins = ["promises"]
 # Two cores and, in the process tests, two processes: more threads would only fight.
 torch.set_num_threads(1)
 

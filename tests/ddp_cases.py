@@ -1,6 +1,6 @@
 """Trains every case of test_ddp.py and saves what came out; run by it on one and on two processes.
 
-Usage: python ddp_cases.py OUT
+Usage: python ddp_cases.py OUT [CASE ...]
 """
 
 import csv
@@ -8,18 +8,22 @@ import logging
 import sys
 import warnings
 from pathlib import Path
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
-from pytorch_lightning import Trainer, seed_everything
+from promises import found
+from pytorch_lightning import Callback, Trainer, seed_everything
+from torch import nn
 
 from frbench.batch import Sizes
 from frbench.callbacks import CSVLogger
+from frbench.data.balance import Balance
 from frbench.data.module import GroupDataModule
 from frbench.data.steps import Augmentation, FlipLabels
 from frbench.data.table import Table
-from frbench.distributed import all_gather, rank, world_size
-from frbench.networks import MLP
+from frbench.distributed import all_gather, all_sum, rank, world_size
+from frbench.networks import MLP, Network
 from frbench.objectives import (
     ARL,
     BPF,
@@ -31,6 +35,7 @@ from frbench.objectives import (
     DomainIndependent,
     FRTrain,
     GroupDRO,
+    Objective,
     Trimmed,
 )  # fmt: skip
 from frbench.penalties import Adversary, ConditionalMMD, MarginalMMD, MutualInformation, Penalty
@@ -54,6 +59,9 @@ class Rows(GroupDataModule):
 
         return {"train": draw(203), "val": draw(65), "test": draw(33)}
 
+    #: Evaluation in batches of B / W rows or fewer: the ranks then have different numbers of them.
+    is_small = False
+
 
 class Marked(Augmentation):
     """Calls every third row generated."""
@@ -68,6 +76,22 @@ class Pairwise(Penalty):
     def forward(self, out, batch):
         logits = all_gather(out.logits)
         return torch.cdist(logits, logits).square().mean()
+
+
+class GlobalNorm(nn.BatchNorm1d):
+    """BatchNorm over the global batch: what SyncBatchNorm, which torch has for GPUs only, does."""
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        return super().forward(all_gather(x)).chunk(world_size())[rank()]
+
+
+class NormedMLP(Network):
+    """An MLP whose hidden layer is normalised over the global batch."""
+
+    def build(self, sizes):
+        return nn.Sequential(nn.Linear(*sizes.input_shape, 6), GlobalNorm(6), nn.ReLU()), 6
 
 
 class Clean(ERM):
@@ -87,7 +111,8 @@ class Reweighted(ERM):
         return rng.uniform(0, 2, len(train.training[0]))
 
 
-CASES = {
+#: Cases with options of their own: class, its options, those of the data.
+SPECIAL = {
     "erm-sample": (ERM, {}, {"balance": "class", "via": "sample"}),
     "erm-weight": (ERM, {}, {"balance": "conditional", "via": "weight"}),
     "erm-epoch-weights": (Reweighted, {}, {}),
@@ -131,21 +156,77 @@ CASES = {
     "irw-global-sample": (IRW, {"alpha": 0.2, "scheme": "global", "via": "sample"},
                           {"balance": "class", "via": "weight"}),
     "irwo": (IRWO, {"alpha": 0.3, "quantile": 0.8}, {}),
+    "dro-batchnorm": (GroupDRO, {"network": NormedMLP(), "penalties": [ConditionalMMD(0.5)]}, {}),
     "bpf": (BPF, {"alpha": 0.3, "max_change": None, "eta": 0.2}, {}),
 }  # fmt: skip
+#: Options under which 20 steps reach every part of a method; defaults for all that is not named.
+SHORT = {"FRTrain": {"warmup": 4, "k": 2, "reweight_every": 4}, "ARL": {"adversary_lr": 0.5}}
+
+
+class Case(NamedTuple):
+    """What is trained: a method, its options, those of the data, and what that says about."""
+
+    cls: type[Objective]
+    options: dict[str, Any]
+    data: dict[str, Any]
+    subjects: list[Any]
+
+
+def cases() -> dict[str, Case]:
+    """The special cases, and what the package has: objectives, penalties with ERM and with
+    GroupDRO, balances. A new class is among them by itself.
+    """
+    made = {}
+    for name, (cls, options, data) in SPECIAL.items():
+        ours = next(c for c in cls.__mro__ if c.__module__.startswith("frbench."))
+        penalties = [type(p) for p in options.get("penalties", ())]
+        penalties = [p for p in penalties if p.__module__.startswith("frbench.")]
+        made[name] = Case(cls, options, data, [ours, *penalties, data.get("balance", "none")])
+    for cls in found(Objective):
+        options = SHORT.get(cls.__name__, {})
+        clean = cls(2, 3, [4], network=MLP(hidden=[6]), **options).uses_clean
+        made[f"{cls.__name__} alone"] = Case(
+            cls, options, {"clean_share": 0.17} if clean else {}, [cls]
+        )
+    for penalty in found(Penalty):
+        for cls in (ERM, GroupDRO):
+            options = {"penalties": [penalty(0.5)]}
+            made[f"{cls.__name__} and {penalty.__name__}"] = Case(cls, options, {}, [cls, penalty])
+    for balance in get_args(Balance):
+        made[f"balance {balance}"] = Case(ERM, {}, {"balance": balance}, [ERM, balance])
+    return made
+
+
+CASES = cases()
+#: Of the special cases of GroupDRO: most groups are on one process only, or on none.
+TWO_ROWS = tuple(name for name in SPECIAL if name.startswith("dro"))
+
+
+class Lonely(Callback):
+    """Counts the steps in which some group is present on one process alone."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        present = torch.bincount(batch.group[batch.group >= 0], minlength=6) > 0
+        self.steps += bool((all_sum(present.long()) == 1).any())
 
 
 def train(name: str, out: Path) -> dict:
-    cls, model_options, data_options = CASES[name]
+    case = CASES[name]
     seed_everything(3, verbose=False)
-    # Two rows per process: most groups are on one process only, or on none.
-    data = Rows(batch_size=4 if "dro" in name else 20, **data_options)
-    model = cls(2, 3, [4], network=MLP(hidden=[6]), optimizer="SGD", lr=0.1, **model_options)
+    data = Rows(batch_size=4 if name in TWO_ROWS else 20, **case.data)
+    options = {"network": MLP(hidden=[6]), **case.options}
+    model = case.cls(2, 3, [4], optimizer="SGD", lr=0.1, **options)
+    lonely = Lonely()
     trainer = Trainer(
         max_steps=20, log_every_n_steps=5, accelerator="cpu",
         devices=world_size_of_launch(), strategy="ddp" if world_size_of_launch() > 1 else "auto",
         logger=CSVLogger(str(out / name)), enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, val_check_interval=2,
+        enable_model_summary=False, num_sanity_val_steps=0, val_check_interval=10,
+        check_val_every_n_epoch=None,
+        callbacks=[lonely],
     )  # fmt: skip
     trainer.fit(model, datamodule=data)
     rows = []
@@ -159,6 +240,7 @@ def train(name: str, out: Path) -> dict:
         "counts": {k: torch.as_tensor(v) for k, v in model.last_counts.items()},
         "metrics": dict(model.last_metrics),
         "ranks": world_size(),
+        "lonely": lonely.steps,
     }
 
 
@@ -174,6 +256,6 @@ if __name__ == "__main__":
     logging.disable(logging.INFO)
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    results = {name: train(name, folder) for name in CASES}
+    results = {name: train(name, folder) for name in sys.argv[2:] or CASES}
     if rank() == 0:
         torch.save(results, folder / "results.pt")

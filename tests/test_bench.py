@@ -25,7 +25,8 @@ TINY = BASE + DATA + TWO
 FIELDS = {
     "cell", "data", "method", "settings", "seed", "fold", "status", "selection", "metrics",
     "warnings", "steps", "attribute_as_input", "training", "effective_sample_size",
-    "config_hash", "data_hash", "versions", "peak_memory_mb", "seconds",
+    "config_hash", "data_hash", "hardware", "versions", "peak_memory_mb", "seconds",
+    "groups", "commit", "finished",
 }  # fmt: skip
 
 
@@ -71,7 +72,7 @@ def same_runs(left: list[dict], right: list[dict]) -> None:
     """Assert that two files hold the same results, time and memory aside."""
     for records in (left, right):
         assert len({record["cell"] for record in records}) == len(records)
-    free = {"seconds", "peak_memory_mb"}
+    free = {"seconds", "peak_memory_mb", "finished"}
     a, b = ({r["cell"]: r for r in records} for records in (left, right))
     assert a.keys() == b.keys()
     for cell in a:

@@ -83,6 +83,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(root / "celeba" / "img_align_celeba", root / name)
         table = frame.rename(columns={"Blond_Hair": y, "Male": z}).rename_axis(file)
         table.to_csv(root / name / "metadata.csv")
+    (root / "pairs").mkdir()
+    (root / "pairs" / "drawn").symlink_to(root / "celeba")
     (root / "weights").mkdir()
     torch.save(timm.create_model("resnet10t").state_dict(), root / "weights" / "small.pth")
     return root
@@ -122,7 +124,8 @@ def arms() -> list:
 def test_there_are_configs_of_every_kind() -> None:
     assert DATA and METHODS and GRIDS
     everything = set(CONFIGS.rglob("*.yaml")) - {CONFIGS / "base.yaml"}
-    assert everything == {*DATA, *METHODS, *GRIDS, *STUDIES}
+    sweeps = set((CONFIGS / "wandb").glob("*.yaml"))  # their options: test_wandb.py
+    assert everything == {*DATA, *METHODS, *GRIDS, *STUDIES, *sweeps}
 
 
 @pytest.mark.parametrize("path", DATA, ids=name)
@@ -149,14 +152,16 @@ def test_method_runs_on_top_of_base_and_data(path: Path, in_tmp: Path) -> None:
     run("fit", f"--config={base}", f"--config={data}", f"--config={path}", *FAST)
 
 
-def write_pairs(steps: list[dict]) -> None:
+def write_pairs(steps: list[dict], side: int) -> None:
     """Write the pair tables that the steps of a cell read, as grey images."""
     for step in steps:
         options = step["init_args"]
         folder = Path(options["path"].replace("{seed}", "10"))
         folder.mkdir(parents=True)
         for name in ("images", "partners"):
-            np.save(folder / f"{name}.npy", np.full((options["rows"], 3, 28, 28), 99, np.uint8))
+            np.save(
+                folder / f"{name}.npy", np.full((options["rows"], 3, side, side), 99, np.uint8)
+            )
         y, z = np.arange(options["rows"]) // 2 % 2, np.arange(options["rows"]) % 2
         np.savez(folder / "pairs.npz", y=y, z=z)
 
@@ -173,7 +178,8 @@ def test_arm_of_grid_runs(
     more: list[str] = []
     steps = cell.options.get("data.augment") or []
     named = [step for step in steps if isinstance(step, dict)]  # others are a class alone
-    write_pairs([step for step in named if step["class_path"] == "GanPairs"])
+    side = 32 if cell.options["data"] in IMAGES else 28
+    write_pairs([step for step in named if step["class_path"] == "GanPairs"], side)
     if cell.options["data"] in IMAGES:
         monkeypatch.setenv("FRBENCH_DATA", str(request.getfixturevalue("drawn")))
         more = [*SMALL, *network(cell.options)]

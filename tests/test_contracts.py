@@ -1,18 +1,16 @@
 """Every objective and every data set of the package, found by itself, keeps the same promises."""
 
 import copy
-import importlib
 import inspect
-import pkgutil
 import tempfile
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
+from promises import found
 from pytorch_lightning import Trainer, seed_everything
 
-import frbench
 from frbench import load
 from frbench.data import CelebA, Digits, ImageScenario, ImageTable, TwoGaussians
 from frbench.data.celeba import read_attributes
@@ -27,22 +25,6 @@ from frbench.networks import MLP, Network
 from frbench.objectives import ERM, Objective
 from frbench.penalties import Penalty
 from frbench.spec import check_choices, from_spec, init_parameters, to_spec
-
-for _, name, _ in pkgutil.walk_packages(frbench.__path__, "frbench."):
-    if "__main__" not in name:
-        importlib.import_module(name)
-
-
-def found(base):
-    """Concrete classes of the package below a base."""
-    classes, todo = set(), [base]
-    while todo:
-        cls = todo.pop()
-        todo += cls.__subclasses__()
-        if not inspect.isabstract(cls) and cls.__module__.startswith("frbench."):
-            classes.add(cls)
-    return sorted(classes, key=lambda cls: cls.__name__)
-
 
 OBJECTIVES, DATA, NETWORKS = found(Objective), found(GroupDataModule), found(Network)
 PENALTIES = found(Penalty)
@@ -143,6 +125,7 @@ def fit(cls, folder=None, penalties=None, max_epochs=2, **options):
     return model, trainer
 
 
+@pytest.mark.promise("precision")
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("cls", OBJECTIVES, ids=lambda cls: cls.__name__)
 def test_objectives_train_to_finite_parameters(cls, precision):
@@ -163,6 +146,7 @@ def test_objectives_are_rebuilt_from_their_checkpoint(cls, tmp_path):
         assert torch.equal(value, twin.state_dict()[key]), key
 
 
+@pytest.mark.promise("properties")
 @pytest.mark.parametrize("cls", OBJECTIVES, ids=lambda cls: cls.__name__)
 def test_risks_are_finite_scalars_that_do_not_depend_on_the_order(cls):
     data = TwoGaussians(n=64, batch_size=64)
@@ -181,6 +165,7 @@ def test_risks_are_finite_scalars_that_do_not_depend_on_the_order(cls):
     assert not any(b.requires_grad for b in model.buffers())
 
 
+@pytest.mark.promise("precision")
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("cls", PENALTIES, ids=lambda cls: cls.__name__)
 def test_penalties_train_are_rebuilt_and_weigh_nothing_at_weight_zero(cls, precision, tmp_path):
@@ -195,6 +180,7 @@ def test_penalties_train_are_rebuilt_and_weigh_nothing_at_weight_zero(cls, preci
         assert precision != "32-true" or not torch.equal(value, model.network.state_dict()[key])
 
 
+@pytest.mark.promise("properties")
 @pytest.mark.parametrize("rows", ["all", "one z", "unknown z", "one row"])
 @pytest.mark.parametrize("cls", PENALTIES, ids=lambda cls: cls.__name__)
 def test_penalties_are_finite_scalars_that_do_not_depend_on_the_order(cls, rows):

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from ddp_cases import CASES
+from ddp_cases import CASES, TWO_ROWS
+
+from frbench.metrics.names import DEBIASING, DIRECTION
+
+#: Metrics that no training evaluates.
+ELSEWHERE = (
+    *DEBIASING, "accuracy_range", "negative_log_likelihood_range", "brier_score_range",
+    "family_worst_accuracy", "family_worst_negative_log_likelihood", "encoding",
+    "encoding_chance", "encoding_low", "encoding_high", "loss",
+)  # fmt: skip
 
 pytestmark = [pytest.mark.ddp, pytest.mark.slow]
 
@@ -25,7 +34,7 @@ def results(tmp_path_factory):
         out = folder / str(len(loaded))
         done = subprocess.run(
             [*command, script, str(out)], env=environment, capture_output=True, text=True,
-            timeout=300,
+            timeout=600,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
         loaded.append(torch.load(out / "results.pt", weights_only=True))
@@ -50,12 +59,32 @@ def assert_close(a, b, path=""):
         assert (math.isnan(x) and math.isnan(y)) or x == pytest.approx(y, rel=1e-5, abs=off), path
 
 
-@pytest.mark.parametrize("name", list(CASES))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.promise("devices", *case.subjects))
+        for name, case in CASES.items()
+    ],
+)
 def test_two_processes_equal_one(results, name):
-    one, two = (r[name] for r in results)
+    one, two = ({**r[name]} for r in results)
     assert (one.pop("ranks"), two.pop("ranks")) == (1, 2)
+    one.pop("lonely")
+    assert two.pop("lonely") > 0  # a group was on one of the processes only
     assert one["rows"] and one["metrics"]
     assert_close(one, two, name)
+
+
+@pytest.mark.promise("devices")
+@pytest.mark.parametrize("metric", [m for m in DIRECTION if m not in ELSEWHERE])
+def test_metrics_of_two_processes_equal_those_of_one(results, metric):
+    compared = 0
+    for name, one in results[0].items():
+        for key, value in one["metrics"].items():
+            if metric in key.split("/"):
+                assert_close(value, results[1][name]["metrics"][key], key)
+                compared += 1
+    assert compared >= len(CASES)
 
 
 @pytest.mark.parametrize("ranks", [0, 1])
@@ -67,7 +96,7 @@ def test_evaluation_counts_every_row_once(results, ranks):
 
 def test_training_moved_the_parameters_and_q(results):
     for name, result in results[0].items():
-        if name.startswith("dro") and name != "dro-greedy":
+        if name in TWO_ROWS and name not in ("dro-greedy", "dro-batchnorm"):
             assert result["state"]["log_q"].exp().max() > 1 / 6 + 0.01, name
         losses = [float(row["train/loss"]) for row in result["rows"] if row["train/loss"]]
         assert len(set(losses)) > 1, name

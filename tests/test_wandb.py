@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import column, evaluate, fit, rows, run
+import yaml
+from command import QUICK, SMALL, column, evaluate, fit, rows, run
 
 import frbench.metrics
 from frbench.data import Digits
+from frbench.errors import UserError
+from frbench.metrics.names import higher_is_better
+from frbench.report import main as report
 
 wandb = pytest.importorskip("wandb")
 
@@ -22,6 +26,7 @@ pytestmark = [
 ]
 
 GROUPS = ("y=0-4,z=red", "y=0-4,z=blue", "y=5-9,z=red", "y=5-9,z=blue")
+CONFIGS = Path(__file__).parents[1] / "configs"
 WANDB = ("--trainer.logger=WandbLogger", "--trainer.logger.offline=true")
 
 
@@ -75,13 +80,18 @@ def records(path: Path) -> Iterator:
 class Offline:
     """What one offline run recorded."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, which: int = 0, of: int = 1) -> None:
         self.config: dict = {}
         self.history: list[dict] = []
         self.summary: dict = {}
+        self.metrics: dict[str, tuple] = {}
+        self.artifacts: dict[str, list[str]] = {}
+        self.id = ""
         self.runs = 0
         files = [path for path in folder.rglob("*.wandb") if not path.is_symlink()]
-        assert len(files) == 1, files
+        files.sort(key=lambda file: file.stat().st_ctime)
+        assert len(files) == of, files
+        files = files[which:]
         self.folder = files[0].parent
         deadline = time.monotonic() + 60  # its own process writes the file, late on a busy machine
         found = list(records(files[0]))
@@ -93,6 +103,7 @@ class Offline:
             kind = record.WhichOneof("record_type")
             if kind == "run":
                 self.runs += 1
+                self.id = record.run.run_id
                 self._update(self.config, record.run.config.update)
             elif kind == "config":
                 self._update(self.config, record.config.update)
@@ -100,8 +111,19 @@ class Offline:
                 row: dict = {}
                 self._update(row, record.history.item)
                 self.history.append(row)
+            elif kind == "metric":
+                best = next((n for n in ("min", "max") if getattr(record.metric.summary, n)), "")
+                name = record.metric.name or record.metric.glob_name
+                self.metrics[name] = (record.metric.step_metric, best)
+            elif kind == "request" and record.request.HasField("log_artifact"):
+                self._add(record.request.log_artifact.artifact)
+            elif kind == "artifact":
+                self._add(record.artifact)
             elif kind == "summary":
                 self._update(self.summary, record.summary.update)
+
+    def _add(self, artifact) -> None:
+        self.artifacts[artifact.name] = [entry.path for entry in artifact.manifest.contents]
 
     @staticmethod
     def _update(target: dict, items) -> None:
@@ -153,6 +175,72 @@ def test_the_final_table_of_a_test_is_recorded(offline: Path) -> None:
     assert found.values("test/P0/worst_group_accuracy") == [
         pytest.approx(metrics["test/P0/worst_group_accuracy"])
     ]
+
+
+def test_groups_are_drawn_together_and_files_are_an_artifact(offline: Path) -> None:
+    fit("--model=GroupDRO", f"--run_dir={offline}/mine", "--trainer.max_epochs=3",
+        "--trainer.log_every_n_steps=1", *WANDB)  # fmt: skip
+    found = Offline(Path("mine"))
+    assert found.metrics["val/worst_group_accuracy"] == ("trainer/global_step", "max")
+    assert found.metrics["val/demographic_parity_difference"] == ("trainer/global_step", "min")
+    assert "val/selection_rate" not in found.metrics  # neither direction is better
+    charts = {key for row in found.history for key in row if key.startswith("groups/")}
+    for name in ("val group accuracy", "train group accuracy", "train group loss", "train q"):
+        assert any(key.startswith(f"groups/{name}") for key in charts), (name, charts)
+    tables = [json.loads(path.read_text()) for path in found.folder.rglob("*.table.json")]
+    lines = {line for table in tables for line in (row[1] for row in table["data"])}
+    assert set(GROUPS) <= lines
+    assert found.artifacts[f"run-{found.id}"] == ["config.yaml", "metrics.csv"]
+
+
+def test_a_continued_run_keeps_its_id(offline: Path) -> None:
+    fit(f"--run_dir={offline}/mine", *WANDB)
+    run("fit", *QUICK, "--trainer.max_epochs=2", *WANDB,
+        f"--ckpt_path={offline}/mine/checkpoints/last.ckpt")  # fmt: skip
+    evaluate("test", offline / "mine/checkpoints/best.ckpt", *WANDB)
+    found = [Offline(Path("mine"), i, of=3) for i in range(3)]
+    assert len({x.id for x in found}) == 1 and found[0].id == Path("mine/wandb_id").read_text()
+    steps = [x.values("trainer/global_step") for x in found[:2]]
+    assert max(steps[0]) == 3 < min(step for step in steps[1] if step > 3)
+    assert found[2].values("test/P0/accuracy")
+
+
+def test_an_id_that_is_given_is_kept(offline: Path) -> None:
+    fit(f"--run_dir={offline}/mine", *WANDB, "--trainer.logger.id=first")
+    run("fit", *QUICK, "--trainer.max_epochs=2", *WANDB, "--trainer.logger.id=second",
+        f"--ckpt_path={offline}/mine/checkpoints/last.ckpt")  # fmt: skip
+    assert [Offline(Path("mine"), i, of=2).id for i in range(2)] == ["first", "second"]
+
+
+def test_the_report_is_an_artifact(offline: Path) -> None:
+    Path("grid.yaml").write_text(
+        "base: {trainer.max_epochs: 1, trainer.accelerator: cpu, data.n: 300, data.n_eval: 200}\n"
+        "data: {digits: {data: Digits}}\nmethods: {ERM: {model: ERM}}\nseeds: [3]\n"
+    )
+    run("bench", "grid.yaml", f"--out={offline}/out")
+    run("report", "out", f"--html={offline}/shown/page.html",
+        "--plot=shown/plot.png", "--wandb=mine")  # fmt: skip
+    found = Offline(offline / "shown")
+    assert found.artifacts == {"report": ["page.html", "plot.png"]}
+    assert {"report/page._type", "report/plot._type"} <= {k for row in found.history for k in row}
+    with pytest.raises(UserError, match="give --html, --plot or --out"):
+        report(["out", "--wandb=mine"])
+
+
+def test_every_value_of_the_sweep_is_an_option(offline: Path) -> None:
+    sweep = yaml.safe_load((CONFIGS / "wandb" / "sweep.yaml").read_text())
+    assert higher_is_better(sweep["metric"]["name"]) == (sweep["metric"]["goal"] == "maximize")
+    assert sweep["command"][0] == "frbench" and sweep["command"][-1] == "${args}"
+    values = {name: given["values"] for name, given in sweep["parameters"].items()}
+    for i in range(max(map(len, values.values()))):
+        # As W&B fills in ${args}: in alphabetical order.
+        args = [f"--{name}={own[i % len(own)]}" for name, own in sorted(values.items())]
+        words = [*sweep["command"][1:-1], *args]
+        run(*words, *SMALL[1:], *QUICK, "--trainer.logger.offline=true",
+            f"--run_dir={offline}/run{i}")  # fmt: skip
+        found = Offline(Path(f"run{i}"))
+        assert found.config["model"]["init_args"]["lr"] == values["model.lr"][i]
+        assert found.values(sweep["metric"]["name"])
 
 
 def test_runs_of_one_process_are_recorded_apart(offline: Path) -> None:

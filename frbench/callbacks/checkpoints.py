@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import os
+import time
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from frbench.atomic import replacing
 from frbench.callbacks.csv_logger import CSVLogger
 from frbench.errors import UserError
 from frbench.metrics import evaluate, higher_is_better
 
 DEFAULT_RULE = "val/worst_group_accuracy"
 NEVER = 10**9
+#: What a checkpoint says of the epoch in which it is written.
+Epoch = Literal["open", "over", "left"]
 
 
 def direction(option: str, monitor: str, mode: str) -> Literal["min", "max"]:
@@ -31,12 +39,19 @@ def direction(option: str, monitor: str, mode: str) -> Literal["min", "max"]:
     return "max" if mode == "max" else "min"
 
 
-def check_monitor(option: str, monitor: str, trainer: Trainer) -> None:
+def check_monitor(option: str, monitor: str, trainer: Trainer, decides: bool = True) -> None:
     """Refuse to select on what validation does not evaluate.
+
+    Args:
+        option: What names the metric, for the message.
+        monitor: The metric, with its table.
+        trainer: The trainer, which knows the data.
+        decides: Whether anything depends on it; then it must have a value on these rows.
 
     Raises:
         UserError: If ``monitor`` is a test metric and the data does not allow selecting on it,
-            or if there is no such table or metric; the message names the option.
+            or if there is no such table or metric, or no value of it; the message names the
+            option.
     """
     data = getattr(trainer, "datamodule", None)
     if data is None:
@@ -69,6 +84,50 @@ def check_monitor(option: str, monitor: str, trainer: Trainer) -> None:
         raise UserError(
             f"{option}: {tables[0]} has no metric {metric}; did you mean {' or '.join(near)}?"
         )
+    if not decides:
+        return
+    table = data.splits[tables[0]]
+    # Right everywhere, then wrong everywhere: what has no value in either never has one.
+    guesses = [(table.y + shift) % data.num_classes for shift in (0, 1)]
+    found = [
+        evaluate(
+            table.y,
+            guess,
+            table.z,
+            scores=np.eye(data.num_classes)[guess],
+            class_names=data.class_names,
+            attribute_names=data.attribute_names,
+            train_counts=data.train_counts,
+        )[metric]
+        for guess in guesses
+    ]
+    if np.isnan(found).all():
+        raise UserError(
+            f"{option}: {metric} has no value on {tables[0]}, which lacks rows that it is about; "
+            "choose another metric, or another split."
+        )
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint in its own folder and moves it into place.
+
+    Lightning's writes into the system's folder of temporary files. From there to another file
+    system a move is a copy: a process that is killed meanwhile leaves half of ``last.ckpt``.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Write ``path``, whole or not at all."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            torch.save(checkpoint, part)
+
+
+def write_whole(trainer: Trainer) -> None:
+    """Let the trainer write checkpoints whole, unless the user has chosen how they are written."""
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = WholeFiles()
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -112,6 +171,7 @@ class BestCheckpoint(ModelCheckpoint):
         """Check the metric before training starts."""
         if stage == "fit":
             check_monitor("checkpoint", str(self.monitor), trainer)
+            write_whole(trainer)
         super().setup(trainer, pl_module, stage)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -126,6 +186,7 @@ class BestCheckpoint(ModelCheckpoint):
                 path.replace(old, new): v for path, v in state_dict["best_k_models"].items()
             }
         super().load_state_dict(state_dict)
+        self.current_score = state_dict["current_score"]  # Lightning leaves it out
 
 
 class EarlyStop(EarlyStopping):
@@ -157,8 +218,17 @@ class EarlyStop(EarlyStopping):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the metric before training starts."""
         if stage == "fit":
-            check_monitor("early_stopping", self.monitor, trainer)
+            check_monitor("early_stopping", self.monitor, trainer, self.patience != NEVER)
         super().setup(trainer, pl_module, stage)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave a run as it is that had stopped when it was killed, or was continued."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore how long it has waited; the patience is that of the options."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
 
 class RollingCheckpoint(Checkpoint):
@@ -172,20 +242,33 @@ class RollingCheckpoint(Checkpoint):
         every_n_steps: Optimiser steps between two writes inside an epoch; 0 writes at the end of
             epochs alone.
         dirpath: Folder; the run's ``checkpoints`` on the command line.
+
+    Attributes:
+        seconds_before: Seconds that earlier sessions of a continued run took up to the write from
+            which it goes on.
     """
 
     def __init__(self, every_n_steps: int = 1000, dirpath: str | None = None) -> None:
         self.every_n_steps = every_n_steps
         self.dirpath = dirpath
+        self.seconds_before = 0.0
+        self._start = time.monotonic()
         self._last_step = 0
-        self._overdue = False
+        self._epoch: Epoch = "open"
+        self._rows: list[int] = []  # of each CSV log, to be stored at the next write
+        self._kept: list[int] = []  # the same of the checkpoint that is continued
+        self._all: list[int] = []  # all that it had when that was written
 
-    def _save(self, trainer: Trainer) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Start the clock."""
+        if stage == "fit":
+            self._start = time.monotonic()
+            write_whole(trainer)
+
+    def _save(self, trainer: Trainer, epoch: Epoch = "open") -> None:
         self._last_step = trainer.global_step
-        self._overdue = False
-        folder = Path(self.dirpath or trainer.default_root_dir)
-        # Trainer.save_checkpoint writes to a temporary file first and moves it into place.
-        trainer.save_checkpoint(folder / "last.ckpt")
+        self._epoch = epoch
+        trainer.save_checkpoint(Path(self.dirpath or trainer.default_root_dir) / "last.ckpt")
 
     def on_train_batch_end(
         self,
@@ -197,50 +280,91 @@ class RollingCheckpoint(Checkpoint):
     ) -> None:
         """Write if due and no validation follows this batch."""
         since = trainer.global_step - self._last_step
-        due = self._overdue or trainer.global_step == trainer.max_steps
-        due = due or 0 < self.every_n_steps <= since
+        due = trainer.should_stop or 0 < self.every_n_steps <= since
         interval = trainer.val_check_batch
         validates = interval is not None and (batch_idx + 1) % interval == 0
         last = batch_idx + 1 >= trainer.num_training_batches
-        if due and not validates and not last:
+        self._rows = self._logged(trainer)
+        if due and not validates and not last and trainer.global_step != trainer.max_steps:
             self._save(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count what the validation has logged."""
+        self._rows = self._logged(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write after the epoch's validation, or at the next step if steps are counted."""
-        if trainer.max_steps == -1:
-            self._save(trainer)
-        else:
-            # Resuming here, Lightning would end the epoch a second time and skip a number.
-            self._overdue = True
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the end of training, where the last write came before it."""
-        if self._overdue and trainer.global_step != self._last_step:
-            self._save(trainer)
+        """Write after the epoch's validation, also where training ends in mid-epoch."""
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        if done >= trainer.num_training_batches:
+            self._rows = self._logged(trainer)
+            self._save(trainer, "over")
+        elif trainer.global_step != self._last_step:
+            # More steps or patience may continue it: what its end has logged is left out.
+            self._save(trainer, "left")
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Store how many rows each CSV log has."""
-        checkpoint["frbench_csv_rows"] = [logger.rows for logger in self._csv_loggers(trainer)]
+        """Store how many rows each CSV log has, to go on from and in all."""
+        checkpoint["frbench_csv_rows"] = self._rows
+        checkpoint["frbench_csv_rows_in_all"] = self._logged(trainer)
+        loop = checkpoint["loops"]["fit_loop"]
+        if self._epoch == "over" and trainer.max_steps != -1:
+            _end_epoch(loop)
+        elif self._epoch == "left":
+            for part in loop["epoch_progress"].values():
+                part["processed"] = part["completed"]
+        self._epoch = "open"
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Cut what was logged after the checkpoint; the resumed run logs it again."""
+        """Note what was logged before the checkpoint."""
         if trainer.state.fn == "fit":
-            rows = checkpoint.get("frbench_csv_rows", [])
-            for logger, count in zip(self._csv_loggers(trainer), rows, strict=False):
-                logger.truncate(count)
+            self._kept = checkpoint.get("frbench_csv_rows", [])
+            self._all = checkpoint.get("frbench_csv_rows_in_all", [])
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Cut what was logged after the checkpoint; the resumed run logs it again."""
+        self._cut(trainer, self._kept)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Cut what was logged after training, of a run that had nothing left to do."""
+        self._cut(trainer, self._all)
+
+    def _cut(self, trainer: Trainer, counts: list[int]) -> None:
+        for logger, count in zip(self._csv_loggers(trainer), counts, strict=False):
+            logger.truncate(count)
+        self._kept = self._all = []
 
     @staticmethod
     def _csv_loggers(trainer: Trainer) -> list[CSVLogger]:
         return [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)]
 
+    def _logged(self, trainer: Trainer) -> list[int]:
+        return [logger.rows for logger in self._csv_loggers(trainer)]
+
     def state_dict(self) -> dict[str, Any]:
-        """Return the step of the last write."""
-        return {"last_step": self._last_step}
+        """Return the step of the last write, and the time until then."""
+        seconds = self.seconds_before + time.monotonic() - self._start
+        return {"last_step": self._last_step, "seconds": seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the step of the last write."""
+        """Restore the step of the last write, and the time until then."""
         self._last_step = state_dict["last_step"]
+        self.seconds_before = state_dict.get("seconds", 0.0)
+
+
+def _end_epoch(loop: dict[str, Any]) -> None:
+    """Mark an epoch as over in the state of Lightning's loops, written at the epoch's end.
+
+    Where steps are limited, Lightning takes such a state for an epoch that is still to be ended,
+    and ends it again. Marked like this, it begins the next one: the epoch is complete, and its
+    last batch is what a write after a batch leaves, which clears the counters of the epoch.
+    """
+    for part in ("total", "current"):
+        epoch, batch = (loop[f"{name}_progress"][part] for name in ("epoch", "epoch_loop.batch"))
+        epoch["completed"] = epoch["processed"]
+        batch["completed"] = batch["processed"] - 1
+    loop["epoch_loop.batch_progress"]["is_last_batch"] = False
+    loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1  # it is added on resuming

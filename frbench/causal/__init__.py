@@ -16,6 +16,7 @@ _HOME = {
     "confront": "evidence",
     "example": "examples",
     "main": "command",
+    "practice": "feasibility",
 }
 __all__ = sorted(_HOME)
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from itertools import pairwise
 from pathlib import Path
 
+from frbench.arguments import Parser
 from frbench.causal.advice import ACTIONS
 from frbench.causal.analysis import analyze
 from frbench.causal.evidence import confront
 from frbench.causal.examples import EXAMPLES, REAL, example, source
+from frbench.causal.feasibility import practice
 from frbench.causal.graph import CausalTask
 from frbench.causal.render import show, to_markdown
 from frbench.errors import UserError
+from frbench.progress import busy
 
 
 def main(argv: list[str]) -> int:
@@ -35,27 +37,30 @@ def main(argv: list[str]) -> int:
         _list_examples()
         return 0
     task = _read(args.task)
-    evidence = None
+    evidence, counts = None, None
+    found = analyze(task)
     if args.data:
         from frbench.causal.columns import columns
 
-        values, where = columns(task, args.data, options, args.column)
+        with busy(f"reading {args.data}"):
+            values, where = columns(task, args.data, options, args.column)
         evidence = confront(task, values, where, args.level, args.given)
+        counts = practice(task, found.recommendation, values, args.batch)
     if args.format == "yaml":
         print(source(args.task) or task.to_yaml(), end="")
     else:
-        found = analyze(task)
         if args.format == "json":
             document = found.to_dict() | ({"data": evidence.to_dict()} if evidence else {})
+            document |= {"practice": counts.to_dict()} if counts else {}
             print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
         elif args.format == "markdown":
-            print(to_markdown(found, evidence), end="")
+            print(to_markdown(found, evidence, counts), end="")
         else:
             from rich.console import Console
 
             # Not narrower than the tables when the output is a pipe.
             width = None if sys.stdout.isatty() else 140
-            show(found, Console(highlight=False, width=width), evidence)
+            show(found, Console(highlight=False, width=width), evidence, counts)
     if args.plot:
         from frbench.causal.plot import plot
 
@@ -64,12 +69,21 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="frbench graph",
-        allow_abbrev=False,
+EXAMPLES_OF_USE = """\
+examples:
+  frbench graph                                list the examples
+  frbench graph d --plot d.png                 verdicts on one, and a drawing
+  frbench graph d --format yaml > task.yaml    a task file to start from
+  frbench graph adult --data Adult             test every independence that it implies
+  frbench graph task.yaml --data loans.csv --column sex=gender
+"""
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "frbench graph",
         description="Read a task's causal graph and print which mitigation is justified, and why.",
-        epilog="A task file to start from: frbench graph d --format yaml > task.yaml",
+        epilog=EXAMPLES_OF_USE,
     )
     parser.add_argument(
         "task",
@@ -92,6 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--level", type=float, default=0.05, help="of all tests together (0.05)")
     parser.add_argument("--given", type=int, metavar="K", help="condition on at most K nodes")
+    parser.add_argument("--batch", type=int, default=128, metavar="B",
+                        help="rows of a training batch, to see whether its cells are too small "
+                        "for a penalty (128)")  # fmt: skip
     parser.add_argument("--format", choices=("table", "json", "markdown", "yaml"), default="table")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the graph (.png, .svg)")
     return parser

@@ -13,6 +13,7 @@ from frbench.causal.graph import CausalTask
 from frbench.causal.independence import Independence, Law, minimal
 from frbench.causal.statistics import Outcome, column, detectable, examine
 from frbench.errors import UserError
+from frbench.progress import steps
 
 #: A test that needs a larger effect (Cohen's w: medium) to be noticed has low power.
 MEDIUM = 0.3
@@ -214,7 +215,7 @@ def confront(
     ]
     rng = np.random.default_rng(seed)
     outcomes, missing = [], []
-    for a, b, given in statements:
+    for a, b, given in steps(statements, "testing independences"):
         rows = np.all([known[node] for node in (a, b, *given)], axis=0)
         if not rows.any():
             raise UserError(f"{source}: no row has {', '.join((a, b, *given))} all known.")

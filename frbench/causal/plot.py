@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 import numpy as np
 
+from frbench.atomic import replacing
 from frbench.causal.graph import CausalTask
 from frbench.errors import UserError
 
@@ -52,17 +53,16 @@ def plot(task: CausalTask, path: Path | str) -> None:
     Raises:
         UserError: If the image cannot be written there.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    # Without pyplot: the backend of a notebook that calls this stays as it is.
+    from matplotlib.figure import Figure
 
     places = layout(task)
     across = [x for x, _ in places.values()]
     down = [y for _, y in places.values()]
     unit = max(1.35, 0.13 * max(map(len, task.nodes)) + 0.6)
     size = ((max(across) - min(across) + 1.2) * unit, (max(down) - min(down) + 1) * 1.05 + 1.1)
-    figure, ax = plt.subplots(figsize=(max(5.2, size[0]), size[1]), layout="constrained")
+    figure = Figure(figsize=(max(5.2, size[0]), size[1]), layout="constrained")
+    ax = figure.subplots()
     try:
         ax.set_xlim(min(across) - 0.6, max(across) + 0.6)
         ax.set_ylim(min(down) - 0.45, max(down) + 0.5)
@@ -74,12 +74,11 @@ def plot(task: CausalTask, path: Path | str) -> None:
         figure.legend(
             handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False
         )
-        figure.savefig(path, dpi=160)
+        with replacing(path) as part:
+            figure.savefig(part, dpi=160)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"Cannot write {str(path)!r}: {reason}") from None
-    finally:
-        plt.close(figure)
 
 
 def _draw(ax: Axes, task: CausalTask, places: Places) -> None:

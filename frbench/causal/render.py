@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from frbench.causal.advice import ACTIONS, Recommendation
 from frbench.causal.analysis import Analysis, shown
 from frbench.causal.evidence import Evidence
+from frbench.causal.feasibility import Practice
 from frbench.causal.graph import CausalTask
 from frbench.causal.independence import candidates, minimal
 from frbench.causal.verdicts import Proposition
@@ -34,10 +35,14 @@ class Block(NamedTuple):
     rows: Sequence[tuple[str, ...]] = ()
 
 
-def blocks(found: Analysis, evidence: Evidence | None = None) -> Iterator[Block]:
-    """Lay out an analysis, the conclusion first, then what data says of the graph."""
+def blocks(
+    found: Analysis, evidence: Evidence | None = None, counts: Practice | None = None
+) -> Iterator[Block]:
+    """Lay out an analysis, the conclusion first, then what data says of action and graph."""
     z, y = _join(found.task.factor), found.task.label
     yield Block("Recommendation", list(_advice(found.recommendation)))
+    if counts and counts.summary:
+        yield Block("In practice", counts.summary)
     if evidence:
         yield _evidence(evidence)
     yield _graph(found.task, found.direction)
@@ -196,10 +201,12 @@ def _evidence(evidence: Evidence) -> Block:
     )
 
 
-def to_markdown(found: Analysis, evidence: Evidence | None = None) -> str:
+def to_markdown(
+    found: Analysis, evidence: Evidence | None = None, counts: Practice | None = None
+) -> str:
     """Write an analysis as Markdown."""
     out = [f"# {_title(found.task)}"]
-    for block in blocks(found, evidence):
+    for block in blocks(found, evidence, counts):
         out.append(f"## {block.title}")
         if block.lines:
             out.append("\n\n".join(map(_plain, block.lines)))
@@ -209,7 +216,12 @@ def to_markdown(found: Analysis, evidence: Evidence | None = None) -> str:
     return "\n\n".join(out) + "\n"
 
 
-def show(found: Analysis, console: Console, evidence: Evidence | None = None) -> None:
+def show(
+    found: Analysis,
+    console: Console,
+    evidence: Evidence | None = None,
+    counts: Practice | None = None,
+) -> None:
     """Print an analysis for people."""
     from rich import box
     from rich.markup import escape
@@ -217,7 +229,7 @@ def show(found: Analysis, console: Console, evidence: Evidence | None = None) ->
     from rich.table import Table
 
     console.print(f"[bold]{escape(_title(found.task))}")
-    for block in blocks(found, evidence):
+    for block in blocks(found, evidence, counts):
         if block.title == "Recommendation":
             first, *rest = map(escape, block.lines)
             color = "green" if found.recommendation.certified else "yellow"

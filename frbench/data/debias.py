@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from frbench.arguments import Parser
+from frbench.atomic import check_writable, replacing
 from frbench.data.factors import MAX_VALUES, Factor, cross, factor
 from frbench.data.max_entropy import MaxEntropy, rates
 from frbench.data.max_entropy.prior import Given
 from frbench.data.reading import read_table
 from frbench.data.table import Table
 from frbench.errors import UserError
+from frbench.progress import busy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,19 +39,12 @@ examples:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see frbench data debias --help.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="frbench data debias",
+def _parser() -> Parser:
+    parser = Parser(
+        "frbench data debias",
         usage="frbench data debias FILE --protected COL ... --target COL --out FILE [options]",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("file", metavar="FILE", help=".csv, .csv.gz or .parquet")
@@ -88,9 +84,11 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--out {args.out} exists, and is not overwritten; give another name.")
     if args.out.suffix not in (".csv", ".parquet") or not args.out.parent.is_dir():
         raise UserError(f"--out {args.out}: give a .csv or .parquet file in a folder that exists.")
+    check_writable(args.out.parent, "--out")
     if not Path(args.file).is_file():
         raise UserError(f"there is no file {args.file} (seen from {Path.cwd()}).")
-    frame = read_table(args.file, args.sep)
+    with busy(f"reading {args.file}"):
+        frame = read_table(args.file, args.sep)
     frame, y, z = _prepare(frame, args)
     step = MaxEntropy(
         args.smoothing,
@@ -108,7 +106,8 @@ def main(argv: list[str]) -> int:
     step.columns = (args.target, "&".join(args.protected))
     chosen = [args.target, *args.protected]
     table = Table(frame.drop(columns=chosen), y.codes, z.codes)
-    fair = step.apply(table, np.random.default_rng(args.seed), np.asarray)
+    with busy("fitting and drawing"):
+        fair = step.apply(table, np.random.default_rng(args.seed), np.asarray)
     out = fair.x.reset_index(drop=True)
     for names, old, new in (
         ([args.target], y.codes, fair.y),
@@ -122,10 +121,11 @@ def main(argv: list[str]) -> int:
     _report(frame, out, y, args)
     assert step.solution is not None
     print(step.solution.describe().splitlines()[-1])
-    if args.out.suffix == ".parquet":
-        out.to_parquet(args.out, index=False)
-    else:
-        out.to_csv(args.out, index=False, mode="x")
+    with replacing(args.out, new=True) as part:
+        if args.out.suffix == ".parquet":
+            out.to_parquet(part, index=False)
+        else:
+            out.to_csv(part, index=False)
     print(f"written to {args.out}")
     return 0
 

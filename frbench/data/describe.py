@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,27 +12,50 @@ if TYPE_CHECKING:
     from frbench.data.module import GroupDataModule
 
 
-def describe(data: GroupDataModule) -> str:
-    """Table of group counts per split, with the training distribution and the notes."""
-    table, clean, weight = data.training
+def group_table(data: GroupDataModule) -> dict[str, Any]:
+    """Count the groups of each split, as plain values for records and pages.
+
+    Returns:
+        ``names`` of the groups, ``counts`` of each table by its name, the training table as
+        training really sees it, and ``Q``, each group's share of the training weight.
+    """
+    table, _, weight = data.training
     shape = (data.num_classes, data.num_attributes)
-    columns = {name: t.counts(*shape).ravel() for name, t in data.splits.items()}
-    columns["train"] = data.train_counts.ravel()
+    counts = {name: t.counts(*shape).ravel().tolist() for name, t in data.splits.items()}
+    counts["train"] = data.train_counts.ravel().tolist()
     cells = np.where(table.z < 0, -1, table.y * data.num_attributes + table.z)
     size = data.num_classes * data.num_attributes
     mass = np.bincount(cells[cells >= 0], weights=weight[cells >= 0], minlength=size)
+    return {
+        "names": list(data.group_names),
+        "counts": counts,
+        "Q": [round(float(share), 6) for share in mass / weight.sum()],
+    }
+
+
+def describe(data: GroupDataModule) -> str:
+    """Table of group counts per split, with the training distribution and the notes."""
+    groups = group_table(data)
+    counts: dict[str, list[int]] = groups["counts"]
     lines = [
         f"{type(data).__name__}: {data.num_classes} classes, "
         f"{data.num_attributes} attribute values"
     ]
     width = max(map(len, [*data.group_names, "group"]))
     # Two spaces at least: names of shifted test tables are long.
-    wide = {name: max(12, len(name) + 2) for name in columns}
-    header = "".join(f"{name:>{wide[name]}}" for name in columns)
+    wide = {name: max(12, len(name) + 2) for name in counts}
+    header = "".join(f"{name:>{wide[name]}}" for name in counts)
     lines.append(f"{'group':<{width}}{header}{'Q':>9}")
     for i, name in enumerate(data.group_names):
-        row = "".join(f"{int(counts[i]):>{wide[key]}}" for key, counts in columns.items())
-        lines.append(f"{name:<{width}}{row}{mass[i] / weight.sum():>9.4f}")
+        row = "".join(f"{column[i]:>{wide[key]}}" for key, column in counts.items())
+        lines.append(f"{name:<{width}}{row}{groups['Q'][i]:>9.4f}")
+    return "\n".join([*lines, *remarks(data)])
+
+
+def remarks(data: GroupDataModule) -> list[str]:
+    """Say what was done to the training rows, and what the data set itself has to note."""
+    table, clean, weight = data.training
+    lines = []
     for name, t in data.splits.items():
         if unknown := int((t.z < 0).sum()):
             lines.append(f"{name}: {unknown} rows without attribute, in no group")
@@ -58,4 +81,4 @@ def describe(data: GroupDataModule) -> str:
         )
     if len(clean):
         lines.append(f"clean rows: {len(clean)}, {data.clean_per_batch} in each batch")
-    return "\n".join([*lines, *data.notes])
+    return [*lines, *data.notes]

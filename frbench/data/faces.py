@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ BLOND_MALE = np.array([[71629, 66874], [22880, 1387]])
 WIDTH, HEIGHT = 178, 218
 
 
-def draw_face(present: set[str], rng: np.random.Generator) -> Image:
+def draw_face(present: set[str], rng: np.random.Generator, hair_spread: int = 12) -> Image:
     """Draw a face of 218x178 pixels that carries the given attributes.
 
     Seen are hair colour, Male (a beard and short hair against long hair), Young (no wrinkles),
@@ -42,6 +43,8 @@ def draw_face(present: set[str], rng: np.random.Generator) -> Image:
     Args:
         present: Names of the attributes that hold.
         rng: Source of randomness.
+        hair_spread: How far each channel of the hair's colour lies from its mean at most, of 255;
+            from about 50 on colours overlap.
 
     Returns:
         An RGB image.
@@ -62,7 +65,9 @@ def draw_face(present: set[str], rng: np.random.Generator) -> Image:
     tone = rng.uniform(0.55, 1.0)
     skin = tuple(int(tone * v) for v in (240, 200, 170))
     hair = next((rgb for name, rgb in HAIR.items() if name in present), colour(60, 90))
-    hair = tuple(int(np.clip(v + rng.integers(-12, 13), 0, 255)) for v in hair)
+    hair = tuple(
+        int(np.clip(v + rng.integers(-hair_spread, hair_spread + 1), 0, 255)) for v in hair
+    )
     length = 35 if "Male" in present else 95
     draw.ellipse((x - 58, y - 82, x + 58, y + 20), fill=hair)
     draw.rectangle((x - 58, y - 30, x + 58, y - 30 + length), fill=hair)
@@ -85,7 +90,14 @@ def draw_face(present: set[str], rng: np.random.Generator) -> Image:
     return image
 
 
-def draw_celeba(folder: str | Path, n: int = 600, seed: int = 0) -> Path:
+def draw_celeba(
+    folder: str | Path,
+    n: int = 600,
+    seed: int = 0,
+    shares: Sequence[Sequence[float]] | np.ndarray = BLOND_MALE,
+    even_evaluation: bool = False,
+    hair_spread: int = 12,
+) -> Path:
     """Write a folder in CelebA's format: annotation files and ``img_align_celeba/*.jpg``.
 
     Blond_Hair and Male occur jointly as in CelebA's training split, with at least two images of
@@ -96,6 +108,10 @@ def draw_celeba(folder: str | Path, n: int = 600, seed: int = 0) -> Path:
         folder: Where to write; made if missing.
         n: Number of images, at least 60; 70 % train, 15 % val, 15 % test.
         seed: Seed of everything.
+        shares: Shares of the cells (Blond_Hair, Male), up to a factor [2, 2].
+        even_evaluation: Whether validation and test hold equally many images of every cell, as
+            those of Waterbirds do within a label: the rare cell is then measured well.
+        hair_spread: As for :func:`draw_face`.
 
     Returns:
         The folder.
@@ -110,9 +126,12 @@ def draw_celeba(folder: str | Path, n: int = 600, seed: int = 0) -> Path:
     (folder / "img_align_celeba").mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     part = np.repeat([0, 1, 2], [n - 2 * round(0.15 * n), *[round(0.15 * n)] * 2])
-    cell = rng.choice(4, n, p=BLOND_MALE.ravel() / BLOND_MALE.sum())
+    shares = np.asarray(shares, float)
+    cell = rng.choice(4, n, p=shares.ravel() / shares.sum())
     for split in range(3):
-        cell[np.flatnonzero(part == split)[:8]] = np.repeat(np.arange(4), 2)
+        rows = np.flatnonzero(part == split)
+        even = split > 0 and even_evaluation
+        cell[rows if even else rows[:8]] = np.arange(len(rows) if even else 8) // 2 % 4
     shown = {"Young": 0.75, "Smiling": 0.5, "Eyeglasses": 0.1, "Wearing_Lipstick": 0.4}
     held = rng.random((n, len(ATTRIBUTES))) < [shown.get(name, 0.5) for name in ATTRIBUTES]
     others = rng.choice(["Black_Hair", "Brown_Hair", "Gray_Hair"], n, p=[0.5, 0.4, 0.1])
@@ -126,7 +145,7 @@ def draw_celeba(folder: str | Path, n: int = 600, seed: int = 0) -> Path:
     lines = [str(n), " ".join(ATTRIBUTES)]
     for i, name in enumerate(names):
         present = {a for a, value in zip(ATTRIBUTES, held[i], strict=True) if value}
-        image = draw_face(present, np.random.default_rng([seed, i]))
+        image = draw_face(present, np.random.default_rng([seed, i]), hair_spread)
         image.save(folder / "img_align_celeba" / name, quality=90)
         lines.append(f"{name} " + " ".join(f"{2 * int(value) - 1:2d}" for value in held[i]))
     (folder / "list_attr_celeba.txt").write_text("\n".join(lines) + "\n")

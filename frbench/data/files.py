@@ -12,7 +12,9 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
+from frbench.atomic import replacing
 from frbench.errors import UserError
+from frbench.progress import aside
 
 
 class KnownFile(NamedTuple):
@@ -269,16 +271,10 @@ def _download(url: str, target: Path, sha256: str | None, how_to_get: str) -> No
     import pooch
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Named by process: several ranks may download the same file at once. The suffix stays last
-    # for open_binary.
-    part = target.with_name(f".part-{os.getpid()}-{target.name}")
-    try:
+    with replacing(target) as part, aside():  # several ranks may download at once
         pooch.HTTPDownloader(progressbar=True, timeout=60)(url, str(part), None)
         if sha256:
             _check(part, url, sha256, how_to_get)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _check(path: Path, shown: Path | str, sha256: str, how_to_get: str) -> None:

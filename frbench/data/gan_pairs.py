@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Literal, get_args
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -67,9 +68,15 @@ class GanPairs(Augmentation):
                     f"GanPairs.path: there is no {name} in {folder}; make pairs with "
                     "`frbench gan pairs --out FOLDER ...`."
                 )
-        images = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in names]
-        with np.load(folder / "pairs.npz") as file:
-            y, z = file["y"].astype(np.int64), file["z"].astype(np.int64)
+        try:
+            images = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in names]
+            with open(folder / "pairs.npz", "rb") as raw, np.load(raw) as file:
+                y, z = file["y"].astype(np.int64), file["z"].astype(np.int64)
+        except (KeyError, ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
+            raise UserError(
+                f"GanPairs: {folder} is damaged or no table of pairs ({error}); make it again "
+                "with `frbench gan pairs`."
+            ) from error
         wanted = len(y) if self.rows is None else self.rows // len(names)
         if not all(len(part) == len(y) == len(z) for part in images) or wanted > len(y):
             raise UserError(

@@ -14,13 +14,16 @@ from torch import Tensor
 from frbench.batch import Sizes
 from frbench.data.factors import Factor
 from frbench.data.files import data_folders
-from frbench.data.image_files import Crop, ImageFiles, missing_files
+from frbench.data.image_files import Crop, ImageFiles, decode_all, missing_files
 from frbench.data.module import GroupDataModule
 from frbench.data.splits import SPLITS, SplitPolicy
 from frbench.data.table import Table
 from frbench.errors import UserError
 
 Augmentations = Literal["none", "flip", "crop"]
+
+#: Images that are decoded before training, to see whether they are images at all.
+CHECKED = 256
 
 
 class Annotations(NamedTuple):
@@ -58,11 +61,14 @@ class ImageData(GroupDataModule):
             (y, z).
         max_train: At most this many training rows, drawn at random; None keeps all.
         num_workers: Processes that decode; 0 decodes in the training process.
+        cache: Whether every image is decoded once and kept in memory, as bytes: for few or small
+            images.
         **kwargs: As for :class:`~frbench.data.module.GroupDataModule`.
 
     Raises:
         UserError: For options out of range; on first use of the data, for names, values or files
-            that do not fit; while training, for a file that is no image.
+            that do not fit; for a file that is no image, before training if it is among
+            the 256 that are tried then, else when it is met.
     """
 
     def __init__(
@@ -75,6 +81,7 @@ class ImageData(GroupDataModule):
         fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
         max_train: int | None = None,
         num_workers: int = 4,
+        cache: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(num_workers=num_workers, **kwargs)
@@ -85,6 +92,7 @@ class ImageData(GroupDataModule):
         self.augmentation = augmentation
         self.fractions = fractions
         self.max_train = max_train
+        self.cache = cache
         if max_train is not None and max_train < 1:
             raise UserError(f"data.max_train must be at least 1, got {max_train}.")
         if image_size < 1:
@@ -136,7 +144,7 @@ class ImageData(GroupDataModule):
         return tables
 
     def setup(self, stage: str) -> None:
-        """Check that every image is there."""
+        """Check that every image is there, and that a sample of them can be decoded."""
         if self._missing:
             shown = ", ".join(self._missing[:3]) + (", ..." if len(self._missing) > 3 else "")
             raise UserError(
@@ -144,11 +152,24 @@ class ImageData(GroupDataModule):
                 f"{self.image_folder}: {shown}. Put them there, or give another data.root, or a "
                 "data.subset without them."
             )
+        names = self._rows.names
+        sample = np.random.default_rng([self.seed, 14]).permutation(len(names))[:CHECKED]
+        self.encode(names)[np.sort(sample)]  # says which cannot be decoded
         super().setup(stage)
 
-    def encode(self, x: np.ndarray) -> ImageFiles:
-        """Return the images of file names, decoded when they are indexed."""
+    def encode(self, x: np.ndarray) -> ImageFiles | np.ndarray:
+        """Return the images of file names, decoded when they are indexed, or kept in memory."""
+        if self.cache:
+            names, pixels = self._decoded
+            return pixels[np.searchsorted(names, x)]
         return ImageFiles(self.image_folder, x, self.image_size, self.crop, self.channels)
+
+    @cached_property
+    def _decoded(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sorted names and images of all splits, bytes [N, C, H, W]."""
+        names = np.unique(np.concatenate([table.x for table in self.splits.values()]))
+        files = ImageFiles(self.image_folder, names, self.image_size, self.crop, self.channels)
+        return names, decode_all(files)
 
     @property
     def transform(self) -> Any:  # type: ignore[override]
@@ -176,6 +197,7 @@ class ImageData(GroupDataModule):
     def _rows(self) -> Annotations:
         names, y, z, part = self.read()
         check_once(names, f"{type(self).__name__}: the table")
+        check_inside(names, f"{type(self).__name__}: the table")
         for role, values in (("target", y), ("attribute", z)):
             if len(values.names) < 2:
                 raise UserError(
@@ -236,6 +258,19 @@ def check_once(names: np.ndarray, where: str) -> None:
             f"{where} names {values[counts > 1][0]} {counts[counts > 1][0]} times; one file is "
             "one row."
         )
+
+
+def check_inside(names: np.ndarray, where: str) -> None:
+    """Refuse names that leave the folder they are relative to.
+
+    Raises:
+        UserError: Naming the first.
+    """
+    for name in names.tolist():
+        if name.startswith("/") or ".." in name.split("/"):
+            raise UserError(
+                f"{where} names {name}, which lies outside the image folder; name files below it."
+            )
 
 
 def find_folder(name: str) -> Path:

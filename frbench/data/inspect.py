@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from frbench.data.files import cache_folder, status
 from frbench.errors import UserError
+from frbench.progress import busy, loading
 
 if TYPE_CHECKING:
     from frbench.data.module import GroupDataModule
@@ -17,6 +18,13 @@ usage: frbench data                                   which data files are here
                                                       group tables, rates, training distribution
        frbench data debias in.csv --protected sex --target income --out out.csv
                                                       redraw a table with fair rates (--help)
+
+examples
+  frbench data --data Digits
+  frbench data --data TableData --data.path loans.csv --data.target repaid --data.attribute sex
+  frbench data debias loans.csv --protected sex --target repaid --out fair.csv
+
+All options of a data set:  frbench fit --data.help Adult
 """
 
 
@@ -83,8 +91,12 @@ def main(argv: list[str]) -> int:
         return 0
     from frbench.metrics import table_rates
 
-    data = build(argv)
-    print(data.describe())
+    with loading():
+        import frbench.cli  # noqa: F401 - knows all data sets
+    with busy("reading the data"):
+        data = build(argv)
+        text = data.describe()
+    print(text)
     train = data.splits["train"]
     rates = table_rates(
         train.y, train.z, class_names=data.class_names, attribute_names=data.attribute_names

@@ -251,6 +251,12 @@ class GroupDataModule(LightningDataModule, ABC):
         """``via``, or its default: weight for reweighing, sample for the others."""
         return self.via or ("weight" if self.balance == "reweighing" else "sample")
 
+    @property
+    def changes_shares(self) -> bool:
+        """Whether batches hold the groups in other shares than the data, by drawing rows."""
+        drawn = self.balance != "none" and self.effective_via != "weight"
+        return drawn or self.rows_per_group > 0
+
     @cached_property
     def train_counts(self) -> np.ndarray:
         """Rows of each (y, z) cell of the table that training sees, before weights [C, A]."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
+import zlib
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,9 @@ from frbench.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: Bytes of a text file's last row, at most, in which the values are counted.
+MAX_ROW = 2**20
 
 
 def read_table(path: str, sep: str = ",", missing_values: list[str] | None = None) -> pd.DataFrame:
@@ -49,9 +55,28 @@ def read_table(path: str, sep: str = ",", missing_values: list[str] | None = Non
             )
     except ImportError as error:
         raise UserError(f"{path}: Parquet needs pyarrow: pip install frbench[parquet]") from error
-    except (ValueError, OSError, pd.errors.ParserWarning) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not encoded in UTF-8 ({error}); save it so.") from error
+    except (ValueError, OSError, EOFError, zlib.error, pd.errors.ParserWarning) as error:
+        raise UserError(
+            f"{path} cannot be read: {' '.join(str(error).split())}; fetch or save it again."
+        ) from error
+    if (width := _last_row(file, sep)) < len(names):
+        raise UserError(
+            f"{path}: its last row has {width} of {len(names)} values, so the file is truncated; "
+            "fetch it again, or remove that row."
+        )
     if doubles := list(names[names.duplicated() & names.notna()]):
         raise UserError(f"{path}: two columns are named {doubles[0]!r}; rename one.")
     # A column without a name is the row number that DataFrame.to_csv writes.
     return frame.iloc[:, np.flatnonzero(names.notna())]
+
+
+def _last_row(file: Path, sep: str) -> int | float:
+    """Count the values of a text file's last row; infinite where quotes may hide line ends."""
+    with open_binary(file) as lines:
+        if file.suffix != ".gz":
+            lines.seek(max(0, file.stat().st_size - MAX_ROW))
+        (last,) = deque((line for line in lines if line.strip()), maxlen=1) or (b"",)
+    plain = len(sep) == 1 and b'"' not in last and len(last) < MAX_ROW
+    return last.count(sep.encode()) + 1 if plain else math.inf

@@ -300,6 +300,11 @@ class TableData(GroupDataModule):
                 )
         if len(np.unique(y.codes[splits["train"]])) < 2:
             raise self._error("the train split holds one class only; change the split.")
+        if len(absent := np.setdiff1d(y.codes, y.codes[splits["train"]])):
+            raise self._error(
+                f"class {y.names[absent[0]]!r} occurs in val or test but in no training row; "
+                "change the split, or merge classes (data.positive)."
+            )
         return splits
 
     def _given_parts(self, frame: pd.DataFrame) -> np.ndarray:

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from frbench.errors import UserError
+from frbench.atomic import check_writable
+from frbench.errors import UserError, interruptible
+from frbench.progress import loading
 
 USAGE = """\
 usage: frbench gan COMMAND [options]
@@ -25,6 +27,8 @@ usage: frbench gan COMMAND [options]
           --target and --protected are checkpoints of frbench fit, two classes each.
           --judges A.ckpt B.ckpt  classifiers of target and attribute outside the loop that
                                   measure how often pairs keep the one and flip the other
+          --distances true        FID and KID to the target classifier's training images, in
+                                  features of the target's judge; needs those images
           --settings.n 10000      pairs;  --settings.fit 10000  latents for the hyperplanes
           --settings.flip 1       .5 puts the partner on the hyperplane
           --settings.domain_dependent true   a target hyperplane for each attribute value
@@ -43,8 +47,9 @@ usage: frbench gan COMMAND [options]
   show    write a picture of pairs, images above their partners:
             frbench gan show pairs/mnist --out pairs.png
 
-Train on them:  frbench fit --data ColouredMNIST --data.augment+=GanPairs
-                  --data.augment.path pairs/mnist
+examples
+  frbench gan pairs --generator AnalyticFaces --target smile.ckpt --protected hair.ckpt --out faces
+  frbench fit --data ColouredMNIST --data.augment+=GanPairs --data.augment.path pairs/mnist
 """
 
 
@@ -91,7 +96,8 @@ def _parser() -> Any:
 
 
 def _train(argv: list[str]) -> int:
-    from pytorch_lightning import Trainer
+    with loading():
+        from pytorch_lightning import Trainer
 
     from frbench.callbacks import CSVLogger, RollingCheckpoint
     from frbench.data.module import GroupDataModule
@@ -115,6 +121,7 @@ def _train(argv: list[str]) -> int:
     config, built = _parse(parser, argv)
     if config.steps < 1:
         raise UserError(f"--steps must be at least 1, got {config.steps}.")
+    check_writable(config.out, "--out")
     last = config.out / "last.ckpt"
     trainer = Trainer(
         max_steps=config.steps,
@@ -132,19 +139,27 @@ def _train(argv: list[str]) -> int:
             RollingCheckpoint(config.save_every, str(config.out)),
         ],
     )
-    trainer.fit(
-        built.model, built.data, ckpt_path=last if last.exists() else None, weights_only=True
-    )
-    if not last.exists() or trainer.interrupted:
-        return 130
+    with interruptible(
+        lambda: (
+            "the same command continues"
+            if last.exists()
+            else "no checkpoint was due yet; "
+            f"the same command starts anew (lower --save_every, now {config.save_every})"
+        )
+    ):
+        trainer.fit(
+            built.model, built.data, ckpt_path=last if last.exists() else None, weights_only=True
+        )
     print(f"{trainer.global_step} steps; the generator is in {last}")
     return 0
 
 
 def _pairs(argv: list[str]) -> int:
-    import torch
+    with loading():
+        import torch
 
-    from frbench.checkpoint import load
+    from frbench.checkpoint import load, read_checkpoint
+    from frbench.dfr import checkpoint_data
     from frbench.gan import generator as generators
     from frbench.gan.pairs import Settings, build_pairs
     from frbench.quiet import quieten
@@ -157,19 +172,24 @@ def _pairs(argv: list[str]) -> int:
     for name in ("target", "protected"):
         parser.add_argument(f"--{name}", type=str, required=True)
     parser.add_argument("--judges", nargs=2, type=str, default=None)
+    parser.add_argument("--distances", type=bool, default=True)
     parser.add_argument("--out", type=Path, required=True)
     config, built = _parse(parser, argv)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    target = read_checkpoint(config.target)
+    real = checkpoint_data(target, Path(config.target), []) if config.distances else None
     judges = config.judges and tuple(load(path).to(device) for path in config.judges)
-    record = build_pairs(
-        config.out,
-        built.generator.to(device),
-        load(config.target).to(device),
-        load(config.protected).to(device),
-        built.settings,
-        judges,
-        {"generator": to_spec(built.generator)},
-    )
+    with interruptible(lambda: "the same command continues"):
+        record = build_pairs(
+            config.out,
+            built.generator.to(device),
+            load(config.target).to(device),
+            load(config.protected).to(device),
+            built.settings,
+            judges,
+            {"generator": to_spec(built.generator)},
+            real,
+        )
     measured = record["quality"]
     correlation = measured["correlation"]
     print(
@@ -178,9 +198,20 @@ def _pairs(argv: list[str]) -> int:
         f"(judged by {record['judge']})\n"
         f"correlation of target and attribute {correlation['images']:.3f} in images alone, "
         f"{correlation['pairs']:.3f} in pairs\n"
+        f"{_told(measured)}"
         f"next: frbench fit ... --data.augment+=GanPairs --data.augment.path {config.out}"
     )
     return 0
+
+
+def _told(quality: dict[str, Any]) -> str:
+    """Line of FID and KID, if they were measured."""
+    if "distance" not in quality:
+        return ""
+    names = ("images", "partners", "held_out")
+    values = {name: quality["distance"][name] for name in names}
+    parts = [f"{k} {v['fid']:.3g} / {v['kid']:.3g} ± {v['kid_sd']:.2g}" for k, v in values.items()]
+    return f"FID / KID to real training rows: {', '.join(parts)}\n"
 
 
 def _metrics(argv: list[str]) -> int:
@@ -190,11 +221,10 @@ def _metrics(argv: list[str]) -> int:
 
 
 def _show(argv: list[str]) -> int:
-    import argparse
-
+    from frbench.arguments import Parser
     from frbench.gan.pictures import save_grid
 
-    parser = argparse.ArgumentParser(prog="frbench gan show")
+    parser = Parser("frbench gan")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=24)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import torch
 
+from frbench.arguments import Parser
 from frbench.data.module import GroupDataModule
 from frbench.errors import UserError
 from frbench.metrics.debiasing import calibrated_threshold, debiasing_metrics
+from frbench.metrics.module import GroupCounts
 from frbench.objectives import Objective
+from frbench.progress import busy, steps
+
+#: What is said of the training rows, and of every table at the end of training.
+FIT = ("accuracy", "worst_group_accuracy", "negative_log_likelihood")
 
 
 @torch.inference_mode()
@@ -65,9 +69,24 @@ def evaluate_debiasing(
     return values, intervals
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see frbench gan --help.")
+@torch.inference_mode()
+def evaluate_fit(objective: Objective, data: GroupDataModule, name: str) -> dict[str, float]:
+    """Average and worst-group accuracy and mean loss on a table, the training rows say.
+
+    Args:
+        objective: A classifier.
+        data: Its data; of the training split the real rows count, without transforms or weights.
+        name: Name of the table.
+
+    Returns:
+        Values by ``<table>/<metric>``.
+    """
+    objective.eval()
+    metric = GroupCounts(data.num_classes, data.num_attributes)
+    for batch in data.eval_loader(name):
+        metric.update(objective(batch.x), batch.y, batch.z)
+    found = metric.compute()
+    return {f"{name}/{key}": found[key] for key in FIT}
 
 
 def main(argv: list[str]) -> int:
@@ -81,7 +100,7 @@ def main(argv: list[str]) -> int:
     from frbench.quiet import quieten
 
     quieten()
-    parser = _Parser(prog="frbench gan metrics", allow_abbrev=False)
+    parser = Parser("frbench gan")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--ckpt_path", type=Path)
     what.add_argument("--results", type=Path)
@@ -90,7 +109,8 @@ def main(argv: list[str]) -> int:
     if args.results is not None:
         return _over_results(args.results, extra)
     data = checkpoint_data(read_checkpoint(args.ckpt_path), args.ckpt_path, extra)
-    values, intervals = evaluate_debiasing(load(args.ckpt_path), data, args.resamples)
+    with busy(f"metrics and {args.resamples} resamples"):
+        values, intervals = evaluate_debiasing(load(args.ckpt_path), data, args.resamples)
     width = max(map(len, values))
     for key, value in values.items():
         low, high = intervals.get(key, (np.nan, np.nan))
@@ -101,9 +121,12 @@ def main(argv: list[str]) -> int:
 
 
 def _over_results(folder: Path, extra: list[str]) -> int:
-    """Add the metrics to every finished run of a grid that lacks them."""
-    from rich.progress import track
+    """Add the metrics to every finished run of a grid that lacks them.
 
+    Beside those of the selected checkpoint, ``end/`` says how well the last one fits training and
+    test rows, where ``frbench bench --keep_last`` kept it: a run that is selected early says
+    nothing about training to the end.
+    """
     from frbench.bench import append, read_results
     from frbench.checkpoint import load, read_checkpoint
     from frbench.dfr import checkpoint_data
@@ -114,12 +137,18 @@ def _over_results(folder: Path, extra: list[str]) -> int:
     todo = [
         record
         for record in read_results(file).values()
-        if record["status"] == "ok" and not any(key.endswith("/deo") for key in record["metrics"])
+        if record["status"] == "ok" and "train/accuracy" not in record["metrics"]
     ]
-    for record in track(todo, "metrics", transient=True):
+    for record in steps(todo, "metrics"):
         path = folder / "runs" / record["cell"] / "checkpoints" / "best.ckpt"
         data = checkpoint_data(read_checkpoint(path), path, extra)
-        values, _ = evaluate_debiasing(load(path), data)
+        best, last = load(path), path.with_name("last.ckpt")
+        values = evaluate_debiasing(best, data)[0] | evaluate_fit(best, data, "train")
+        if last.is_file():
+            end = load(last)
+            for name in ("train", *data.test_names):
+                fits = evaluate_fit(end, data, name)
+                values |= {f"end/{key}": value for key, value in fits.items()}
         append(file, {**record, "metrics": {**record["metrics"], **values}})
     print(f"{len(todo)} runs have further metrics in {file}; next: frbench report {folder}")
     return 0

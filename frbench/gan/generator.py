@@ -29,7 +29,7 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def images(self, z: Tensor) -> Tensor:
-        """Return images in [0, 1] [N, C, H, W] of latents [N, d]."""
+        """Return images [N, C, H, W], values in [0, 1], of latents [N, d]."""
 
     def forward(self, z: Tensor) -> Tensor:
         """Return images, checked; see :meth:`images`.

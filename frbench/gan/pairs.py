@@ -9,17 +9,22 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
+from frbench.atomic import check_writable, write_text
 from frbench.errors import UserError
 from frbench.gan.generator import Generator, device_of, generate
 from frbench.gan.latent import Hyperplane, complement, fit_hyperplane
 from frbench.gan.quality import quality
 from frbench.objectives import Objective
+from frbench.progress import busy, steps
+
+if TYPE_CHECKING:
+    from frbench.data.module import GroupDataModule
 
 #: Latents that are made, scored and written at a time.
 CHUNK = 500
@@ -123,6 +128,7 @@ def build_pairs(
     settings: Settings,
     judges: tuple[Objective, Objective] | None = None,
     origin: dict[str, Any] | None = None,
+    real: GroupDataModule | None = None,
 ) -> dict[str, Any]:
     """Make a table of pairs, or finish one that was begun.
 
@@ -141,6 +147,8 @@ def build_pairs(
         judges: Classifiers of target and attribute that had no part in making the pairs; by
             default f_t and f_g judge themselves.
         origin: What generator and classifiers are, for the hash; plain data.
+        real: Data whose training images the generated ones are compared with by FID and KID
+            (:func:`~frbench.gan.distance.table_distances`), in features of the target's judge.
 
     Returns:
         What ``pairs.json`` says.
@@ -152,9 +160,31 @@ def build_pairs(
     made_from = {"settings": asdict(settings), **(origin or {})}
     made_from["weights"] = _digest(generator, target, protected, *(judges or ()))
     made_from = json.loads(json.dumps(made_from))
-    stored = _stored(folder / "pairs.json", made_from)
-    if stored is not None:
-        return stored
+    record = _stored(folder / "pairs.json", made_from)
+    if record is not None:
+        _clean(folder)
+    else:
+        check_writable(folder, "--out")
+        record = _build(folder, generator, target, protected, settings, judges, made_from)
+    if real is not None and "distance" not in record["quality"]:
+        from frbench.gan.distance import table_distances
+
+        judge = target if judges is None else judges[0]
+        record["quality"]["distance"] = table_distances(folder, judge, real, settings.seed)
+        _write_json(folder / "pairs.json", record)
+    return record
+
+
+def _build(
+    folder: Path,
+    generator: Generator,
+    target: Objective,
+    protected: Objective,
+    settings: Settings,
+    judges: tuple[Objective, Objective] | None,
+    made_from: dict[str, Any],
+) -> dict[str, Any]:
+    """Make the table, from its last chunk on."""
     shape = generator.image_shape
     f_t, f_g = Scorer(target, shape, "target"), Scorer(protected, shape, "protected")
     judge_t, judge_g = f_t, f_g
@@ -168,7 +198,9 @@ def build_pairs(
         shutil.rmtree(part)  # stopped before its first chunk
     begun = _stored(part / "pairs.json", made_from)
     if begun is None:
-        _create(part, generator, fit_planes(generator, f_t, f_g, settings), settings.n)
+        with busy("fitting the hyperplanes"):
+            planes = fit_planes(generator, f_t, f_g, settings)
+        _create(part, generator, planes, settings.n)
         _write_json(part / "pairs.json", {"made_from": made_from, "done": 0})
     with np.load(part / "planes.npz") as file:
         planes = [
@@ -185,9 +217,14 @@ def build_pairs(
     }
     _write_json(part / "pairs.json", record)
     os.replace(part, folder)
-    for name in ("latents.npy", "scores.npy", "planes.npz"):
-        (folder / name).unlink()
+    _clean(folder)
     return record
+
+
+def _clean(folder: Path) -> None:
+    """Remove what only the making needed; a process may have been killed before it did."""
+    for name in ("latents.npy", "scores.npy", "planes.npz"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _digest(*modules: torch.nn.Module) -> str:
@@ -234,13 +271,11 @@ def _fill(
     done: int,
 ) -> Iterator[int]:
     """Write the rows from ``done`` on, and yield how many are written after each chunk."""
-    from rich.progress import track
-
     f_t, f_g, judge_t, judge_g = scorers
     targets = planes[0] if len(planes) == 2 else planes[:2]
     names = ("images", "partners", "latents", "scores")
     files = {name: open_memmap(part / f"{name}.npy", "r+") for name in names}
-    for start in track(range(done, settings.n, CHUNK), "pairs", transient=True):
+    for start in steps(range(done, settings.n, CHUNK), "pairs"):
         rows = slice(start, min(start + CHUNK, settings.n))
         # Every chunk draws from a generator of its own: one that is continued draws the same.
         z = generator.sample(np.random.default_rng([settings.seed, 42, start]), rows.stop - start)
@@ -258,9 +293,7 @@ def _fill(
 
 
 def _write_json(path: Path, record: dict[str, Any]) -> None:
-    new = path.with_suffix(".tmp")
-    new.write_text(json.dumps(record, indent=1))
-    os.replace(new, path)
+    write_text(path, json.dumps(record, indent=1))
 
 
 def _finish(part: Path, planes: list[Hyperplane], settings: Settings) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from frbench.atomic import replacing
+
 
 def grid(images: np.ndarray, columns: int, scale: int = 1) -> np.ndarray:
     """Lay images in rows of a grid, one pixel apart.
@@ -37,4 +39,5 @@ def save_grid(path: Path, images: np.ndarray, columns: int = 8, scale: int = 2) 
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(grid(images, columns, scale)).save(path)
+    with replacing(path) as part:
+        Image.fromarray(grid(images, columns, scale)).save(part)

@@ -14,6 +14,7 @@ from frbench.batch import Batch, Outputs
 from frbench.distributed import all_gather
 from frbench.errors import UserError
 from frbench.objectives.base import Objective
+from frbench.properties import Properties
 
 
 class ARL(Objective):
@@ -35,6 +36,9 @@ class ARL(Objective):
     Raises:
         UserError: For a negative rate or number of steps, or text inputs without features.
     """
+
+    # lambda's second part is normalised by the weights, its first part is not.
+    properties = Properties(weights=None, erm=({"pretrain_steps": 1_000_000},))
 
     steps: Tensor
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
+from types import NoneType
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -12,17 +14,19 @@ import torch.nn.functional as F
 from pytorch_lightning import Callback, LightningModule
 from torch import Tensor, nn
 
-from frbench.batch import Batch, Outputs, Sizes
+from frbench.batch import Batch, OncePerBatch, Outputs, Sizes
+from frbench.checkpoint import FORMAT
 from frbench.data.loader import GroupLoader
 from frbench.distributed import all_sum, rank, world_size
 from frbench.errors import UserError
 from frbench.metrics import GroupCounts, risk_invariance
 from frbench.metrics.family import RISKS
 from frbench.networks import MLP, BagOfWords, Network, SmallCNN
-from frbench.objectives.checks import check_fit, check_same_data, data_spec
+from frbench.objectives.checks import check_fit, check_layers, check_same_data, data_spec
 from frbench.objectives.optimizer import build_optimizer, build_scheduler, check_optimizer
 from frbench.objectives.training_log import LogSteps, TrainingLog
 from frbench.penalties import Penalty
+from frbench.properties import Properties
 from frbench.spec import to_spec
 from frbench.state import Staged
 
@@ -52,8 +56,12 @@ class Objective(LightningModule, Staged, ABC):
 
     #: Whether :meth:`risk` gets the verified rows that ``data.clean_share`` appends.
     uses_clean = False
+    #: Whether it learns to tell verified rows from training rows: groups must not tell them apart.
+    compares_clean = False
     #: Whether the risk is more than a mean over samples (then gradients cannot be accumulated).
     couples_batch = True
+    #: What the tests hold :meth:`risk` to.
+    properties = Properties()
     #: Whether weights of :meth:`on_epoch_weights` go into the sampler or into batch.weight.
     epoch_weights_via: Literal["sample", "weight"] = "weight"
 
@@ -85,6 +93,7 @@ class Objective(LightningModule, Staged, ABC):
         self.network = network
         self.network.bind(self.head_sizes)
         self.penalties = nn.ModuleList(penalties or [])
+        self._listed = list(penalties or [])
         for penalty in self._penalties():
             penalty.num_features = self.network.num_features
             penalty.bind(self.sizes)
@@ -96,6 +105,7 @@ class Objective(LightningModule, Staged, ABC):
         self.scheduler_options = scheduler_options
         self.scheduler_interval = scheduler_interval
         self.training_log = TrainingLog(self)
+        self._first_rows = OncePerBatch[Batch]()
         self._seed: int | None = None
         self._evaluators = nn.ModuleList()
         self._evaluated: list[str] = []
@@ -189,17 +199,24 @@ class Objective(LightningModule, Staged, ABC):
         self.discard_all()
         out = self.training_outputs(batch)
         rows = self.training_rows(out, batch)
-        with torch.autocast(self.device.type, enabled=False):
+        with self.full_precision():
             terms = self.terms((out, batch) if self.uses_clean else rows, rows)
         self.training_log.update(*rows, terms)
         return terms["loss"]
+
+    def full_precision(self) -> AbstractContextManager[Any]:
+        """Leave autocast; entering a context that changes nothing would cost ten microseconds."""
+        kind = self.device.type
+        on = torch.is_autocast_enabled(kind)
+        return torch.autocast(kind, enabled=False) if on else nullcontext()
 
     def training_rows(self, out: Outputs, batch: Batch) -> tuple[Outputs, Batch]:
         """Return outputs and batch without the verified rows at the end."""
         if not self._clean_rows:
             return out, batch
         rows = len(batch.y) - self._clean_rows
-        return Outputs(*(c[:rows] for c in out)), Batch(*(c[:rows] for c in batch))
+        first = self._first_rows(batch, lambda b: Batch(*(c[:rows] for c in b)))
+        return Outputs(*(c[:rows] for c in out)), first
 
     def terms(
         self, given: tuple[Outputs, Batch], rows: tuple[Outputs, Batch]
@@ -221,7 +238,7 @@ class Objective(LightningModule, Staged, ABC):
         return terms
 
     def _penalties(self) -> list[Penalty]:
-        return cast(list[Penalty], list(self.penalties))
+        return self._listed  # walking a ModuleList costs microseconds, several times a step
 
     @property
     def penalty_names(self) -> list[str]:
@@ -243,6 +260,17 @@ class Objective(LightningModule, Staged, ABC):
         self.commit()
         for penalty in self._penalties():
             penalty.commit()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a plain one the short way.
+
+        Lightning notes the name of the running hook some 20 times a step, and ``nn.Module`` looks
+        each time for parameters, buffers and modules of that name.
+        """
+        if type(value) in (str, NoneType) and name in self.__dict__:
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed all generators from (seed, step, rank): resuming at any step draws the same."""
@@ -325,6 +353,7 @@ class Objective(LightningModule, Staged, ABC):
 
     def on_fit_start(self) -> None:
         """Fix the seed of the run (rank 0's) and the sums of the epoch."""
+        check_layers(self)  # here, since Lightning has converted them by now
         if self._seed is None:
             self._seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**31)
         self.training_log.to(self.device)
@@ -391,6 +420,7 @@ class Objective(LightningModule, Staged, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store class and arguments, the seed, and the sums of the epoch over all processes."""
         checkpoint["frbench"] = {
+            "format": FORMAT,
             "model": to_spec(self),
             "data": data_spec(self.trainer),
             "seed": self._seed,

@@ -16,6 +16,7 @@ from frbench.errors import UserError
 from frbench.objectives.base import Objective
 from frbench.objectives.erm import ERM
 from frbench.objectives.worst_case import check_alpha
+from frbench.properties import Properties
 
 
 @torch.no_grad()
@@ -93,6 +94,8 @@ class BPF(ERM):
     Raises:
         UserError: For a value out of range.
     """
+
+    properties = Properties(erm=({"alpha": 1.0}, {"eta": 0.0}), one_group={})
 
     def __init__(
         self,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
+from frbench.distributed import world_size
 from frbench.errors import UserError
 from frbench.spec import check_choices, differences, to_spec
 
@@ -39,17 +42,48 @@ def check_same_data(stored: dict[str, Any] | None, trainer: Any) -> None:
         raise UserError(f"The run to continue was trained on other data: {changed}.")
 
 
-def check_fit(objective: Objective, data: Any) -> None:
-    """Check that data, trainer and method fit, before training.
+def check_whole_parameters(objective: Objective, why: str) -> None:
+    """Refuse strategies that shard parameters (FSDP, DeepSpeed, ModelParallel).
 
     Args:
         objective: The method, attached to its trainer.
+        why: What it does that needs them whole.
+
+    Raises:
+        UserError: Naming the strategy.
+    """
+    strategy = type(objective.trainer.strategy).__name__
+    if not strategy.startswith(("DDP", "Single")):
+        raise UserError(
+            f"{type(objective).__name__} {why}, so each process needs whole parameters; use "
+            f"trainer.strategy: ddp instead of {strategy}."
+        )
+
+
+def check_layers(objective: Objective) -> None:
+    """Refuse layers that cannot train on these devices.
+
+    Raises:
+        UserError: For synchronised batch normalisation on several CPU processes.
+    """
+    synchronised = any(isinstance(m, nn.SyncBatchNorm) for m in objective.modules())
+    if synchronised and objective.device.type == "cpu" and world_size() > 1:
+        raise UserError(
+            "trainer.sync_batchnorm: torch synchronises batch normalisation on GPUs only; use a "
+            "network with GroupNorm or LayerNorm, or one process."
+        )
+
+
+def check_data(objective: Objective, data: Any) -> None:
+    """Check that data and method fit, whoever trains it.
+
+    Args:
+        objective: The method.
         data: The datamodule.
 
     Raises:
         UserError: Naming what does not fit and the remedy.
     """
-    trainer: Any = objective.trainer
     name = type(objective).__name__
     for part in (objective, objective.network, *objective.penalties):
         check_choices(part)
@@ -63,6 +97,28 @@ def check_fit(objective: Objective, data: Any) -> None:
             f"data.clean_share holds out rows that {name} does not use; set it to 0, train "
             "on them alone by data.clean_only, or use an objective with uses_clean."
         )
+    if objective.compares_clean and data.changes_shares:
+        raise UserError(
+            f"{name} compares training rows with verified ones, which keep the data's shares of "
+            "groups; data.rows_per_group and a balance by sample or subsample change those of "
+            "the training rows alone, and the groups would tell them apart. Set data.via to "
+            "weight and data.rows_per_group to 0."
+        )
+
+
+def check_fit(objective: Objective, data: Any) -> None:
+    """Check that data, trainer and method fit, before training.
+
+    Args:
+        objective: The method, attached to its trainer.
+        data: The datamodule.
+
+    Raises:
+        UserError: Naming what does not fit and the remedy.
+    """
+    check_data(objective, data)
+    trainer: Any = objective.trainer
+    name = type(objective).__name__
     coupled = [name] if objective.couples_batch else []
     coupled += objective.penalty_names
     if trainer.accumulate_grad_batches > 1 and coupled:

@@ -10,6 +10,7 @@ from torch import Tensor
 from frbench.batch import Batch, Outputs, Sizes
 from frbench.errors import UserError
 from frbench.objectives.base import Objective
+from frbench.properties import Properties
 
 Inference = Literal["sum_logits", "sum_probabilities", "max"]
 
@@ -36,6 +37,7 @@ class DomainIndependent(Objective):
     """
 
     couples_batch = False
+    properties = Properties(attributes=None, one_group={})
 
     def __init__(self, *args: Any, inference: Inference = "sum_logits", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from frbench.batch import Batch, Outputs
 from frbench.objectives.base import Objective
+from frbench.properties import Properties
 
 
 class ERM(Objective):
@@ -14,6 +15,7 @@ class ERM(Objective):
     """
 
     couples_batch = False
+    properties = Properties(erm=({},), one_group={})
 
     def risk(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the mean weighted loss."""

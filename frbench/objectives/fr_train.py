@@ -10,15 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from frbench.batch import Batch, Outputs
-from frbench.distributed import all_gather, all_sum, world_size
+from frbench.batch import Batch, OncePerBatch, Outputs
+from frbench.distributed import all_gather, all_mean
 from frbench.errors import UserError
 from frbench.objectives.fr_train_checks import check_values
+from frbench.objectives.fr_train_players import RobustDiscriminator, draw_weights
 from frbench.objectives.manual import ManualObjective
 from frbench.objectives.optimizer import make_optimizer
 from frbench.penalties import MutualInformation
-from frbench.penalties.adversary import Discriminator, global_mean, leaky_mlp, margin
+from frbench.penalties.adversary import Attributes, Discriminator, global_mean, margin
 from frbench.penalties.mutual_information import Normaliser, Target
+from frbench.properties import Properties
 
 
 class FRTrain(ManualObjective):
@@ -73,6 +75,13 @@ class FRTrain(ManualObjective):
     Raises:
         UserError: For a value out of range, ``1 - lambda_f - lambda_r <= 0`` among them.
     """
+
+    properties = Properties(
+        weights=None,
+        copies=None,  # D_R's term does not know weights
+        attributes=None,  # both discriminators read z as an input or a target
+        erm=({"fairness": "none", "robustness": "none", "k": 1},),
+    )
 
     mix: Tensor
     last_loss: Tensor
@@ -136,7 +145,7 @@ class FRTrain(ManualObjective):
         self.weight_bounds = [0.01, 10.0] if weight_bounds is None else weight_bounds
         self.init_std = init_std
         check_values(self)
-        self.uses_clean = robustness == "discriminator"
+        self.uses_clean = self.compares_clean = robustness == "discriminator"
         self._build_players()
         self.register_buffer("mix", torch.zeros(()))
         self.register_buffer("last_loss", torch.zeros(()))
@@ -144,11 +153,16 @@ class FRTrain(ManualObjective):
         self.register_buffer("sample_weight", torch.ones(0), persistent=False)
         self.register_buffer("renewed_at", torch.zeros(0, dtype=torch.long), persistent=False)
         self._robust_loss = torch.ones(())
+        self._attributes = OncePerBatch[Attributes]()
         self.other_optimizers()  # wrong names must fail before any data is read
 
     @property
     def _fairness(self) -> Discriminator:
         return cast(Discriminator, self.discriminators["fairness"])
+
+    @property
+    def _robustness(self) -> RobustDiscriminator:
+        return cast(RobustDiscriminator, self.discriminators["robustness"])
 
     @property
     def fair_weight(self) -> float:
@@ -177,21 +191,17 @@ class FRTrain(ManualObjective):
             self.discriminators["fairness"] = Discriminator(
                 odds, sizes, self.target, self.positive_class, self.fairness_hidden
             )
-        self._sees_x = self.robust_sees == "x" or (
-            self.robust_sees is None and len(sizes.input_shape) == 1 and not sizes.vocab_size
-        )
         if self.robustness == "discriminator":
-            width = math.prod(sizes.input_shape) if self._sees_x else self.network.num_features
-            columns = 1 if sizes.num_attributes == 2 else sizes.num_attributes
-            width += odds + columns * self.robust_sees_attribute
-            self.discriminators["robustness"] = leaky_mlp(width, self.robust_hidden, 1)
+            table = len(sizes.input_shape) == 1 and not sizes.vocab_size
+            self.discriminators["robustness"] = RobustDiscriminator(
+                sizes,
+                self.network.num_features,
+                self.robust_hidden,
+                sees_x=self.robust_sees == "x" or (self.robust_sees is None and table),
+                sees_attribute=self.robust_sees_attribute,
+            )
         if self.init_std is not None:
-            generator = torch.Generator().manual_seed(torch.initial_seed())
-            linear = [m for part in (self.network, *self.discriminators.values())
-                      for m in part.modules() if isinstance(m, nn.Linear)]  # fmt: skip
-            for layer in linear:
-                nn.init.normal_(layer.weight, 0, self.init_std, generator=generator)
-                nn.init.zeros_(layer.bias)
+            draw_weights((self.network, *self.discriminators.values()), self.init_std)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups of the classifier's optimiser: all but the discriminators."""
@@ -200,40 +210,43 @@ class FRTrain(ManualObjective):
         return [{"params": [p for p in own["params"] if id(p) not in theirs]}, *groups]
 
     def other_optimizers(self) -> list[Optimizer]:
-        """Build the discriminators' optimisers."""
+        """Build the discriminators' optimisers: one with two groups where they are of one kind."""
         rates = {
             "fairness": (self.fairness_optimizer, "fairness_optimizer", self.fairness_lr),
             "robustness": (self.robust_optimizer, "robust_optimizer", self.robust_lr),
         }
-        built = []
+        built: dict[str, Optimizer] = {}
         for name, network in self.discriminators.items():
             cls, what, lr = rates[name]
-            built.append(make_optimizer(cls, [{"params": [*network.parameters()]}], what, lr=lr))
-        return built
+            groups = [{"params": [*network.parameters()]}]
+            one = make_optimizer(cls, groups, what, lr=lr)
+            if cls.lower() in built:
+                built[cls.lower()].add_param_group(one.param_groups[0])
+            else:
+                built[cls.lower()] = one
+        return [*built.values()]
 
     # ---- one iteration ----------------------------------------------------------------------
     def training_step(self, batch: Batch, batch_idx: int) -> None:  # type: ignore[override]
         """Move the discriminators, then the classifier if it is its turn."""
         self.discard_all()
-        moves = self.iteration < self.warmup or self.iteration % self.k == 0
+        iteration = self.iteration
+        moves = iteration < self.warmup or iteration % self.k == 0
         looks = moves or self.log_is_due()  # at the classifier's loss
         with torch.set_grad_enabled(moves):
             out = self.outputs(batch) if looks else self._logits_alone(batch)
             rows = self.training_rows(out, batch)
-        with torch.autocast(self.device.type, enabled=False):
+        with self.full_precision():
             losses = self._discriminator_losses(out, batch, rows)
             named = {f"{name}_discriminator": loss for name, loss in losses.items()}
             if losses:
-                self.step(
-                    torch.stack([*losses.values()]).sum(),
-                    range(1, len(losses) + 1),
-                    counts=not moves,
-                )
+                others = range(1, len(self._raw))
+                self.step([*losses.values()], others, counts=not moves)
             if looks:
                 with torch.set_grad_enabled(moves):
                     named |= self.terms(rows, rows)
             if moves:
-                self.step(named["loss"], [0], counts=True)
+                self.step([named["loss"]], [0], counts=True)
                 self.training_log.update(*rows, named)
             else:  # metrics of training are those of the rows that trained the classifier
                 self.discard_all()
@@ -257,62 +270,39 @@ class FRTrain(ManualObjective):
         answer = margin(trained.logits.detach())
         losses = {}
         if "fairness" in self.discriminators:
-            each, mask = self._fairness.losses(answer, seen)
-            losses["fairness"] = global_mean(each, mask * seen.weight)
+            attributes = self._attributes(seen, self._fairness.attributes)
+            each = self._fairness.losses(answer, seen.y, attributes)
+            losses["fairness"] = global_mean(each, attributes.mask * seen.weight)
         if "robustness" in self.discriminators:
-            y = batch.y[len(answer) :]
-            label = y[:, None] if answer.shape[1] == 1 else F.one_hot(y, self.num_classes)
-            answer = torch.cat([answer, 2.0 * label - 1])
-            odds = self._robust_odds(answer, out.features, batch)
-            # Both halves weigh the same, however few the verified rows are.
-            fake, real = F.softplus(odds[: len(seen.y)]), F.softplus(-odds[len(seen.y) :])
-            losses["robustness"] = (fake.mean() + real.mean()) / 2
+            losses["robustness"] = self._robustness.loss(answer, out.features, batch)
             self._robust_loss = losses["robustness"].detach()
         return losses
-
-    def _robust_odds(self, answer: Tensor, features: Tensor, batch: Batch) -> Tensor:
-        """D_R's log-odds that rows with these answers (logits or labels) are verified [B]."""
-        parts = [batch.x.flatten(1).to(answer) if self._sees_x else features.detach(), answer]
-        if self.robust_sees_attribute:
-            known, z = (batch.z >= 0)[:, None], batch.z.clamp(min=0)
-            z = z[:, None] if self.num_attributes == 2 else F.one_hot(z, self.num_attributes)
-            parts.append((z * known).to(answer))
-        result: Tensor = self.discriminators["robustness"](torch.cat(parts, 1))[:, 0]
-        return result
 
     def risk(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the classifier's loss in this iteration, and stage the weights of its rows."""
         if self.iteration < self.warmup:
             losses = F.cross_entropy(self.warmup_steepness * out.logits, batch.y, reduction="none")
             loss = self.warmup_scale * (batch.weight * losses).mean()
-            self._stage_loss(loss)
+            self.stage(last_loss=all_mean(loss))
             return loss
-        robust, weight = out.losses.new_zeros(()), torch.ones_like(out.losses)
+        answer, weight, robust = margin(out.logits), batch.weight, None
         if "robustness" in self.discriminators:
-            answer = margin(out.logits)
-            answer = answer.detach() if self.detach_robust else answer
-            odds = self._robust_odds(answer, out.features, batch)
+            seen = answer.detach() if self.detach_robust else answer
+            odds = self._robustness(seen, out.features, batch)
             robust = F.softplus(odds).mean()  # CE of the answer "a training row"
             if self.reweight != "off":
-                weight = self._sample_weights(batch, odds.detach().sigmoid())
-        weight = weight * batch.weight
-        fair = out.losses.new_zeros(())
+                weight = self._sample_weights(batch, odds.detach().sigmoid()) * weight
+        loss = (1 - self.fair_weight - self.robust_weight) * (weight * out.losses).mean()
         if self.fairness == "discriminator":
-            each, mask = self._fairness.losses(margin(out.logits), batch)
-            fair = -global_mean(weight * each, mask)
+            attributes = self._attributes(batch, self._fairness.attributes)
+            each = self._fairness.losses(answer, batch.y, attributes)
+            loss = loss - self.fair_weight * global_mean(weight * each, attributes.mask)
         elif self.fairness == "smooth_mi":
-            fair = self.information(out, batch)
-        own = 1 - self.fair_weight - self.robust_weight
-        loss = (
-            own * (weight * out.losses).mean()
-            + self.fair_weight * fair
-            - self.robust_weight * robust
-        )
-        self._stage_loss(loss)
+            loss = loss + self.fair_weight * self.information(out, batch)
+        if robust is not None:
+            loss = loss - self.robust_weight * robust
+        self.stage(last_loss=all_mean(loss))
         return loss
-
-    def _stage_loss(self, loss: Tensor) -> None:
-        self.stage(last_loss=all_sum(loss) / world_size())
 
     def _sample_weights(self, batch: Batch, belief: Tensor) -> Tensor:
         """Weights of the batch's rows [B], renewed where due, from P(verified) by D_R [B]."""
@@ -323,7 +313,7 @@ class FRTrain(ManualObjective):
             return torch.ones_like(belief)
         mix = self.mix
         if due == self.iteration:
-            robust_loss = all_sum(self._robust_loss) / world_size()
+            robust_loss = all_mean(self._robust_loss)
             mix = torch.sigmoid(self.last_loss / robust_loss.clamp(min=1e-12) - 3)
             self.stage(mix=mix)
         old, at = self.sample_weight[batch.index], self.renewed_at[batch.index]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from frbench.data.module import GroupDataModule
 from frbench.errors import UserError
+from frbench.objectives.checks import check_data
 from frbench.objectives.fr_train import FRTrain
 from frbench.objectives.stacked_game import StackedGame
 from frbench.spec import init_parameters
@@ -102,16 +103,16 @@ def sweep(
 
 
 def _check(model: FRTrain, data: GroupDataModule) -> None:
+    check_data(model, data)
     reasons = {
         "more than two classes or attribute values": model.sizes[:2] != (2, 2),
         "a target other than demographic_parity": model.target != "demographic_parity",
         "penalties": len(model.penalties) > 0,
         "a schedule": model.scheduler is not None,
         "clip_norm": model.clip_norm > 0,
-        "D_R on features": model.robustness != "none" and not model._sees_x,
+        "D_R on features": model.uses_clean and not model._robustness.sees_x,
         "a random transform": data.transform is not None,
         "rows without attribute": bool((data.training[0].z < 0).any()),
-        "verified rows that it does not use": bool(data.clean_per_batch) != model.uses_clean,
     }
     for what, found in reasons.items():
         if found:

@@ -12,6 +12,7 @@ from frbench.batch import Batch, Outputs
 from frbench.distributed import all_sum, world_size
 from frbench.errors import UserError
 from frbench.objectives.base import Objective
+from frbench.properties import Properties
 
 
 class GroupDRO(Objective):
@@ -45,6 +46,10 @@ class GroupDRO(Objective):
     Raises:
         UserError: For a value out of range or an unknown group name.
     """
+
+    properties = Properties(
+        weights="invariant", attributes="exchangeable", one_group={"present_only": True}
+    )
 
     log_q: Tensor
     moving_loss: Tensor

@@ -16,6 +16,8 @@ from frbench.data.loader import EvalLoader, GroupLoader
 from frbench.distributed import all_gather, all_sum, rank, world_size
 from frbench.errors import UserError
 from frbench.objectives.base import Objective
+from frbench.objectives.checks import check_whole_parameters
+from frbench.properties import Properties
 from frbench.similarity import GradientSimilarity
 
 #: Expected members of S below which the worst share of a batch is mostly chance: at 8 of them
@@ -60,6 +62,9 @@ class IRW(Objective):
         >>> model.sample_weights(model.outputs(batch), batch).shape
         torch.Size([6])
     """
+
+    # Weights are copies, and alpha times their number is rounded: their scale matters.
+    properties = Properties(weights=None, copies="absolute")
 
     effective_share: Tensor
 
@@ -112,9 +117,10 @@ class IRW(Objective):
         """Learn whether the training rows have weights.
 
         Raises:
-            UserError: For a compiled network.
+            UserError: For a compiled network, or a strategy that shards parameters.
         """
         super().setup(stage)
+        check_whole_parameters(self, "takes the products of single samples' gradients")
         compiled = (
             hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) is not None
             for m in self.network.modules()

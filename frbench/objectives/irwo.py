@@ -10,7 +10,9 @@ from torch import Tensor
 from frbench.distributed import all_gather, rank, world_size
 from frbench.errors import UserError
 from frbench.objectives.irw import IRW
-from frbench.similarity import dbscan_noise
+from frbench.properties import Properties
+from frbench.similarity.density import noise_of
+from frbench.similarity.layer import BLOCK
 from frbench.similarity.settings import batch_statistics
 
 
@@ -36,6 +38,9 @@ class IRWO(IRW):
         UserError: For values out of range, scheme: global, or batchnorm: batch where BatchNorm
             trains.
     """
+
+    # Neighbours are rows, whatever their weights.
+    properties = Properties(weights=None, copies=None)
 
     removed_share: Tensor
 
@@ -94,15 +99,25 @@ class IRWO(IRW):
         Returns:
             DBSCAN's noise label, bool [B].
         """
-        square = gram.diag()
-        distances = (square[:, None] + square - 2 * gram).clamp(min=0).sqrt().fill_diagonal_(0)
-        if self.eps is not None:
-            return dbscan_noise(distances, self.eps, self.min_samples)
-        nearest = distances.kthvalue(min(self.min_samples, len(distances)), dim=1).values
-        return dbscan_noise(distances, nearest.quantile(self.quantile), self.min_samples)
+        size, square = max(1, BLOCK // len(gram)), gram.diag()
+        # In blocks of rows, twice: a matrix of distances would be as large as that of products.
+        blocks = [slice(start, start + size) for start in range(0, len(gram), size)]
+
+        def distances(rows: slice) -> Tensor:
+            part = (square[rows, None] + square).sub_(gram[rows], alpha=2).clamp_(min=0).sqrt_()
+            part[:, rows].fill_diagonal_(0)
+            return part
+
+        eps: Any = self.eps
+        if eps is None:
+            place = min(self.min_samples, len(gram))
+            nearest = [distances(rows).kthvalue(place, dim=1).values for rows in blocks]
+            eps = torch.cat(nearest).quantile(self.quantile)
+        return noise_of(torch.cat([distances(rows) <= eps for rows in blocks]), self.min_samples)
 
     def _weights(self, losses: Tensor, mass: Tensor) -> Tensor:
         gram = self.engine.gram()
+        self.engine.clear()  # the scores are read off the matrix
         everyone, mass = all_gather(losses), all_gather(mass)
         keep = ~self.noise(gram)
         enough = (mass * keep).sum() >= self.alpha * mass.sum()

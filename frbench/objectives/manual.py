@@ -14,6 +14,7 @@ from frbench.batch import Batch
 from frbench.distributed import all_sum, world_size
 from frbench.errors import UserError
 from frbench.objectives.base import Objective
+from frbench.objectives.checks import check_whole_parameters
 from frbench.objectives.optimizer import build_optimizer, build_scheduler
 from frbench.objectives.training_log import is_due
 
@@ -56,18 +57,16 @@ class ManualObjective(Objective):
         """Build the optimisers beside the model's; their parameters are in no group of it."""
         return []
 
-    def step(self, loss: Tensor, optimizers: Sequence[int], counts: bool) -> None:
-        """Move the parameters of some optimisers down a loss.
+    def step(self, losses: Sequence[Tensor], optimizers: Sequence[int], counts: bool) -> None:
+        """Move the parameters of some optimisers down the sum of some losses.
 
         Args:
-            loss: A scalar, scaled as in :meth:`risk`.
+            losses: Scalars, scaled as in :meth:`risk`.
             optimizers: Their positions, 0 is the model's.
             counts: Whether this is the one step of the iteration that Lightning counts.
         """
-        chosen = [self._raw[i] for i in optimizers]
-        owned = [[p for g in o.param_groups for p in g["params"]] for o in chosen]
-        parameters = [p for part in owned for p in part]
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        parameters = [p for i in optimizers for p in self._owned[i]]
+        gradients = torch.autograd.grad(losses, parameters, allow_unused=True)
         if world_size() > 1:
             parts = [torch.zeros_like(p) if g is None else g
                      for g, p in zip(gradients, parameters, strict=True)]  # fmt: skip
@@ -77,7 +76,7 @@ class ManualObjective(Objective):
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         if self.clip_norm and optimizers[0] == 0:
-            torch.nn.utils.clip_grad_norm_(owned[0], self.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self._owned[0], self.clip_norm)
         for position, i in enumerate(optimizers):
             if counts and position == 0:
                 self._counted[i].step()
@@ -91,7 +90,7 @@ class ManualObjective(Objective):
 
     def advance_schedule(self, interval: str) -> None:
         """Step the schedule if it counts these intervals."""
-        if self.scheduler is not None and self.scheduler_interval == interval:
+        if self.scheduler_interval == interval:
             self.lr_schedulers().step()  # type: ignore[union-attr]
 
     # ---- Lightning --------------------------------------------------------------------------
@@ -99,6 +98,7 @@ class ManualObjective(Objective):
         """Keep both faces of each optimiser: Lightning's counts its steps, torch's does not."""
         self._raw = self._as_list(self.optimizers(use_pl_optimizer=False))
         self._counted = self._as_list(self.optimizers(use_pl_optimizer=True))
+        self._owned = [[p for g in o.param_groups for p in g["params"]] for o in self._raw]
 
     @staticmethod
     def _as_list(value: Any) -> list[Any]:
@@ -122,13 +122,9 @@ class ManualObjective(Objective):
                 f"{name} steps several optimisers in turn, which 16-mixed cannot scale; use "
                 "trainer.precision: bf16-mixed or 32-true."
             )
-        strategy = type(self.trainer.strategy).__name__
-        if not strategy.startswith(("DDP", "Single")):  # FSDP, DeepSpeed, ModelParallel
-            raise UserError(
-                f"{name} averages gradients itself, so each process needs whole parameters; use "
-                f"trainer.strategy: ddp instead of {strategy}."
-            )
-        return [StepSchedule(), *super().configure_callbacks()]
+        check_whole_parameters(self, "averages gradients itself")
+        schedule = [] if self.scheduler is None else [StepSchedule()]
+        return [*schedule, *super().configure_callbacks()]
 
     def configure_optimizers(self) -> Any:
         """Build all optimisers, the model's first; each commits proposed state when it steps."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,10 @@ def make_optimizer(
         )
     if "weight_decay" not in inspect.signature(cls).parameters and not options.get("weight_decay"):
         options.pop("weight_decay", None)
+    # Adam asks in each step whether there is an accelerator. Lightning lets torch answer by NVML,
+    # so that processes may still fork; without a GPU that loads a library in vain each time.
+    if os.environ.get("PYTORCH_NVML_BASED_CUDA_CHECK") == "1" and not torch.cuda.is_available():
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     result: torch.optim.Optimizer = _call(cls, what, groups, **options)
     return result
 

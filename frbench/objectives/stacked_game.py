@@ -52,10 +52,8 @@ class StackedGame:
         self.classifier = Stack([m.network for m in models])
         names = [name for name in ("fairness", "robustness") if name in model.discriminators]
         layers: dict[str, list[nn.Module]] = {
-            name: [m.discriminators[name] for m in models] for name in names
+            name: [cast(Any, m.discriminators[name]).layers for m in models] for name in names
         }
-        if "fairness" in layers:
-            layers["fairness"] = [cast(Any, d).layers for d in layers["fairness"]]
         self.discriminators = {name: Stack(parts) for name, parts in layers.items()}
         self.optimizer = make_optimizer(
             model.optimizer, [{"params": self.classifier.parameters}], lr=model.lr,

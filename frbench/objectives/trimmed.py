@@ -10,6 +10,7 @@ from frbench.batch import Batch, Outputs
 from frbench.distributed import all_gather, world_size
 from frbench.errors import UserError
 from frbench.objectives.base import Objective
+from frbench.properties import Properties
 
 
 class Trimmed(Objective):
@@ -36,6 +37,9 @@ class Trimmed(Objective):
         >>> model.risk(Outputs(torch.zeros(4, 1), torch.zeros(4, 2), losses), batch).item()
         1.5
     """
+
+    # Rows are counted, not weights.
+    properties = Properties(copies=None, erm=({"drop": 0.0},), one_group={"drop": 0.0})
 
     def __init__(self, *args: Any, drop: float = 0.1, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -13,6 +13,7 @@ from frbench.batch import Batch, Outputs
 from frbench.distributed import all_gather
 from frbench.errors import UserError
 from frbench.objectives.base import Objective
+from frbench.properties import Properties
 
 
 def check_alpha(name: str, alpha: float) -> None:
@@ -78,6 +79,8 @@ class CVaR(WorstCase):
         tensor([0.0000, 0.6670, 0.3330])
     """
 
+    properties = Properties(erm=({"alpha": 1.0},), one_group={"alpha": 1.0})
+
     def __init__(self, *args: Any, alpha: float = 0.2, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         check_alpha("CVaR", alpha)
@@ -117,6 +120,8 @@ class Chi2DRO(WorstCase):
         >>> chi2.worst_weights(torch.tensor([1.0, 3.0, 2.0]), torch.ones(3) / 3).round(decimals=3)
         tensor([0.0450, 0.6220, 0.3330])
     """
+
+    properties = Properties(erm=({"alpha": 1.0}, {"radius": 0.0}), one_group={"radius": 0.0})
 
     def __init__(
         self, *args: Any, alpha: float = 0.2, radius: float | None = None, **kwargs: Any

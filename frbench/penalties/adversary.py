@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from frbench.distributed import all_sum, world_size
 from frbench.errors import UserError
 from frbench.penalties.base import Penalty
 from frbench.penalties.mutual_information import Target, check_target
+from frbench.properties import Properties
 
 Sees = Literal["logits", "probabilities", "features"]
 
@@ -33,7 +34,20 @@ def margin(logits: Tensor) -> Tensor:
 
 def global_mean(values: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean over the global batch, scaled by W for gradients that DDP averages."""
-    return world_size() * (values * weight).sum() / all_sum(weight.sum()).clamp(min=1e-12)
+    mean = (values * weight).sum() / all_sum(weight.sum()).clamp(min=1e-12)
+    return mean if (w := world_size()) == 1 else w * mean
+
+
+class Attributes(NamedTuple):
+    """What a discriminator is to predict.
+
+    Attributes:
+        z: Attribute, 0 where unknown; float if there are two, else long [B].
+        mask: Which rows count, 1 or 0 [B].
+    """
+
+    z: Tensor
+    mask: Tensor
 
 
 class Discriminator(nn.Module):
@@ -66,19 +80,23 @@ class Discriminator(nn.Module):
         result: Tensor = self.layers(seen)
         return result
 
-    def losses(self, seen: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of each row [B], and which rows count, 1 or 0 [B]."""
-        logits = self(seen, batch.y)
+    def attributes(self, batch: Batch) -> Attributes:
+        """Return what it is to predict of a batch."""
         mask = batch.z >= 0
         if self.target == "equal_opportunity":
             mask = mask & (batch.y == self.positive_class)
         z = batch.z.clamp(min=0)
+        return Attributes(z.float() if self.binary else z, mask.float())
+
+    def losses(self, seen: Tensor, y: Tensor, attributes: Attributes) -> Tensor:
+        """Return the cross-entropy of each row, those that do not count included [B]."""
+        logits = self(seen, y)
         if self.binary:
             odds = logits[:, 0]
-            losses = F.binary_cross_entropy_with_logits(odds, z.to(odds), reduction="none")
-        else:
-            losses = F.cross_entropy(logits, z, reduction="none")
-        return losses, mask.to(losses)
+            return F.binary_cross_entropy_with_logits(
+                odds, attributes.z.to(odds), reduction="none"
+            )
+        return F.cross_entropy(logits, attributes.z, reduction="none")
 
 
 class _Reverse(torch.autograd.Function):
@@ -124,6 +142,8 @@ class Adversary(Penalty):
         >>> [group.get("lr") for group in model.parameter_groups()]
         [None, 0.01]
     """
+
+    properties = Properties(weights="invariant", attributes=None)  # it has logits for single z
 
     def __init__(
         self,
@@ -175,5 +195,6 @@ class Adversary(Penalty):
             "probabilities": lambda: out.logits.softmax(1),
             "features": lambda: out.features.flatten(1),
         }[self.sees]()
-        losses, mask = self.network.losses(_Reverse.apply(seen), batch)
-        return global_mean(losses, mask * batch.weight)
+        attributes = self.network.attributes(batch)
+        losses = self.network.losses(_Reverse.apply(seen), batch.y, attributes)
+        return global_mean(losses, attributes.mask * batch.weight)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
 
 from frbench.batch import Batch, Outputs, Sizes
+from frbench.errors import UserError
+from frbench.properties import Properties
 from frbench.state import Staged
 
 
@@ -20,10 +23,21 @@ class Penalty(Staged, ABC):
 
     Args:
         weight: Factor of the term in the loss.
+
+    Raises:
+        UserError: If the weight is negative or not finite.
     """
+
+    #: What the tests hold :meth:`forward` to.
+    properties = Properties(weights="invariant", attributes="exchangeable")
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
+        if not 0 <= weight < math.inf:
+            raise UserError(
+                f"{type(self).__name__}.weight must be finite and not negative, got {weight}; a "
+                "negative one would reward what the penalty is against."
+            )
         self.weight = weight
 
     #: Number of features D of the network; known when :meth:`bind` is called.

@@ -14,6 +14,7 @@ from frbench.batch import Batch, Outputs, Sizes
 from frbench.distributed import all_gather
 from frbench.errors import UserError
 from frbench.penalties.base import Penalty
+from frbench.properties import Properties
 
 #: Keeps 0 / 0 of an empty cell, and the slope of the root at zero, finite.
 TINY = 1e-12
@@ -27,6 +28,9 @@ class _MMD(Penalty):
     itself included, the V-statistic); the unbiased one leaves those out (the U-statistic). All
     means come from one kernel matrix of the global batch.
     """
+
+    # A cell needs two rows, whatever their weights.
+    properties = Properties(weights="invariant", copies=None, attributes="exchangeable")
 
     cells: Tensor
     pairs: Tensor

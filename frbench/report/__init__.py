@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from frbench.atomic import check_writable, write_text
 from frbench.errors import UserError
 from frbench.report.interval import Estimate, estimate
 from frbench.report.render import render
@@ -58,6 +59,12 @@ def main(argv: list[str]) -> int:
         if name not in known:
             raise UserError(f"--data: no data set {name!r}; {near(name, known)}")
     runs = [run for run in runs if run.data in (args.data or known)]
+    if args.grid:
+        from frbench.report.page import read_page
+        from frbench.report.page_text import page_text
+
+        _put(page_text(read_page(args.grid), runs, str(args.grid)), args.out)
+        return 0
     found = metrics_on_test(finished_runs(runs))
     metrics = args.metrics or [metric for metric in METRICS if metric in found]
     if not metrics:
@@ -71,21 +78,38 @@ def main(argv: list[str]) -> int:
 
         curves(report, args.y, args.curves)
         print(f"curves: {args.curves}", file=sys.stderr)
-    if args.tables:
-        report = show_tables(report, args.tables)
+    report = show_tables(report, args.tables)
 
     form = args.format or FORMATS.get(args.out.suffix if args.out else "", "table")
-    if args.out:
-        args.out.write_text(render(report, metrics, form), encoding="utf-8")
-        print(f"report: {args.out}", file=sys.stderr)
-    else:
-        sys.stdout.write(render(report, metrics, form, color=sys.stdout.isatty()))
+    color = args.out is None and sys.stdout.isatty()
+    _put(render(report, metrics, form, color=color), args.out)
+    if args.html:
+        from frbench.report.html import html_page
+
+        whole = summarise(runs, rule, found, args.baseline, args.folds)
+        whole.notes.extend(notes)
+        whole = show_tables(whole, args.tables) if args.tables else whole
+        write_text(args.html, html_page(whole, metrics, found, args.x, args.y))
+        print(f"page: {args.html}", file=sys.stderr)
     if args.plot:
         from frbench.report.plot import plot
 
         plot(report, args.x, args.y, args.plot)
         print(f"plot: {args.plot}", file=sys.stderr)
+    if args.wandb:
+        from frbench.wandb_run import log_report
+
+        log_report([f for f in (args.out, args.html, args.plot, args.curves) if f], args.wandb)
     return 0
+
+
+def _put(text: str, out: Path | None) -> None:
+    """Write to a file, or to the terminal."""
+    if out is None:
+        sys.stdout.write(text)
+        return
+    write_text(out, text)
+    print(f"report: {out}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
         "metrics over seeds.",
         epilog="""\
 examples:
-  frbench report results/demo --plot results/demo/plot.png
+  frbench report results/demo --html page.html --plot plot.png
   frbench report results/adult --select "val/accuracy - val/demographic_parity_difference"
   frbench report results/adult --metrics accuracy disparate_impact --out table.tex""",
     )
@@ -109,15 +133,21 @@ examples:
     add("--data", nargs="+", metavar="D", help="data sets to show (default: all)")
     add("--metrics", nargs="+", metavar="M", help="test metrics to show")
     add("--baseline", metavar="METHOD", help="paired differences to it (default: ERM)")
-    add("--tables", nargs="+", metavar="T", help="test tables to show, P0 say (default: all)")
+    add("--tables", nargs="+", metavar="T",
+        help="test tables to show, P0 say (default: all of them); train, end/train or end/test "
+        "where `frbench gan metrics` added how runs fit their training rows")  # fmt: skip
     add("--folds", type=int, metavar="K",
         help="folds per repetition of cross-validation (default: all that were run)")  # fmt: skip
     add("--format", choices=("table", "markdown", "latex", "csv", "json"),
         help="default: by the ending of --out (.md .tex .csv .json), else table")  # fmt: skip
     add("--out", type=Path, metavar="FILE", help="write to a file instead of the terminal")
+    add("--html", type=Path, metavar="FILE", help="one page with leaderboards, charts, warnings")
     add("--plot", type=Path, metavar="FILE", help=f"scatter of two metrics ({' '.join(PLOTS)})")
     add("--curves", type=Path, metavar="FILE",
         help="the metric --y over the shift family, one line per method")  # fmt: skip
+    add("--wandb", metavar="PROJECT", help="send the files written to W&B, too")
+    add("--grid", type=Path, metavar="GRID.yaml",
+        help="write its predictions and published numbers instead")  # fmt: skip
     add("--x", default="worst_group_accuracy", metavar="M", help="default: %(default)s")
     add("--y", default="accuracy", metavar="M", help="default: %(default)s")
     add("--force", action="store_true", help="replace existing files")
@@ -126,14 +156,19 @@ examples:
 
 def _check_files(args: argparse.Namespace) -> None:
     """Refuse, before any work, what could not be written after it."""
-    for option, file in (("--plot", args.plot), ("--curves", args.curves)):
-        if file and file.suffix not in PLOTS:
-            raise UserError(f"{option} {file}: the name must end in {', '.join(PLOTS)}.")
+    if args.wandb and not any((args.out, args.html, args.plot, args.curves)):
+        raise UserError("--wandb sends the files that are written: give --html, --plot or --out.")
+    known = (("--plot", args.plot, PLOTS), ("--curves", args.curves, PLOTS),
+             ("--html", args.html, (".html", ".htm")))  # fmt: skip
+    for option, file, endings in known:
+        if file and file.suffix not in endings:
+            raise UserError(f"{option} {file}: the name must end in {', '.join(endings)}.")
     if args.folds is not None and args.folds < 2:
         raise UserError(f"--folds must be at least 2, got {args.folds}.")
-    for file in filter(None, (args.out, args.plot, args.curves)):
+    for file in filter(None, (args.out, args.html, args.plot, args.curves)):
         if file.exists() and not args.force:
             raise UserError(f"{file} exists: give another name, or --force to replace it.")
+        check_writable(file.parent, "file")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -6,6 +6,7 @@ import math
 import re
 from pathlib import Path
 
+from frbench.atomic import replacing
 from frbench.errors import UserError
 from frbench.report.plot import COLORS, GREY, SHAPES, axis_name
 from frbench.report.summary import Report
@@ -84,6 +85,7 @@ def curves(report: Report, metric: str, path: Path) -> None:
         for ax in axes.flat[len(families) :]:
             ax.set_visible(False)
         figure.supxlabel("Bars: 95 % intervals of the mean over seeds.", fontsize=8, color=GREY)
-        figure.savefig(path, dpi=150)
+        with replacing(path) as part:
+            figure.savefig(part, dpi=150)
     finally:
         plt.close(figure)

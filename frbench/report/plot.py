@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from frbench.atomic import replacing
 from frbench.errors import UserError
 from frbench.metrics.names import direction
 from frbench.report.interval import Estimate
@@ -87,7 +88,8 @@ def plot(report: Report, x: str, y: str, path: Path) -> None:
         figure.draw_without_rendering()  # labels are placed in the final layout
         for ax, (_, points) in zip(axes.flat, panels, strict=False):
             _label(ax, points, styles)
-        figure.savefig(path, dpi=200)
+        with replacing(path) as part:
+            figure.savefig(part, dpi=200)
     finally:
         plt.close(figure)
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from frbench.report.interval import Estimate
 from frbench.report.sheets import Cell, Sheet, footer, sheets
 from frbench.report.signatures import signatures
+from frbench.report.significance import corrected
 from frbench.report.summary import Report
 
 _CAPTION = "Mean ± sd over n seeds or folds, 95 % t-interval of the mean."
@@ -127,12 +128,20 @@ def _as_latex(tables: Sequence[Sheet], lines: Sequence[str]) -> str:
     return "\n".join(out + [f"% {' '.join(line.split())}" for line in lines]) + "\n"
 
 
+def _null(value: float | None) -> float | None:
+    """Write an undefined number as JSON can."""
+    return None if value is None or math.isnan(value) else value
+
+
 def _numbers(found: Estimate) -> dict[str, Any]:
-    pairs = found._asdict().items()
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in pairs}
+    return {key: _null(value) for key, value in found._asdict().items()}
 
 
 def _as_json(report: Report, metrics: Sequence[str]) -> dict[str, Any]:
+    p_values: dict[tuple[str, str], dict[str, float]] = {}
+    for data in report.tables:
+        own = [row for row in report.rows if row.data == data]
+        p_values |= {(data, key): corrected(own, key) for row in own for key in row.differences}
     rows = [
         {
             "data": row.data,
@@ -148,7 +157,10 @@ def _as_json(report: Report, metrics: Sequence[str]) -> dict[str, Any]:
                 for table in report.tables[row.data]
                 for key in (f"{table}/{metric}" for metric in metrics)
             },
-            "differences": {key: _numbers(found) for key, found in row.differences.items()},
+            "differences": {
+                key: {**_numbers(found), "p_holm": _null(p_values[row.data, key].get(row.method))}
+                for key, found in row.differences.items()
+            },
         }
         for row in report.rows
     ]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from frbench.errors import UserError
+
+#: Before a pattern of metrics, whose spread is meant.
+RANGE = "range of "
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,12 @@ class Run:
         warnings: Message of each sanity check that fired, by name.
         seconds: Time of the run.
         memory: Peak memory in MB.
+        effective_sample_size: (sum w)^2 / sum w^2 of the weights that it trained on, or NaN.
         software: Versions of the packages that it ran on.
+        hardware: The processor or GPU that it ran on; empty in files of older versions.
         error: Why it failed, or None.
+        folder: Where its files were written; they may be gone.
+        record: Everything that the results file says of it, for what is only shown.
     """
 
     cell: str
@@ -49,8 +58,12 @@ class Run:
     warnings: dict[str, str]
     seconds: float
     memory: float
+    effective_sample_size: float
     software: str
+    hardware: str
     error: str | None
+    folder: Path
+    record: dict[str, Any]
 
     @property
     def setting(self) -> str:
@@ -58,6 +71,24 @@ class Run:
         pairs = sorted(self.settings.items())
         words = [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in pairs]
         return ", ".join(words) or "defaults"
+
+    def key(self, name: str) -> str:
+        """Fill in ``{train_on}``: the metric on the distribution that the run was trained on."""
+        return name.replace("{train_on}", self.training.get("train_on") or "P")
+
+    def value(self, name: str) -> float:
+        """Return a metric by its key, or a figure made of the run; NaN if it has none.
+
+        ``effective_sample_size`` is the record's; ``range of test/[Ps]*/accuracy`` the largest
+        minus the smallest of the metrics whose keys match the pattern.
+        """
+        if name == "effective_sample_size":
+            return self.effective_sample_size
+        if name.startswith(RANGE):
+            pattern = name.removeprefix(RANGE)
+            found = [value for key, value in self.metrics.items() if fnmatchcase(key, pattern)]
+            return max(found) - min(found) if len(found) > 1 else math.nan
+        return self.metrics.get(self.key(name), math.nan)
 
     @property
     def name(self) -> str:
@@ -90,7 +121,7 @@ def read(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
         for number, line in enumerate(_lines(file), start=1):
             if not line.strip():
                 continue
-            run = _parse(line, f"{file}:{number}")
+            run = _parse(line, f"{file}:{number}", file.parent)
             if run is None:
                 notes.append(f"{file}:{number} was cut short (its writer was killed): left out.")
                 continue
@@ -129,14 +160,14 @@ def _lines(file: Path) -> list[str]:
     return file.read_text(encoding="utf-8", errors="replace").split("\n")
 
 
-def _parse(line: str, where: str) -> Run | None:
+def _parse(line: str, where: str, out: Path) -> Run | None:
     """Read one line; None if it is the beginning of a record only.
 
     Such a line can stand anywhere in a file, as the next writer starts a new line after it.
     """
     try:
         record = json.loads(line)
-        return _run(record)
+        return _run(record, out)
     except json.JSONDecodeError as error:
         if line.startswith("{") and line.count("{") > line.count("}"):
             return None
@@ -147,7 +178,7 @@ def _parse(line: str, where: str) -> Run | None:
         raise UserError(f"{where} is not a record of a run ({error}): delete the line.") from None
 
 
-def _run(record: dict[str, Any]) -> Run:
+def _run(record: dict[str, Any], out: Path) -> Run:
     failed = record["status"] != "ok"
     metrics = record.get("metrics", {}) if failed else record["metrics"]
     selection = record.get("selection", {})
@@ -167,6 +198,10 @@ def _run(record: dict[str, Any]) -> Run:
         warnings=dict(record.get("warnings", {})),
         seconds=float(record.get("seconds", 0.0)),
         memory=float(record.get("peak_memory_mb", 0.0)),
+        effective_sample_size=float(record.get("effective_sample_size", "nan")),
         software=", ".join(f"{k} {v}" for k, v in sorted(versions.items())),
+        hardware=str(record.get("hardware", "")),
         error=str(record.get("error", "no reason given")) if failed else None,
+        folder=out / "runs" / record["cell"],
+        record=record,
     )

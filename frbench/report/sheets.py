@@ -48,7 +48,7 @@ def sheets(report: Report, metrics: Sequence[str]) -> list[Sheet]:
         if all(row.given == 1 for row in rows):
             continue
         lines = [
-            [Cell(row.method), Cell(str(row.given)), Cell(row.runs[0].setting), _cell(row.rule)]
+            [Cell(row.method), Cell(str(row.given)), Cell(row.runs[0].setting), cell(row.rule)]
             for row in rows
         ]
         header = ["method", "settings", "chosen", report.rule.text.replace("_", " ")]
@@ -58,26 +58,37 @@ def sheets(report: Report, metrics: Sequence[str]) -> list[Sheet]:
 
 def _leaderboard(rows: Sequence[Row], keys: Sequence[str]) -> list[list[Cell]]:
     """Sort the methods by the first metric; the best value of each metric stands out."""
-
-    def rank(row: Row) -> float:
-        value = (direction(keys[0]) or 1) * row.metrics[keys[0]].mean
-        return math.inf if math.isnan(value) else -value
-
-    best = {}
-    for key in keys:
-        means = [direction(key) * round(row.metrics[key].mean, 3) for row in rows]
-        best[key] = max((mean for mean in means if not math.isnan(mean)), default=math.nan)
+    best = {key: best_methods(rows, key) for key in keys}
     lines = []
-    for row in sorted(rows, key=rank):
+    for row in ranked(rows, keys[0]):
         n = max((row.metrics[key].n for key in keys), default=0)
-        name = row.method + " (oracle checkpoint)" * row.oracle
-        line = [Cell(name), Cell(str(n))]
-        for key in keys:
-            value = direction(key) * round(row.metrics[key].mean, 3)
-            stands_out = len(rows) > 1 and direction(key) != 0 and value == best[key]
-            line.append(_cell(row.metrics[key], n)._replace(bold=stands_out))
+        line = [Cell(label(row)), Cell(str(n))]
+        line += [cell(row.metrics[k], n)._replace(bold=row.method in best[k]) for k in keys]
         lines.append(line)
     return lines
+
+
+def label(row: Row) -> str:
+    """Name a method as a leaderboard does."""
+    return row.method + " (oracle checkpoint)" * row.oracle
+
+
+def ranked(rows: Sequence[Row], key: str) -> list[Row]:
+    """Sort methods by a metric, the best first, those without it last."""
+
+    def rank(row: Row) -> float:
+        value = (direction(key) or 1) * row.metrics[key].mean
+        return math.inf if math.isnan(value) else -value
+
+    return sorted(rows, key=rank)
+
+
+def best_methods(rows: Sequence[Row], key: str) -> set[str]:
+    """Return the methods whose printed mean is the best of several; none without direction."""
+    sign = direction(key)
+    means = {row.method: sign * round(row.metrics[key].mean, 3) for row in rows}
+    best = max((mean for mean in means.values() if not math.isnan(mean)), default=math.nan)
+    return {name for name, mean in means.items() if sign and len(rows) > 1 and mean == best}
 
 
 def _differences(rows: Sequence[Row], keys: Sequence[str]) -> list[list[Cell]]:
@@ -90,43 +101,30 @@ def _differences(rows: Sequence[Row], keys: Sequence[str]) -> list[list[Cell]]:
             for key in keys:
                 found = row.differences[key]
                 clear = found.low > 0 or found.high < 0
-                line.append(_cell(found, n, signed=True)._replace(bold=clear))
+                line.append(cell(found, n, signed=True)._replace(bold=clear))
             lines.append(line)
     return lines
 
 
-def _cell(found: Estimate, n: int | None = None, signed: bool = False) -> Cell:
+def cell(found: Estimate, n: int | None = None, signed: bool = False) -> Cell:
     """Show an estimate; its number of values too where that differs from the row's."""
-
-    def show(value: float) -> str:
-        return f"{value:{'+' if signed else ''}.3f}".replace("-", "−")
-
     if not found.n:
         return Cell("–")
     few = f" (n={found.n})" if n is not None and found.n != n else ""
     if found.n == 1:
-        return Cell(show(found.mean) + few)
-    interval = f"[{show(found.low)}, {show(found.high)}]"
-    return Cell(f"{show(found.mean)} ± {found.sd:.3f}{few}", interval)
+        return Cell(show(found.mean, signed) + few)
+    interval = f"[{show(found.low, signed)}, {show(found.high, signed)}]"
+    return Cell(f"{show(found.mean, signed)} ± {found.sd:.3f}{few}", interval)
+
+
+def show(value: float, signed: bool = False) -> str:
+    """Write a number with three decimals and a true minus sign."""
+    return f"{value:{'+' if signed else ''}.3f}".replace("-", "−")
 
 
 def footer(report: Report) -> list[str]:
     """State the protocol, then everything that the reader must know, then the cost."""
-    rule, runs = report.rule, report.runs
-    shown = [run for row in report.rows for run in row.runs]
-    split = "TEST" if rule.oracle else "validation"
-    sense = "highest" if rule.sign > 0 else "lowest"
-    monitors = ", ".join(sorted({run.monitor for run in shown}))
-    tried = "see chosen settings" if any(row.given > 1 for row in report.rows) else "one each"
-    seeds = ", ".join(map(str, sorted({run.seed for run in shown})))
-    lines = [
-        f"Settings: of those given to a method ({tried}), the one with the {sense} mean "
-        f"{rule.text} on {split} data; only its test metrics are shown. Checkpoint inside a run: "
-        f"{monitors}.",
-        f"Values: mean ± sd over n seeds ({seeds}), sd of one run with n − 1 in the denominator; "
-        "95 % t-interval of the mean, not cut at 0 and 1; bold: best mean. Undefined "
-        "values (NaN, infinite) are left out, and n says so.",
-    ]
+    lines = protocol(report)
     if any(row.differences for row in report.rows):
         lines.append(
             f"Differences to {report.baseline} are paired by seed or fold; bold: the interval "
@@ -135,14 +133,39 @@ def footer(report: Report) -> list[str]:
     lines += report.notes
     lines += list(_sanity(report))
     lines += [f"SIGNATURE {seen}" for seen in signatures(report)]
-    failed = [run for run in runs if run.error is not None]
+    failed = [run for run in report.runs if run.error is not None]
     lines += [f"FAILED {run.name}: {run.error}" for run in failed]
+    return [*lines, cost(report)]
+
+
+def protocol(report: Report) -> list[str]:
+    """State how settings were chosen and what the values are."""
+    rule = report.rule
+    shown = [run for row in report.rows for run in row.runs]
+    split = "TEST" if rule.oracle else "validation"
+    sense = "highest" if rule.sign > 0 else "lowest"
+    monitors = ", ".join(sorted({run.monitor for run in shown}))
+    tried = "see chosen settings" if any(row.given > 1 for row in report.rows) else "one each"
+    seeds = ", ".join(map(str, sorted({run.seed for run in shown})))
+    return [
+        f"Settings: of those given to a method ({tried}), the one with the {sense} mean "
+        f"{rule.text} on {split} data; only its test metrics are shown. Checkpoint inside a run: "
+        f"{monitors}.",
+        f"Values: mean ± sd over n seeds ({seeds}), sd of one run with n − 1 in the denominator; "
+        "95 % t-interval of the mean, not cut at 0 and 1; bold: best mean. Undefined "
+        "values (NaN, infinite) are left out, and n says so.",
+    ]
+
+
+def cost(report: Report) -> str:
+    """State how many runs there are and what they took."""
+    runs = report.runs
+    failed = sum(run.error is not None for run in runs)
     memory = max(run.memory for run in runs)
-    lines.append(
-        f"{len(runs)} runs, {len(failed)} failed; {_duration(sum(run.seconds for run in runs))} "
+    return (
+        f"{len(runs)} runs, {failed} failed; {duration(sum(run.seconds for run in runs))} "
         f"of computing, peak memory {memory:.0f} MB."
     )
-    return lines
 
 
 def _sanity(report: Report) -> Iterator[str]:
@@ -163,7 +186,8 @@ def _sanity(report: Report) -> Iterator[str]:
             )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Write a time in minutes and seconds, long ones in hours and minutes."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

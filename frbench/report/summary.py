@@ -50,7 +50,8 @@ class Report:
 
     Attributes:
         rows: Methods by data set, in the order of the results.
-        tables: Test tables of each data set, ``test`` or ``test/<name>``.
+        tables: Tables of each data set: ``test`` or ``test/<name>``; where `frbench gan metrics`
+            added them also ``train``, and ``end/<table>`` of the last checkpoint.
         rule: The selection rule.
         baseline: Method that the others are compared with, or None.
         runs: All runs, failed ones included.
@@ -102,7 +103,7 @@ def summarise(
             notes.append(f"{data}: no run finished.")
             continue
         _check_rule(data, own, rule)
-        tables[data] = _test_tables(own, metrics)
+        tables[data] = _tables(own, metrics)
         keys = [f"{table}/{metric}" for table in tables[data] for metric in metrics]
         seen = {run.fold for run in own if run.fold is not None}
         k = (folds or len(seen)) if seen else None
@@ -114,7 +115,7 @@ def summarise(
             )
         found = []
         for method in dict.fromkeys(run.method for run in runs if run.data == data):
-            chosen, remarks = _choose([run for run in own if run.method == method], rule)
+            chosen, remarks = choose_runs([run for run in own if run.method == method], rule)
             notes += [f"{data} {method}: {remark}" for remark in remarks]
             if chosen:
                 given = len({r.setting for r in runs if (r.data, r.method) == (data, method)})
@@ -124,14 +125,17 @@ def summarise(
     return Report(rows, tables, rule, baseline, list(runs), notes)
 
 
-def show_tables(report: Report, names: Sequence[str]) -> Report:
-    """Leave out all test tables but the named ones, given with or without ``test/``.
+def show_tables(report: Report, names: Sequence[str] | None) -> Report:
+    """Leave out all tables but the named ones, given with or without ``test/``; None: the tests.
 
     Raises:
         UserError: If no data set has such a table.
     """
-    wanted = {name if name.split("/")[0] == "test" else f"test/{name}" for name in names}
     known = {table for tables in report.tables.values() for table in tables}
+    if names is None:
+        wanted = {table for table in known if table.split("/")[0] == "test"}
+    else:
+        wanted = {name if name.split("/")[0] in _TABLES else f"test/{name}" for name in names}
     for name in wanted - known:
         raise UserError(f"--tables: no test table {name!r}; {near(name, known)}")
     tables = {data: [t for t in own if t in wanted] for data, own in report.tables.items()}
@@ -165,17 +169,21 @@ def _metric_of(key: str) -> tuple[str, str]:
     return "/".join(table), "/".join(parts[len(table) :])
 
 
-def _test_tables(runs: Iterable[Run], metrics: Sequence[str]) -> list[str]:
-    """Find the test tables that have at least one of the metrics."""
+#: First words of tables that a report may show; validation chooses and is not shown.
+_TABLES = ("test", "train", "end")
+
+
+def _tables(runs: Iterable[Run], metrics: Sequence[str]) -> list[str]:
+    """Find the tables that have at least one of the metrics."""
     pairs = dict.fromkeys(_metric_of(key) for run in runs for key in run.metrics)
     tables = [table for table, metric in pairs if metric in metrics]
-    return [table for table in dict.fromkeys(tables) if table.split("/")[0] == "test"]
+    return [table for table in dict.fromkeys(tables) if table.split("/")[0] in _TABLES]
 
 
-def metrics_on_test(runs: Iterable[Run]) -> set[str]:
+def metrics_on_test(runs: Iterable[Run]) -> list[str]:
     """Return the metrics that some run has on some test table, without split and table."""
-    keys = {key for run in runs for key in run.metrics if key.split("/")[0] == "test"}
-    return {_metric_of(key)[1] for key in keys} - {""}
+    keys = dict.fromkeys(key for run in runs for key in run.metrics if key.startswith("test/"))
+    return [metric for metric in dict.fromkeys(_metric_of(key)[1] for key in keys) if metric]
 
 
 def _check_metrics(runs: Iterable[Run], metrics: Iterable[str]) -> None:
@@ -197,7 +205,7 @@ def _check_rule(data: str, runs: Iterable[Run], rule: Rule) -> None:
             )
 
 
-def _choose(runs: Sequence[Run], rule: Rule) -> tuple[list[Run], list[str]]:
+def choose_runs(runs: Sequence[Run], rule: Rule) -> tuple[list[Run], list[str]]:
     """Return the runs of the best setting and remarks on the settings that could not win.
 
     Only settings with as many runs as the fullest compete: a mean over fewer seeds is luckier.
@@ -227,7 +235,7 @@ def _choose(runs: Sequence[Run], rule: Rule) -> tuple[list[Run], list[str]]:
     return best, remarks
 
 
-def _units(runs: Iterable[Run], value: Callable[[Run], float]) -> dict[int, float]:
+def units(runs: Iterable[Run], value: Callable[[Run], float]) -> dict[int, float]:
     """Return one value per seed or, under cross-validation, per fold (its mean over seeds)."""
     units: dict[int, list[float]] = {}
     for run in runs:
@@ -237,11 +245,11 @@ def _units(runs: Iterable[Run], value: Callable[[Run], float]) -> dict[int, floa
 
 
 def _values(runs: Iterable[Run], key: str) -> dict[int, float]:
-    return _units(runs, lambda run: run.metrics.get(key, np.nan))
+    return units(runs, lambda run: run.metrics.get(key, np.nan))
 
 
 def _row(runs: list[Run], given: int, rule: Rule, keys: Iterable[str], k: int | None) -> Row:
-    found = estimate(_units(runs, lambda run: rule.value(run.metrics)).values(), k)
+    found = estimate(units(runs, lambda run: rule.value(run.metrics)).values(), k)
     metrics = {key: estimate(_values(runs, key).values(), k) for key in keys}
     return Row(runs[0].data, runs[0].method, runs, given, found, metrics)
 

@@ -1,6 +1,9 @@
 """DBSCAN's noise label, without its clusters."""
 
+import torch
 from torch import Tensor
+
+from frbench.similarity.layer import BLOCK
 
 
 def dbscan_noise(distances: Tensor, eps: Tensor | float, min_samples: int) -> Tensor:
@@ -24,6 +27,17 @@ def dbscan_noise(distances: Tensor, eps: Tensor | float, min_samples: int) -> Te
         >>> dbscan_noise((x[:, None] - x).abs(), 0.15, 2).tolist()
         [False, False, False, True]
     """
-    near = distances <= eps
-    core = near.sum(1) >= min_samples
-    return ~(core | (near & core).any(1))
+    return noise_of(distances <= eps, min_samples)
+
+
+def noise_of(near: Tensor, min_samples: int) -> Tensor:
+    """Mark the points that DBSCAN labels -1, given who is near whom.
+
+    Args:
+        near: Whether two points are within eps, symmetric, overwritten [B, B].
+        min_samples: Points that make a neighbourhood dense.
+    """
+    # In blocks: torch counts after a conversion to integers of eight bytes.
+    counts = [rows.sum(1) for rows in near.split(max(1, BLOCK // max(1, len(near))))]
+    core = torch.cat(counts) >= min_samples
+    return ~(core | near.logical_and_(core).any(1))

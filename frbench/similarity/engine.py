@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from frbench.distributed import all_gather, all_sum, world_size
 from frbench.errors import UserError
 from frbench.similarity.forward import directional_losses
-from frbench.similarity.layers import Layer
+from frbench.similarity.layer import Layer, mirror
 from frbench.similarity.settings import Conditions, batch_statistics, frozen_statistics
 from frbench.similarity.tape import NotCovered, Tape, select, unknown_layer
 
@@ -293,7 +293,9 @@ class GradientSimilarity:
         Args:
             vector: A direction, as :meth:`gradient` gives it.
         """
-        return self._forward(vector) if self._calls is None else self._along(self._calls, vector)
+        if self._calls is None:
+            return self._forward(dict(vector))
+        return self._along(self._calls, vector)
 
     def _along(self, calls: dict[str, Layer], vector: Vector) -> Tensor:
         assert self._graph is not None
@@ -353,12 +355,12 @@ class GradientSimilarity:
         Raises:
             UserError: Without layer-local products.
         """
-        total: Any = 0
-        for layer in self._layer_local("the Gram matrix").values():
+        calls = list(self._layer_local("the Gram matrix").values())
+        n, shared = len(calls[0].d), world_size() > 1
+        total = calls[0].d.new_zeros(n, n * world_size())
+        for layer in calls:
             every = layer
-            if world_size() > 1:
+            if shared:
                 every = type(layer)(layer.module, all_gather(layer.a), all_gather(layer.d))
-            total = total + layer.gram(every)
-        total = all_gather(total)
-        result: Tensor = (total + total.T) / 2
-        return result
+            layer.add_gram(every, total)
+        return mirror(all_gather(total))

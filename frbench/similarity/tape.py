@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from frbench.errors import UserError
-from frbench.similarity.layers import LAYERS, Layer, kind
+from frbench.similarity.layer import Layer
+from frbench.similarity.layers import LAYERS, kind
 
 
 class NotCovered(Exception):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from frbench.atomic import check_writable
 from frbench.errors import UserError
 
 #: Study -> module of this package with ``run(config, out)``, and the options it reads.
@@ -41,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"{arguments.study} must give exactly the options {sorted(module.OPTIONS)}, got "
                 f"{sorted(config)}."
             )
+        check_writable(arguments.out, "--out")
         arguments.out.mkdir(parents=True, exist_ok=True)
         module.run(config, arguments.out)
     except UserError as error:

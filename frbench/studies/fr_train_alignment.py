@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from frbench.atomic import write_text
 from frbench.metrics.information import (
     chain_information,
     conditional_mutual_information,
@@ -93,7 +94,7 @@ def run(config: dict[str, Any], out: Path) -> None:
         traces[row["case"]][row["seed"]].append(row)
     _plot(traces, config["phases"], out / "alignment.png")
     text = _table(traces, config["phases"])
-    (out / "summary.md").write_text(text + "\n")
+    write_text(out / "summary.md", text + "\n")
     print(text)
 
 

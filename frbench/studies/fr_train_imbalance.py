@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from frbench.atomic import write_text
 from frbench.studies.game import Run, Watch, build_data, build_model, play
 from frbench.studies.output import (
     COLORS,
@@ -39,9 +40,7 @@ def run(config: dict[str, Any], out: Path) -> None:
         if not path.exists():
             start = time.process_time()
             found = _cell(config, rate, c)
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(found))
-            part.replace(path)
+            write_text(path, json.dumps(found))
             print(f"{done} of {len(todo)}: P(Y=1) = {rate}, c = {c}, "
                   f"{time.process_time() - start:.0f} CPU s", flush=True)  # fmt: skip
         rows += json.loads(path.read_text())
@@ -51,7 +50,7 @@ def run(config: dict[str, Any], out: Path) -> None:
     for name, arms in (("arms", config["arms"]), ("baselines", config["baselines"])):
         _plot([row for row in chosen if row["arm"] in arms], out / f"{name}.png")
     text = "\n\n".join([summary(chosen), contrasts(chosen, list(config["arms"]))])
-    (out / "summary.md").write_text(text + "\n")
+    write_text(out / "summary.md", text + "\n")
     print(text)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from frbench.atomic import write_text
 from frbench.studies.game import Run, Watch, build_data, build_model, play
 from frbench.studies.output import (
     COLORS,
@@ -35,7 +36,7 @@ def run(config: dict[str, Any], out: Path) -> None:
     _plot_stability(traces, out / "stability.png")
     below = config["stability"]["collapse_below"]
     text = "\n\n".join([selected(trade_off), differences(trade_off), stability(traces, below)])
-    (out / "summary.md").write_text(text + "\n")
+    write_text(out / "summary.md", text + "\n")
     print(text)
 
 

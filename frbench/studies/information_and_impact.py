@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from frbench.atomic import write_text
 from frbench.metrics.information import entropy
 from frbench.studies.output import markdown, save, subplots, write_rows
 
@@ -82,5 +83,5 @@ def run(config: dict[str, Any], out: Path) -> None:
     header = ["measure", "tables", "n", "rank correlation with DI", "n below .01",
               "DI there: 5 %", "50 %", "95 %"]  # fmt: skip
     text = markdown(header, rows)
-    (out / "summary.md").write_text(text + "\n")
+    write_text(out / "summary.md", text + "\n")
     print(text)

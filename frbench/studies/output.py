@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from frbench.atomic import replacing
+
 #: Okabe and Ito's colours, without the yellow.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
@@ -29,7 +31,8 @@ def save(figure: Any, path: Path) -> None:
     """Write a figure and forget it."""
     import matplotlib.pyplot as plt
 
-    figure.savefig(path, dpi=110)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=110)
     plt.close(figure)
     print(f"wrote {path}")
 
@@ -37,7 +40,7 @@ def save(figure: Any, path: Path) -> None:
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows with equal keys as CSV."""
     rows = list(rows)
-    with path.open("w", newline="") as file:
+    with replacing(path) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

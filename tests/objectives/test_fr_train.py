@@ -11,7 +11,7 @@ from ddp_cases import Rows
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.precision import MixedPrecision
-from test_resume import Stop, assert_same
+from resumable import assert_same
 
 from frbench import load
 from frbench.callbacks import CSVLogger, RollingCheckpoint
@@ -20,6 +20,7 @@ from frbench.data.files import find
 from frbench.errors import UserError
 from frbench.networks import MLP
 from frbench.objectives import ERM, FRTrain
+from frbench.objectives.fr_train_sweep import sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*smaller than the logging interval")
 
@@ -267,7 +268,7 @@ def test_images_show_their_features_to_the_robustness_discriminator():
     data = Digits(n=200, n_eval=50, batch_size=40, clean_share=0.2)
     model, _, spy = fit(data, 6, network=None, warmup=2, k=2, trainer_options={
         "precision": "bf16-mixed"})  # fmt: skip
-    first = model.discriminators["robustness"][0]
+    first = model.discriminators["robustness"].layers[0]
     assert first.in_features == model.network.num_features + 2
     assert all(np.isfinite(v) for terms in spy.terms for v in terms.values())
     assert all(p.dtype == torch.float32 for p in model.parameters())
@@ -291,7 +292,7 @@ def test_a_schedule_moves_the_classifiers_rate_alone():
     for interval, expected in (("step", 0.5**8), ("epoch", 0.5**2)):
         _, run, _ = fit(data, 8, scheduler="ExponentialLR", scheduler_options={"gamma": 0.5},
                         scheduler_interval=interval, lr=1.0, fairness_lr=0.3)  # fmt: skip
-        rates = [o.param_groups[0]["lr"] for o in run.optimizers]
+        rates = [group["lr"] for o in run.optimizers for group in o.param_groups]
         assert rates == [pytest.approx(expected), 0.3, 0.01]
 
 
@@ -318,6 +319,17 @@ def run_to(folder, ckpt=None, extra=()):
         "optimizers": [o.state_dict() for o in run.optimizers],
         "weights": (model.sample_weight, model.renewed_at),
     }  # fmt: skip
+
+
+class Stop(Callback):
+    """Kills the run after a number of optimiser steps, as a power cut would."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            raise ConnectionAbortedError
 
 
 def test_stopping_anywhere_and_continuing_changes_no_bit(tmp_path):
@@ -456,3 +468,23 @@ def test_published_pairs(name, steps, lambda_f, accuracy, impact):
     _, ours, di = preset(name, "poisoned" in name, steps, lambda_f=lambda_f)
     assert ours == pytest.approx(accuracy, abs=0.002)
     assert di == pytest.approx(impact, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"balance": "joint"}, {"balance": "joint", "via": "subsample"}, {"rows_per_group": 4}],
+)
+def test_groups_must_not_tell_verified_rows_from_training_rows(options):
+    data = TwoGaussians(n=200, batch_size=40, clean_share=0.2, **options)
+    with pytest.raises(UserError, match=r"Set data.via to weight and data.rows_per_group to 0"):
+        fit(data, 1)
+    with pytest.raises(UserError, match=r"Set data.via to weight"):
+        sweep([FRTrain(2, 2, [2], network=MLP(hidden=[]))], [data], 1)
+    alone = TwoGaussians(n=200, batch_size=40, **options)
+    model, _, _ = fit(alone, 2, robustness="none", k=1)
+    assert model.network.head.weight.isfinite().all()
+
+
+def test_a_balance_by_weight_goes_with_verified_rows():
+    data = TwoGaussians(n=200, batch_size=40, clean_share=0.2, balance="joint", via="weight")
+    assert fit(data, 2)[0].network.head.weight.isfinite().all()

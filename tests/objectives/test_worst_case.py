@@ -7,7 +7,6 @@ import pytest
 import torch
 from pytorch_lightning import Trainer, seed_everything
 from scipy.optimize import minimize
-from test_resume import assert_same, fit, interrupt_and_continue, outcome
 
 from frbench.batch import Batch, Outputs
 from frbench.data import TwoGaussians
@@ -330,22 +329,6 @@ def test_bpf_says_that_the_network_has_diverged(max_change):
     torch.nn.init.constant_(model.network.head.bias, torch.inf)
     with pytest.raises(UserError, match=r"70 training rows .* diverged; lower model.lr"):
         model.on_epoch_weights(data)
-
-
-class QuickBPF(BPF):
-    """A game that moves far in each epoch."""
-
-    def __init__(self, *args, max_change=None, **kwargs):
-        super().__init__(*args, max_change=max_change, **kwargs)
-
-
-@pytest.mark.parametrize(
-    ("cls", "stops"), [(ARL, [3, 7]), (CVaR, [5]), (QuickBPF, [5, 7, 10, 14])]
-)
-def test_continued_equals_uninterrupted(tmp_path, cls, stops):
-    whole = outcome(*fit(tmp_path / "whole", cls, 0, 1), tmp_path / "whole")
-    for stop in stops:
-        assert_same(interrupt_and_continue(tmp_path, cls, stop), whole, f"stop {stop}")
 
 
 # ---- options --------------------------------------------------------------------------------

@@ -1,0 +1,177 @@
+"""A grid's page as Markdown: how it was run, predictions, published numbers, every row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from frbench.report.claims import Outcome
+from frbench.report.interval import Estimate
+from frbench.report.page import Measured, Page, number, spread
+from frbench.report.results import Run
+from frbench.report.sheets import duration
+
+
+def page_text(page: Page, runs: Sequence[Run], grid: str, level: int = 1) -> str:
+    """Write the page of a grid.
+
+    Args:
+        page: What the grid says of its page.
+        runs: Its runs.
+        grid: Path of the grid, as it stands in the command.
+        level: Level of the page's heading.
+    """
+    measured = Measured(page, runs)
+    sub = "#" * (level + 1)
+    blocks = [
+        f"{'#' * level} {page.title or grid}",
+        "```\n" + "\n".join(page.commands or [f"frbench bench {grid}"]) + "\n```",
+        " ".join([how(runs), *measured.notes]),
+    ]
+    if page.claims:
+        blocks += [f"{sub} Predictions", predictions(measured)]
+    if page.published:
+        blocks += [f"{sub} Published", published(measured)]
+    if page.reason:
+        blocks += [page.reason.strip()]
+    if page.metrics:
+        blocks += [f"{sub} All rows", "Mean ± sd over seeds or folds."]
+        blocks += list(tables(measured))
+    return "\n\n".join(blocks) + "\n"
+
+
+def how(runs: Sequence[Run]) -> str:
+    """Say how many runs there were, and on what they ran."""
+    failed = [run for run in runs if run.error is not None]
+    seeds = {run.seed for run in runs}
+    folds = {run.fold for run in runs if run.fold is not None}
+    words = [f"{len(runs)} runs", f"seed{'s' * (len(seeds) > 1)} {_ranges(seeds)}"]
+    words += [f"{len(folds)} folds"] if folds else []
+    words += [f"{duration(sum(run.seconds for run in runs))} of computing"]
+    words += [f"{len(failed)} failed"] if failed else []
+    places = sorted({run.hardware for run in runs if run.hardware})
+    software = sorted({run.software for run in runs if run.software})
+    monitors = sorted({run.monitor for run in runs if run.error is None})
+    lines = [f"{', '.join(words)}, on {'; '.join(places) or 'hardware that was not recorded'}."]
+    lines += [f"Software: {'; '.join(software)}."]
+    lines += [f"Checkpoint inside a run: {', '.join(monitors)}."]
+    return " ".join(lines)
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Write numbers, consecutive ones as a range.
+
+    Example:
+        >>> _ranges([1, 10, 11, 12])
+        '1, 10 to 12'
+    """
+    runs: list[list[int]] = []
+    for value in sorted(numbers):
+        if runs and value == runs[-1][-1] + 1:
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs)
+
+
+def predictions(measured: Measured) -> str:
+    """Write each prediction beside what came out."""
+    lines = []
+    last = ""
+    for outcome in measured.outcomes():
+        claim, found = outcome
+        text = "" if claim.text == last else claim.text
+        last = claim.text
+        interval = f"[{number(found.low)}, {number(found.high)}]" if found.n > 1 else ""
+        lines.append(
+            [
+                text,
+                f"`{claim.expression}`",
+                spread(found),
+                interval,
+                str(found.n),
+                verdict(outcome),
+            ]
+        )
+    return table(["prediction", "rule", "measured", "95 % interval", "n", ""], lines)
+
+
+def verdict(outcome: Outcome) -> str:
+    """Write hit or miss."""
+    return {True: "hit", False: "**miss**", None: "not run"}[outcome.hit]
+
+
+def tally(outcomes: Sequence[Outcome]) -> str:
+    """Count the predictions that hold; one of several rules holds if all of them do.
+
+    Example:
+        >>> tally([])
+        ''
+    """
+    whole: dict[str, bool | None] = {}
+    for outcome in outcomes:
+        before = whole.get(outcome.claim.text, True)
+        both = (before, outcome.hit)
+        whole[outcome.claim.text] = None if None in both else all(both)
+    hits, missing = (sum(hit is value for hit in whole.values()) for value in (True, None))
+    if not whole:
+        return ""
+    return f"{hits} of {len(whole)} hit" + (f", {missing} not run" if missing else "")
+
+
+def published(measured: Measured) -> str:
+    """Write each published number beside the measured one."""
+    page = measured.page
+    several = len({number.data for number in page.published}) > 1
+    lines = []
+    for given in page.published:
+        data = given.data or measured.data[0]
+        found = measured.estimate(data, given.method, given.metric)
+        name = f"{data} {given.method}" if several else given.method
+        theirs = Estimate(given.mean, given.sd, 1 if given.sd != given.sd else 2, 0, 0)
+        gap = number(found.mean - given.mean)
+        signed = f"+{gap}" if found.mean > given.mean else gap
+        lines.append([name, given.metric, spread(found), spread(theirs), signed])
+    head = ["row", "metric", "measured", "published", "difference"]
+    return f"Published: {page.source}.\n\n{table(head, lines)}"
+
+
+def farthest(measured: Measured) -> str:
+    """Name the published number that lies farthest from what was measured."""
+    gaps = []
+    for given in measured.page.published:
+        found = measured.estimate(given.data or measured.data[0], given.method, given.metric)
+        if found.n:
+            name = " ".join(filter(None, (given.data, given.method, given.metric)))
+            gaps.append((abs(found.mean - given.mean), name))
+    if not gaps:
+        return ""
+    gap, name = max(gaps)
+    return f"{len(gaps)} compared, farthest {number(gap)} ({name})"
+
+
+def tables(measured: Measured) -> Iterable[str]:
+    """Write a table of each data set: a line per row, a column per metric."""
+    metrics = list(measured.page.metrics)
+    for data in measured.data:
+        rows = [name for own, name in measured.rows if own == data]
+        found = {name: [measured.estimate(data, name, m) for m in metrics] for name in rows}
+        count = {name: str(max((e.n for e in own), default=0)) for name, own in found.items()}
+        lines = [[name, count[name], *map(spread, own)] for name, own in found.items()]
+        if len(measured.data) > 1:
+            yield f"**{data}**"
+        yield table(["", "n", *metrics], lines)
+
+
+def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    r"""Write a Markdown table.
+
+    Example:
+        >>> print(table(["a", "b"], [["x|y", "1"]]))
+        | a | b |
+        |---|---|
+        | x\|y | 1 |
+    """
+    rows = [[re.sub(r"\|", r"\\|", cell) for cell in line] for line in [header, *lines]]
+    text = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([text[0], "|" + "---|" * len(header), *text[1:]])

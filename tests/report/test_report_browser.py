@@ -1,0 +1,274 @@
+"""The report page in a headless Chromium: what the reader does, and that nothing else happens."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_report_html import GROUPS, HOSTILE, hostile_records, write_run
+
+from frbench.report import main
+from frbench.report.plot import pareto_front
+
+selenium = pytest.importorskip(
+    "selenium", reason="selenium is not installed: pip install selenium"
+)
+from selenium import webdriver  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import Select  # noqa: E402
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+DRIVER = shutil.which("chromedriver")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (BROWSER and DRIVER),
+        reason="no Chromium with its driver: apt-get install chromium chromium-driver",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    # A root in a container has no sandbox and little shared memory.
+    for word in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1280,1000"):
+        options.add_argument(f"--{word}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(browser, record, write) -> Iterator[webdriver.Chrome]:
+    """A page of hostile names, open; at the end the browser must have nothing to complain of."""
+    records = hostile_records(record)
+    path = write(records)
+    for entry in records[:6]:
+        write_run(path.parent / "runs" / entry["cell"])
+    yield from opened(browser, path, "--x", "worst_group_accuracy")
+
+
+def opened(browser: webdriver.Chrome, results: Path, *words: str) -> Iterator[webdriver.Chrome]:
+    file = results.parent / "page.html"
+    assert main([str(results), "--html", str(file), *words]) == 0
+    browser.get_log("performance")
+    browser.get(file.as_uri())
+    yield browser
+    assert browser.get_log("browser") == []  # errors, warnings, breaches of the policy
+    assert browser.execute_script("return window.pwned") is None
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    addresses = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert [a for a in addresses if not a.startswith("data:")] == [file.as_uri()]
+
+
+def find(page, selector):
+    return page.find_element(By.CSS_SELECTOR, selector)
+
+
+def every(page, selector):
+    return page.find_elements(By.CSS_SELECTOR, selector)
+
+
+def order(page) -> list[str]:
+    return [cell.text for cell in every(page, ".board:not([hidden]) tbody th")]
+
+
+def header(page, name):
+    (found,) = [h for h in every(page, ".board:not([hidden]) thead th") if h.text == name]
+    return found, found.find_element(By.TAG_NAME, "button")
+
+
+def choose(page, label, value):
+    (found,) = [e for e in every(page, "label") if e.text.split("\n")[0].split(" ")[0] == label]
+    Select(found.find_element(By.TAG_NAME, "select")).select_by_value(value)
+
+
+def sorted_names(page, metric, descending):
+    content = json.loads(find(page, "#payload").get_attribute("textContent"))
+    data = content["data"][0]
+    i = data["metrics"]["test/P"].index(metric)
+    means = {content["methods"][r["method"]]: r["values"]["test/P"][i] for r in data["rows"]}
+    known = [name for name in means if means[name]]
+    return sorted(known, key=lambda name: means[name][0], reverse=descending)
+
+
+def test_names_are_shown_as_they_are(page):
+    assert order(page) == sorted_names(page, "accuracy", True)
+    assert set(order(page)) == {"ERM", *HOSTILE}
+    assert every(page, "img") == [] and len(every(page, "script")) == 2
+    keys = [button.text for button in every(page, ".dataset > .legend button")]
+    assert keys == ["ERM", *HOSTILE]
+    texts = {text.text for text in every(page, "figure:nth-of-type(1) text.name")}
+    assert texts == {"ERM", *HOSTILE}
+    assert "window.pwned=3" in find(page, "#warnings").text
+
+
+@pytest.mark.parametrize("by", ["click", "enter", "space"])
+def test_sorting_by_mouse_and_keyboard(page, by):
+    def press(button):
+        if by == "click":
+            button.click()
+        else:
+            page.execute_script("arguments[0].focus()", button)
+            page.switch_to.active_element.send_keys(Keys.ENTER if by == "enter" else Keys.SPACE)
+
+    cell, button = header(page, "worst group accuracy")
+    assert cell.get_attribute("aria-sort") == "none"
+    press(button)
+    assert cell.get_attribute("aria-sort") == "descending"  # the better end first
+    assert order(page) == sorted_names(page, "worst_group_accuracy", True)
+    press(button)
+    assert cell.get_attribute("aria-sort") == "ascending"
+    assert order(page) == sorted_names(page, "worst_group_accuracy", False)
+    # Lower is better: ascending first. What is undefined stays last.
+    cell, button = header(page, "demographic parity difference")
+    for state, descending in (("ascending", False), ("descending", True)):
+        press(button)
+        assert cell.get_attribute("aria-sort") == state
+        known = sorted_names(page, "demographic_parity_difference", descending)
+        assert len(known) == 4 and order(page) == [*known, HOSTILE[1]]
+    sort = [h.get_attribute("aria-sort") for h in every(page, ".board:not([hidden]) thead th")]
+    assert sort == ["none", "none", "none", "none", "descending"]
+    _, button = header(page, "method")
+    press(button)
+    assert order(page)[-1] == "ERM"  # letters after signs
+
+
+def test_every_control_is_reached_by_tab(page):
+    focusable = "a[href], button, select:enabled, input, summary, [tabindex='0']"
+    visible = [e.id for e in every(page, focusable) if e.is_displayed()]
+    reached = []
+    for _ in visible:
+        page.switch_to.active_element.send_keys(Keys.TAB)
+        reached.append(page.switch_to.active_element.id)
+    assert reached == visible
+
+
+def test_toggles_hide_lines_methods_and_groups(page):
+    intervals, versus = every(page, "#toggles input")
+    cell = find(page, ".board:not([hidden]) tbody tr:nth-child(2)")
+    assert cell.find_element(By.CLASS_NAME, "interval").is_displayed()
+    intervals.click()
+    assert not cell.find_element(By.CLASS_NAME, "interval").is_displayed()
+    assert cell.find_element(By.CLASS_NAME, "versus").is_displayed()
+    versus.click()
+    assert not cell.find_element(By.CLASS_NAME, "versus").is_displayed()
+
+    points = "figure:nth-of-type(1) g:has(> .marker)"
+    assert len(every(page, f".dataset > .plots {points}")) == 5
+    button = every(page, ".dataset > .legend button")[1]
+    button.click()
+    assert button.get_attribute("aria-pressed") == "false"
+    assert len(every(page, f".dataset > .plots {points}")) == 4
+    button.click()
+    assert len(every(page, f".dataset > .plots {points}")) == 5
+
+    assert len(every(page, ".training figure:nth-of-type(1) .curve")) == 4  # 2 groups x 2 tables
+    key = find(page, ".training .legend button")
+    assert key.get_attribute("textContent") == GROUPS[0]
+    key.click()
+    assert len(every(page, ".training figure:nth-of-type(1) .curve")) == 2
+
+
+def test_tables_metrics_runs_and_colours_can_be_chosen(page):
+    assert [b.get_attribute("data-table") for b in every(page, ".board") if b.is_displayed()] == [
+        "test/P"
+    ]
+    choose(page, "Test", "test/<P0>")
+    assert [b.get_attribute("data-table") for b in every(page, ".board") if b.is_displayed()] == [
+        "test/<P0>"
+    ]
+    choose(page, "x", "demographic_parity_difference")
+    svg = find(page, ".dataset > .plots figure:nth-of-type(1) svg")
+    assert svg.get_attribute("aria-label") == (
+        "accuracy → higher is better against demographic parity difference → lower is better"
+    )
+    assert len(every(page, ".dataset > .plots figure:nth-of-type(1) g:has(> .marker)")) == 4
+    choose(page, "Method", "1")
+    choose(page, "Run", "2")
+    assert len(every(page, ".training .curve")) == 6
+    caption = find(page, ".training figure:nth-of-type(2) figcaption").text
+    assert caption == "Group weights q"
+
+    def brightness():
+        colour = find(page, "body").value_of_css_property("background-color")
+        return sum(map(int, re.findall(r"\d+", colour)[:3]))
+
+    before = brightness()
+    find(page, "#theme").click()
+    after = brightness()
+    assert sorted((before < 200, after < 200)) == [False, True]
+
+
+def test_points_and_front_lie_where_the_numbers_say(page):
+    content = json.loads(find(page, "#payload").get_attribute("textContent"))
+    data = content["data"][0]
+    names = data["metrics"]["test/P"]
+    columns = [names.index(m) for m in ("worst_group_accuracy", "accuracy")]
+    values = np.array([[r["values"]["test/P"][i][0] for i in columns] for r in data["rows"]])
+    figure = ".dataset > .plots figure:nth-of-type(1)"
+    transforms = [m.get_attribute("transform") for m in every(page, f"{figure} .marker")]
+    pixels = np.array([re.findall(r"[-\d.]+", t)[:2] for t in transforms], float)
+    for axis, sign in ((0, 1), (1, -1)):  # to the right and up
+        slope, start = np.polyfit(values[:, axis], pixels[:, axis], 1)
+        assert sign * slope > 0
+        assert start + slope * values[:, axis] == pytest.approx(pixels[:, axis], abs=0.05)
+    front = pareto_front([tuple(v) for v in values], (1, 1))
+    rings = every(page, f"{figure} circle.front")
+    found = [[float(r.get_attribute(k)) for k in ("cx", "cy")] for r in rings]
+    assert np.array(found) == pytest.approx(pixels[front])
+
+
+def test_bars_and_curves_have_the_lengths_of_their_values(page):
+    bars = every(page, ".dataset > .plots .bar")
+    wide = np.array([float(bar.get_attribute("width")) for bar in bars])
+    expected = np.tile([0.3 + 0.1 * i for i in range(5)], 2)
+    assert wide / wide[0] == pytest.approx(expected / 0.3, rel=2e-3)
+    # Columns of write_run: train of two groups, then val of two groups, at 10, 20, 30.
+    curves = every(page, ".training figure:nth-of-type(1) .curve")
+    paths = {c.get_attribute("class"): c.get_attribute("d") for c in curves}
+    assert set(paths) == {f"curve {kind} c{i}" for kind in ("faint", "dark") for i in (0, 1)}
+    heights = {k: [float(y) for y in re.findall(r" ([\d.]+)", d)] for k, d in paths.items()}
+    unit = (heights["curve faint c0"][0] - heights["curve faint c0"][2]) / 0.2
+    first = heights["curve faint c0"][0]
+    for i, name in enumerate(("faint c0", "faint c1", "dark c0", "dark c1")):
+        assert first - heights[f"curve {name}"][0] == pytest.approx(0.02 * i * unit, abs=0.2)
+
+
+def test_it_fits_a_telephone_and_can_be_printed(page):
+    size = page.get_window_size()
+    phone = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    try:
+        page.refresh()
+        assert page.execute_script("return document.documentElement.scrollWidth") <= 390
+        width = page.execute_script("return document.querySelector('.canvas svg').clientWidth")
+        assert 250 < width <= 390
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.set_window_size(size["width"], size["height"])
+    printed = page.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})
+    assert len(printed["data"]) > 20_000
+    page.get_log("performance")  # the second loading of the same page
+    page.get(page.current_url)
+
+
+def test_a_page_of_records_alone_works(browser, record, write):
+    for page in opened(browser, write(hostile_records(record))):
+        assert len(every(page, ".board:not([hidden]) tbody tr")) == 5
+        assert every(page, ".training .curve") == []
+        assert "no metrics.csv" in find(page, "body").text

@@ -1,0 +1,246 @@
+"""The report page as text: whole, escaped, and honest about what it lacks."""
+
+import base64
+import csv
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from frbench.errors import UserError
+from frbench.report import main
+from frbench.report.html.charts import dump
+from frbench.report.html.markup import Markup, tag
+
+#: Names that would do harm in a page that does not escape them.
+HOSTILE = [
+    "<script>window.pwned=1</script>",
+    '"><img src=x onerror=window.pwned=2>',
+    "</script><b>&amp;'",
+    "__proto__",
+]
+GROUPS = ["y=<b>a</b>,z=\u2028</script>", 'y="a",z=1']
+
+
+def hostile_records(record):
+    """Four methods over three seeds with an undefined value; every text is hostile."""
+    rng = np.random.default_rng(0)
+    out = []
+    for i, method in enumerate(["ERM", *HOSTILE]):
+        for seed in range(3):
+            metrics = {"val/worst_group_accuracy": 0.5 + 0.01 * i}
+            for table in ("test/P", "test/<P0>"):
+                metrics |= {
+                    f"{table}/accuracy": 0.9 - 0.1 * i + 0.004 * rng.normal(),
+                    f"{table}/worst_group_accuracy": 0.2 + 0.15 * i + 0.004 * rng.normal(),
+                    f"{table}/demographic_parity_difference": float("nan") if i == 2 else 0.1 * i,
+                }
+                for group in GROUPS:
+                    metrics[f"{table}/group_accuracy/{group}"] = 0.3 + 0.1 * i
+            out.append(record(
+                "<i>a&b", method, {"model.lr": "<u>1</u>"} if i else {}, seed, metrics=metrics,
+                warnings={"bad/<b>": f"<script>window.pwned=3</script> {seed}"} if i == 1 else {},
+                groups={"names": GROUPS, "counts": {"train": [7000, 3], "<val>": [4, 2]},
+                        "Q": [0.75, 0.25], "notes": ["<em>note</em>"]},
+                hardware="<hw>", commit="<sha>", finished="2026-01-0<",
+            ))  # fmt: skip
+    failed = record("<i>a&b", "ERM", {}, 9, error="<script>window.pwned=4</script>")
+    return [*out, failed | {"status": "failed"}]
+
+
+def write_run(folder: Path) -> None:
+    """Write the files of a run: curves of two groups with weights, and a configuration."""
+    folder.mkdir(parents=True)
+    columns = [f"{t}/group_accuracy/{g}" for t in ("train", "val") for g in GROUPS]
+    columns += [f"train/q/{g}" for g in GROUPS]
+    with (folder / "metrics.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["step", *columns])
+        for step in (10, 20, 30):
+            writer.writerow([step, *(0.01 * step + 0.02 * i for i in range(len(columns)))])
+    (folder / "config.yaml").write_text(
+        f"run_dir: {folder}\nmodel: <script>window.pwned=5</script>\n"
+    )
+
+
+@pytest.fixture
+def results(record, write) -> Path:
+    records = hostile_records(record)
+    path = write(records)
+    for entry in records[:6]:
+        write_run(path.parent / "runs" / entry["cell"])
+    (path.parent / "grid.yaml").write_text("methods: <b>\n")
+    return path
+
+
+def page(results: Path, *words: str) -> str:
+    out = results.parent / "page.html"
+    assert main([str(results), "--html", str(out), "--force", *words]) == 0
+    return out.read_text()
+
+
+class Reader(HTMLParser):
+    """Checks that elements nest, and keeps their names, attributes and texts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict]] = []
+        self.texts: dict[str, list[str]] = {}
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+        self.texts.setdefault(name, [])
+        if name not in ("meta", "link"):
+            self.open.append(name)
+
+    def handle_endtag(self, name):
+        assert self.open.pop() == name
+
+    def handle_data(self, data):
+        if self.open:
+            self.texts[self.open[-1]].append(data)
+
+
+def test_elements_nest_and_no_name_becomes_one(results):
+    reader = Reader(page(results))
+    names = {name for name, _ in reader.elements}
+    assert not names & {"b", "i", "u", "em", "img", "hw", "sha"}
+    assert [name for name, _ in reader.elements].count("script") == 2
+    allowed = {
+        "http-equiv", "content", "charset", "name", "rel", "href", "lang", "class", "id", "type",
+        "tabindex", "role", "scope", "title", "hidden",
+    }  # fmt: skip
+    for name, attributes in reader.elements:
+        for key in attributes:
+            assert key in allowed or key.startswith(("aria-", "data-")), (name, key)
+    headers = [text for text in reader.texts["th"] if text in HOSTILE]
+    assert sorted(headers) == sorted(2 * HOSTILE)  # as they are, once for each test table
+    assert "<script>window.pwned=3</script> 0 [seed 0 (model.lr=<u>1</u>)]" in "\n".join(
+        reader.texts["div"]
+    )
+    assert any("window.pwned=4" in text for text in reader.texts["li"])
+    ids = [attributes["id"] for _, attributes in reader.elements if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    targets = {a["href"][1:] for name, a in reader.elements if name == "a"}
+    assert targets <= set(ids)
+
+
+def test_the_policy_allows_this_script_and_style_and_nothing_else(results):
+    text = page(results)
+    reader = Reader(text)
+    policy = next(a["content"] for n, a in reader.elements if "http-equiv" in a and n == "meta")
+    script = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)[-1]
+    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)[1]
+    for content, directive in ((script, "script-src"), (style, "style-src")):
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{directive} 'sha256-{digest}';" in policy
+    assert policy.startswith("default-src 'none'") and "unsafe" not in policy
+    # No address but the name of SVG's elements.
+    assert set(re.findall(r"https?://[^\"]*", text)) == {"http://www.w3.org/2000/svg"}
+
+
+def test_the_numbers_of_the_charts_are_those_of_the_report(results, capsys):
+    text = page(results, "--format", "json")
+    document = json.loads(capsys.readouterr().out)
+    content = json.loads(re.search(r'id="payload">(.*?)</script>', text, re.DOTALL)[1])
+    assert content["methods"] == ["ERM", *HOSTILE] and content["versus"] == "differences to ERM"
+    (data,) = content["data"]
+    assert data["tables"] == ["test/P", "test/<P0>"]
+    checked = 0
+    for row, expected in zip(data["rows"], document["rows"], strict=True):
+        for table in data["tables"]:
+            for i, metric in enumerate(data["metrics"][table]):
+                found = expected["metrics"].get(f"{table}/{metric}")
+                if found["mean"] is None:
+                    assert row["values"][table][i] is None
+                    continue
+                pair = [found["mean"], found["high"] - found["mean"]]
+                assert row["values"][table][i] == pytest.approx(pair, rel=1e-3)
+                checked += 1
+            assert data["grouped"][table] == {"group_accuracy": GROUPS}
+            assert row["grouped"][table]["group_accuracy"][0][0] == pytest.approx(
+                0.3 + 0.1 * row["method"]
+            )
+    assert checked == 5 * 2 * 3 - 2
+    assert len(data["curves"]) == 6
+    line = next(x for x in data["curves"][0]["lines"] if x["metric"] == "q")
+    assert line["steps"] == [10, 20, 30] and line["groups"][GROUPS[1]] == [0.2, 0.3, 0.4]
+
+
+def test_marks_are_the_corrected_p_values(results, capsys):
+    text = page(results, "--format", "json")
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    key = "test/P/worst_group_accuracy"
+    p = {row["method"]: row["differences"].get(key, {}).get("p_holm") for row in rows}
+    assert p["ERM"] is None and all(p[name] < 0.05 for name in HOSTILE)
+    board = text.split('data-table="test/P"')[1].split("</table>")[0]
+    assert board.count("▲ better") == 4 and board.count("▼ worse") == 4
+    assert "corrected by Holm&#x27;s method for the 4 methods" in text
+    other = page(results, "--baseline", "__proto__")
+    assert "difference to the baseline __proto__" in other.lower()
+
+
+def test_another_baseline_and_chosen_tables(results):
+    text = page(results, "--tables", "P", "--metrics", "worst_group_accuracy")
+    assert 'data-table="test/P"' in text and "test/&lt;P0&gt;" not in text
+    header = text.split("<thead>")[1].split("</thead>")[0]
+    assert "worst group accuracy" in header and header.count("<th ") == 3
+
+
+def test_the_page_says_what_is_gone(record, write):
+    text = page(write(hostile_records(record)))
+    lacks = text.split("What this page lacks")[1]
+    assert "Training curves of 15 of 15 runs: no metrics.csv" in lacks
+    assert lacks.count("no /") >= 6 and "grid.yaml" in lacks and "its hash is" in lacks
+    assert ">Groups</h3>" in text  # they are in the records
+    old = [
+        {k: v for k, v in r.items() if k not in ("groups", "commit", "finished", "hardware")}
+        for r in hostile_records(record)
+    ]
+    text = page(write(old, name="old/results.jsonl"))
+    assert ">Groups</h3>" not in text and "of an older frbench, has none" in text
+    assert "unknown" in text.split("Where the runs were made")[-1]
+
+
+def test_the_page_of_whole_results_lacks_nothing(record, write):
+    records = hostile_records(record)[:-1]
+    path = write(records)
+    for entry in records:
+        write_run(path.parent / "runs" / entry["cell"])
+    (path.parent / "grid.yaml").write_text("methods: <b>\n")
+    text = page(path)
+    assert "lacks" not in text
+    assert "run_dir: &lt;run&gt;" in text and str(path.parent / "runs") not in text
+    assert len(text) < 150_000
+
+
+def test_later_seeds_make_room(results, monkeypatch):
+    monkeypatch.setattr("frbench.report.html.charts.BUDGET", 10)
+    text = page(results)
+    content = json.loads(re.search(r'id="payload">(.*?)</script>', text, re.DOTALL)[1])
+    assert [run["name"] for run in content["data"][0]["curves"]] == ["seed 0", "seed 0"]
+    assert "Training curves of 4 runs of later seeds" in text
+
+
+def test_json_cannot_end_its_element():
+    text = dump({"a": "</script><!-- & \u2028"})
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == {"a": "</script><!-- & \u2028"}
+
+
+def test_only_markup_is_not_escaped():
+    assert tag("p", "<b>", Markup("<i></i>"), 1, None) == "<p>&lt;b&gt;<i></i>1</p>"
+    assert tag("td", title="\"'<") == '<td title="&quot;&#x27;&lt;"></td>'
+
+
+def test_the_name_must_end_in_html(results):
+    with pytest.raises(UserError, match=r"must end in \.html"):
+        main([str(results), "--html", "page.txt"])

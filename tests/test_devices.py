@@ -1,0 +1,109 @@
+"""What cannot work on several devices is refused in one line, before training."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from promises import found
+from pytorch_lightning import Trainer
+from torch import nn
+
+from frbench.data import TwoGaussians
+from frbench.errors import UserError
+from frbench.networks import MLP
+from frbench.objectives import ERM, Objective
+from frbench.objectives import checks as checks_module
+from frbench.objectives.checks import check_layers, check_whole_parameters
+from frbench.penalties import Penalty
+
+OBJECTIVES, PENALTIES = found(Objective), found(Penalty)
+
+
+def make(cls=ERM, penalties=None):
+    return cls(2, 2, [2], network=MLP(hidden=[2]), penalties=penalties)
+
+
+def refused(words, model, data=None, **options):
+    """The model must not have moved when the error comes, and the error is one line."""
+    before = [p.clone() for p in model.parameters()]
+    trainer = Trainer(
+        max_steps=2, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, **options,
+    )  # fmt: skip
+    share = 0.25 if model.uses_clean else 0.0
+    with pytest.raises(UserError, match=words) as error:
+        trainer.fit(model, datamodule=data or TwoGaussians(n=64, clean_share=share))
+    assert "\n" not in str(error.value)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+COUPLED = [cls for cls in OBJECTIVES if cls.couples_batch]
+
+
+@pytest.mark.promise("devices")
+@pytest.mark.parametrize("cls", COUPLED, ids=lambda cls: cls.__name__)
+def test_gradients_of_coupled_batches_are_not_accumulated(cls):
+    refused("accumulate.* 1", make(cls), accumulate_grad_batches=2)
+
+
+@pytest.mark.promise("devices")
+@pytest.mark.parametrize("cls", PENALTIES, ids=lambda cls: cls.__name__)
+def test_gradients_of_penalties_are_not_accumulated(cls):
+    refused("accumulate.* 1", make(penalties=[cls()]), accumulate_grad_batches=2)
+
+
+def test_an_uncoupled_objective_accumulates():
+    model = make()
+    trainer = Trainer(
+        max_steps=2, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, accumulate_grad_batches=2,
+        limit_val_batches=0, num_sanity_val_steps=0,
+    )  # fmt: skip
+    trainer.fit(model, datamodule=TwoGaussians(n=64, batch_size=8))
+    assert trainer.global_step == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"batch_size": 15}, "15 is not divisible by 2"),
+        (
+            {"batch_size": 16, "clean_share": 0.05},
+            "verified rows .* not divisible by 2",
+        ),
+    ],
+)
+def test_batches_must_divide_by_the_processes(options, words):
+    data = TwoGaussians(n=64, **options)
+    data.trainer = SimpleNamespace(world_size=2, global_rank=0)
+    with pytest.raises(UserError, match=words):
+        data.setup("fit")
+
+
+def test_fsdp_needs_a_gpu():
+    with pytest.raises(ValueError, match="FSDP"):  # the command line makes a UserError of it
+        Trainer(accelerator="cpu", strategy="fsdp", devices=2)
+
+
+@pytest.mark.promise("devices")
+@pytest.mark.parametrize(
+    "cls", [c for c in OBJECTIVES if c.__name__ in ("IRW", "IRWO", "FRTrain")]
+)
+def test_sharded_parameters_are_refused_where_they_are_needed_whole(cls):
+    model = make(cls)
+    strategy = type("FSDPStrategy", (), {})()
+    model._trainer = SimpleNamespace(strategy=strategy)
+    with pytest.raises(UserError, match=r"whole parameters; use trainer\.strategy: ddp"):
+        check_whole_parameters(model, "does what it does")
+    model._trainer = SimpleNamespace(strategy=type("DDPStrategy", (), {})())
+    check_whole_parameters(model, "does what it does")
+
+
+def test_synchronised_batchnorm_on_cpu_is_refused(monkeypatch):
+    model = make()
+    model.network.backbone.append(nn.SyncBatchNorm(2))
+    check_layers(model)  # one process: torch does not synchronise
+    monkeypatch.setattr(checks_module, "world_size", lambda: 2)
+    with pytest.raises(UserError, match=r"sync_batchnorm.*GPUs only"):
+        check_layers(model)
+    check_layers(make())
