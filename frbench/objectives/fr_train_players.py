@@ -58,7 +58,7 @@ class RobustDiscriminator(nn.Module):
         if sees_attribute:
             width += 1 if sizes.num_attributes == 2 else sizes.num_attributes
         self.layers = leaky_mlp(width, hidden, 1)
-        self._all = OncePerBatch[tuple[_Columns, Tensor]]()
+        self._all = OncePerBatch[tuple[_Columns, Tensor, Tensor, Tensor]]()
         self._training = OncePerBatch[_Columns]()
 
     def forward(self, answer: Tensor, features: Tensor, batch: Batch) -> Tensor:
@@ -77,14 +77,18 @@ class RobustDiscriminator(nn.Module):
         """
         rows = len(answer)
 
-        def known(batch: Batch) -> tuple[_Columns, Tensor]:
+        def known(batch: Batch) -> tuple[_Columns, Tensor, Tensor, Tensor]:
             y = batch.y[rows:]
             label = y[:, None] if self.num_classes == 2 else F.one_hot(y, self.num_classes)
-            return self._columns(batch), 2.0 * label - 1
+            sign = torch.ones_like(batch.weight)
+            sign[rows:] = -1
+            share = torch.full_like(sign, 0.5 / rows)
+            share[rows:] = 0.5 / len(y)
+            return self._columns(batch), 2.0 * label - 1, sign, share
 
-        columns, labels = self._all(batch, known)
+        columns, labels, sign, share = self._all(batch, known)
         odds = self._odds(torch.cat([answer, labels]), features, columns)
-        return (F.softplus(odds[:rows]).mean() + F.softplus(-odds[rows:]).mean()) / 2
+        return F.softplus(sign.to(odds) * odds) @ share.to(odds)
 
     def _columns(self, batch: Batch) -> _Columns:
         z = None

@@ -34,7 +34,7 @@ def margin(logits: Tensor) -> Tensor:
 
 def global_mean(values: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean over the global batch, scaled by W for gradients that DDP averages."""
-    mean = (values * weight).sum() / all_sum(weight.sum()).clamp(min=1e-12)
+    mean = values @ weight.to(values) / all_sum(weight.sum()).clamp(min=1e-12)
     return mean if (w := world_size()) == 1 else w * mean
 
 
