@@ -29,8 +29,8 @@ class GradientSimilarity:
     samples must not mix. Before first use a random combination of gradients is compared with
     autograd's, so that what the structure does not show is found; parameters without a gradient
     yet are compared again on batches 2, 4, 8 and so on. The choice is made anew when layers are
-    frozen or freed, or a BatchNorm changes its mode. *Forward mode*
-    (``torch.func.jvp`` of the loss vector along G) takes anything that torch can differentiate so:
+    frozen or freed, or a BatchNorm changes its mode. *Forward mode* (the derivative of the loss
+    vector along G, by dual numbers) takes anything that torch can differentiate so:
     no reentrant checkpointing, no LSTM, no autograd.Function without a jvp.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.forward_ad import make_dual, unpack_dual
+from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
 
 from frbench.similarity.settings import Conditions, forward_mode
 
@@ -55,9 +55,9 @@ def _lean(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
 
 
 @contextlib.contextmanager
-def _lean_layers(model: nn.Module) -> Iterator[None]:
+def _lean_layers(modules: list[nn.Module]) -> Iterator[None]:
     """Exchange the forwards of linear layers."""
-    layers = [m for m in model.modules() if type(m) is nn.Linear and "forward" not in m.__dict__]
+    layers = [m for m in modules if type(m) is nn.Linear and "forward" not in m.__dict__]
     try:
         for layer in layers:
             layer.__dict__["forward"] = _lean(layer)
@@ -75,7 +75,7 @@ def directional_losses(
     vector: dict[str, Tensor],
     conditions: Conditions,
 ) -> Tensor:
-    """Return <g_i, vector> for every sample by ``torch.func.jvp`` of the loss vector.
+    """Return <g_i, vector> for every sample by one pass of dual numbers.
 
     Args:
         model: The network.
@@ -90,20 +90,20 @@ def directional_losses(
         Directional derivatives, without a graph [B].
     """
     holder = _Losses(model, losses)
-    # Detached: otherwise the tangent would carry a reverse tape as large as the network's.
-    point = {f"model.{k}": p.detach() for k, p in parameters.items()}
     # Of length one: in float16, products with the gradient of many samples overflow.
     length = torch.stack([g.norm() for g in vector.values()]).norm()
     length = length.clamp(min=torch.finfo(length.dtype).tiny)
-    direction = {f"model.{k}": (vector.pop(k) / length).to(p.dtype) for k, p in parameters.items()}
-
-    def function(values: dict[str, Tensor]) -> Tensor:
-        result: Tensor = torch.func.functional_call(holder, values, (batch,))
-        return result
-
     autocast = conditions.autocast is not None
+    modules = list(model.modules())  # one walk: on small networks, walks are felt
     # Under autocast, torch casts inside of its own rule.
-    lean = contextlib.nullcontext() if autocast else _lean_layers(model)
-    with torch.no_grad(), conditions.again(), forward_mode(model, autocast), lean:
-        slopes: Tensor = torch.func.jvp(function, (point,), (direction,))[1] * length
-        return slopes
+    lean = contextlib.nullcontext() if autocast else _lean_layers(modules)
+    fit = forward_mode(modules, autocast)
+    with torch.no_grad(), conditions.again(), fit, lean, dual_level():
+        # Detached: otherwise the tangent would carry a reverse tape as large as the network's.
+        point = {
+            f"model.{k}": make_dual(p.detach(), (vector.pop(k) / length).to(p.dtype))
+            for k, p in parameters.items()
+        }
+        value = torch.func.functional_call(holder, point, (batch,))
+        slopes = unpack_dual(value).tangent
+        return torch.zeros_like(value) if slopes is None else slopes * length

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -67,9 +67,9 @@ class Conditions(NamedTuple):
 
 
 @contextlib.contextmanager
-def _changed(model: nn.Module, attribute: str, value: bool) -> Iterator[None]:
+def _changed(modules: Iterable[nn.Module], attribute: str, value: bool) -> Iterator[None]:
     """Set an attribute of all batch normalisations in training mode."""
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
+    norms = [m for m in modules if isinstance(m, _BatchNorm) and m.training]
     before = [getattr(m, attribute) for m in norms]
     try:
         for m in norms:
@@ -82,12 +82,12 @@ def _changed(model: nn.Module, attribute: str, value: bool) -> Iterator[None]:
 
 def frozen_statistics(model: nn.Module) -> Any:
     """Let batch normalisations use their running statistics."""
-    return _changed(model, "training", False)
+    return _changed(model.modules(), "training", False)
 
 
 @contextlib.contextmanager
-def forward_mode(model: nn.Module, autocast: bool) -> Iterator[None]:
-    """Make a model fit for ``torch.func.jvp``.
+def forward_mode(modules: list[nn.Module], autocast: bool) -> Iterator[None]:
+    """Make the modules of a network fit for forward-mode differentiation.
 
     Batch normalisations keep the batch's statistics but do not count them a second time (their
     counters refuse forward mode, too). Attention takes the math kernel, the only one with a
@@ -99,10 +99,10 @@ def forward_mode(model: nn.Module, autocast: bool) -> Iterator[None]:
         return (args[0].float(), *args[1:])
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_changed(model, "track_running_stats", False))
+        stack.enter_context(_changed(modules, "track_running_stats", False))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         if autocast:
-            for module in model.modules():
+            for module in modules:
                 if isinstance(module, NORMS):
                     handle = module.register_forward_pre_hook(to_float)
                     stack.callback(handle.remove)
