@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import sys
 import warnings
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from pytorch_lightning.utilities import rank_zero_only
 
 from frbench import data, networks, objectives, penalties, wandb_run
-from frbench.atomic import check_writable, write_text
+from frbench.atomic import write_text
 from frbench.callbacks import (
     BestCheckpoint,
     CSVLogger,
@@ -35,8 +31,10 @@ from frbench.help import page
 from frbench.messages import cause, readable
 from frbench.objectives import Objective
 from frbench.objectives.checks import FREE_ON_RESUME
+from frbench.options import check_configs, known_options, option_values
 from frbench.output import log_final_table, print_metrics, write_new, write_predictions
 from frbench.quiet import quieten
+from frbench.run_dir import choose_run_dir, give_back
 from frbench.spec import differences
 from frbench.wandb_run import is_wandb
 
@@ -223,99 +221,6 @@ class FrbenchCLI(LightningCLI):
         write_predictions(
             parts if len(names) > 1 else [parts], self.datamodule, folder, self.trainer
         )
-
-
-def choose_run_dir(config: Any, subcommand: str) -> str:
-    """Give the folder of a run: as asked, that of the checkpoint, or the next free number.
-
-    Processes that Lightning starts for further devices take the first process's choice. A number
-    is claimed by making its folder, so that runs started side by side get one each.
-    """
-    if "FRBENCH_RUN_DIR" in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
-        return os.environ["FRBENCH_RUN_DIR"]
-    folder: str | None = config.run_dir
-    if folder is None and config.get("ckpt_path"):
-        parent = Path(config.ckpt_path).resolve().parent
-        folder = str(parent.parent if parent.name == "checkpoints" else parent)
-    check_writable(folder or "runs", "--run_dir")
-    if folder is None:
-        name = f"{config.data.class_path.split('.')[-1]}-{config.model.class_path.split('.')[-1]}"
-        root = Path("runs") / name
-        taken = [int(p.name) for p in root.glob("*") if p.name.isdigit()]
-        number = max(taken, default=-1) + 1
-        while getattr(rank_zero_only, "rank", 0) == 0:
-            try:
-                (root / str(number)).mkdir(parents=True)
-                break
-            except FileExistsError:
-                number += 1
-        folder = str(root / str(number))
-    elif (
-        subcommand == "fit"
-        and not config.get("ckpt_path")
-        and any((Path(folder) / n).exists() for n in ("config.yaml", "metrics.csv", "checkpoints"))
-    ):
-        last = Path(folder) / "checkpoints" / "last.ckpt"
-        remedy = (
-            f"Continue it with --ckpt_path {last}, or choose"
-            if last.is_file()
-            else "Remove it, or choose"
-        )
-        raise UserError(f"--run_dir {folder} already holds a run. {remedy} another folder.")
-    os.environ["FRBENCH_RUN_DIR"] = folder
-    return folder
-
-
-def give_back() -> None:
-    """Remove the folder that a run has claimed, unless something was written into it."""
-    path = Path(os.environ.get("FRBENCH_RUN_DIR", ""))
-    if len(path.parts) != 3 or path.parts[0] != "runs":
-        return  # not a numbered folder of ours
-    with contextlib.suppress(OSError):  # rmdir refuses a folder that holds something
-        for part in (path, path.parent, path.parent.parent):
-            part.rmdir()
-
-
-def option_values(argv: list[str], option: str) -> list[str]:
-    """List the values of an option, given as ``--option value`` or ``--option=value``."""
-    values = []
-    for i, word in enumerate(argv):
-        if word == option and i + 1 < len(argv):
-            values.append(argv[i + 1])
-        elif word.startswith(f"{option}="):
-            values.append(word.split("=", 1)[1])
-    return values
-
-
-def check_configs(argv: list[str]) -> None:
-    """Refuse a configuration file that is missing or no YAML; the parser would not name it."""
-    for path in option_values(argv, "--config"):
-        if not Path(path).is_file():
-            raise UserError(f"--config: there is no file {path}.")
-        try:
-            content = yaml.safe_load(Path(path).read_text())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"--config: {path} is not valid YAML: {reason}") from error
-        if not isinstance(content, dict):
-            raise UserError(
-                f"--config: {path} must map options to values, as `data: Digits` does."
-            )
-
-
-def known_options() -> list[str]:
-    """List the options that do not depend on the chosen classes."""
-    classes = {
-        "trainer": Trainer,
-        "checkpoint": BestCheckpoint,
-        "rolling": RollingCheckpoint,
-        "early_stopping": EarlyStop,
-        "sanity": SanityCheck,
-    }
-    fixed = ["data", "model", "config", "run_dir", "ckpt_path", "seed_everything"]
-    return fixed + [
-        f"{key}.{name}" for key, cls in classes.items() for name in signature(cls).parameters
-    ]
 
 
 def run(argv: list[str]) -> int:

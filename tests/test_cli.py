@@ -16,8 +16,8 @@ import frbench
 from frbench import metrics
 from frbench.__main__ import main
 from frbench.checkpoint import read_checkpoint
-from frbench.cli import choose_run_dir
 from frbench.data import Digits
+from frbench.run_dir import choose_run_dir
 
 # 400 rows hold small groups, as the sanity checks rightly say.
 pytestmark = pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning")

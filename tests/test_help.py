@@ -46,7 +46,7 @@ def test_examples_name_options_that_exist(command, capsys, monkeypatch):
     text = help_of(command, capsys).replace("\\\n", " ")
     examples = text.partition("examples")[2]
     if command in ("fit", "validate", "test", "predict"):
-        from frbench.cli import known_options
+        from frbench.options import known_options
 
         known = {f"--{name}" for name in known_options()}
     else:

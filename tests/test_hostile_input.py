@@ -180,7 +180,6 @@ class Row:
 
 READ = "frbench.data.reading:read_table"
 DATA = "frbench.data.table_data:TableData."
-MODULE = "frbench.data.module:GroupDataModule."
 CHECKS = "frbench.data.checks:"
 T = {"about": (TableData,)}
 PAIRS = (*DIGITS, "--data.augment+=GanPairs", "--data.augment.path=pairs")
@@ -288,10 +287,10 @@ ROWS = [
         pairs(pairs=pickle.dumps(Payload())), (GanPairs,)),
     # Configurations
     Row("a file that is no YAML", (*GAUSS, "--config=c.yaml"), ("c.yaml", "not valid YAML"),
-        ("frbench.cli:check_configs", "not valid YAML"), add(c__yaml="a: [1, 2"),
+        ("frbench.options:check_configs", "not valid YAML"), add(c__yaml="a: [1, 2"),
         ("configuration files",)),
     Row("a configuration that is a list", (*GAUSS, "--config=c.yaml"), ("c.yaml", "map options"),
-        ("frbench.cli:check_configs", "must map"), add(c__yaml="- a\n- b\n"),
+        ("frbench.options:check_configs", "must map"), add(c__yaml="- a\n- b\n"),
         ("configuration files",)),
     Row("a typo in a configuration", ("fit", "--config=c.yaml", *QUIET), ("batch_sise",
         "did you mean"),
@@ -316,9 +315,11 @@ ROWS = [
         (*GAUSS, "--data.rows_per_group=2", "--data.balance=joint", "--data.via=weight"),
         ("rows_per_group", "via"), ("frbench.data.strata:check_strata", "via")),
     Row("reweighing by samples", (*GAUSS, "--data.balance=reweighing", "--data.via=sample"),
-        ("reweighing", "use balance: joint"), (MODULE + "__init__", "reweighing is by weight")),
+        ("reweighing", "use balance: joint"),
+        ("frbench.data.checks:check_options", "reweighing is by weight")),
     Row("uniform marginals of nothing", (*GAUSS, "--data.marginals=uniform"),
-        ("marginals", "use balance: joint"), (MODULE + "__init__", "has no effect")),
+        ("marginals", "use balance: joint"),
+        ("frbench.data.checks:check_options", "has no effect")),
     Row("verified rows that nobody uses", (*GAUSS, "--data.clean_share=.2"), ("clean_share",
         "ERM"),
         ("frbench.objectives.checks:check_data", "does not use")),
@@ -388,7 +389,7 @@ ROWS = [
         ("frbench bench",)),
     Row("a folder that holds a run", (*GAUSS, "--run_dir=old"), ("already holds a run",
         "Remove it"),
-        ("frbench.cli:choose_run_dir", "already holds a run"),
+        ("frbench.run_dir:choose_run_dir", "already holds a run"),
         lambda: (Path("old").mkdir(), Path("old/metrics.csv").write_text("step\n"))),
 ]  # fmt: skip
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +20,9 @@ from frbench.data.balance import (
     balance_ratio,
     subsample_rows,
 )
-from frbench.data.checks import check_inputs, check_tables
+from frbench.data.checks import check_inputs, check_options, check_tables
 from frbench.data.describe import describe
+from frbench.data.fingerprint import fingerprint
 from frbench.data.loader import EvalLoader, GroupLoader, TensorTable
 from frbench.data.mixed import Mixed, join
 from frbench.data.steps import Augmentation, Corruption
@@ -93,37 +92,6 @@ class GroupDataModule(LightningDataModule, ABC):
         test_while_training: bool = False,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise UserError(f"data.batch_size must be at least 1, got {batch_size}.")
-        if rows_per_group < 0:
-            raise UserError(f"data.rows_per_group must not be negative, got {rows_per_group}.")
-        if passes < 1:
-            raise UserError(f"data.passes must be at least 1, got {passes}.")
-        if not 0 <= clean_share < 1:
-            raise UserError(f"data.clean_share must lie in [0, 1), got {clean_share}.")
-        if (clean_noise or clean_only) and not clean_share:
-            raise UserError(
-                "data.clean_noise and data.clean_only are about verified rows: set "
-                "data.clean_share to have some."
-            )
-        if not 0 <= clean_noise <= 1:
-            raise UserError(f"data.clean_noise must lie in [0, 1], got {clean_noise}.")
-        given = {"balance": balance, "via": via or "sample", "marginals": marginals}
-        for name, kind in (("balance", Balance), ("via", Via), ("marginals", Marginals)):
-            if given[name] not in get_args(kind):
-                raise UserError(
-                    f"data.{name}: expected one of {', '.join(get_args(kind))}, got "
-                    f"{given[name]!r}."
-                )
-        if balance == "reweighing" and via not in (None, "weight"):
-            raise UserError(
-                f"data.balance: reweighing is by weight; for via: {via} use balance: joint."
-            )
-        if marginals == "uniform" and balance != "joint":
-            raise UserError(
-                f"data.marginals: uniform has no effect with balance: {balance}; "
-                "use balance: joint, or drop marginals."
-            )
         self.batch_size = batch_size
         self.balance = balance
         self.via = via
@@ -139,6 +107,7 @@ class GroupDataModule(LightningDataModule, ABC):
         self.seed = seed
         self.test_while_training = test_while_training
         self.notes: list[str] = []
+        check_options(self)
 
     # ---- what a subclass writes -------------------------------------------------------------
     @abstractmethod
@@ -230,7 +199,7 @@ class GroupDataModule(LightningDataModule, ABC):
         for step in [*corrupt, *(self.augment or [])]:
             step.bind(self.class_names, self.attribute_names)
             step.seed = self.seed
-            table = step.apply(table, rng, self._encode)
+            table = step.apply(table, rng, self.encode_all)
         ratio = balance_ratio(
             table,
             self.num_classes,
@@ -297,24 +266,7 @@ class GroupDataModule(LightningDataModule, ABC):
 
     def fingerprint(self) -> str:
         """Hash of what training and evaluation see; equal data gives an equal hash."""
-        digest = hashlib.sha256()
-        table, clean, weight = self.training
-        tables = {**self.splits, "training": table, "clean": clean}
-        for name, part in sorted(tables.items()):
-            digest.update(name.encode())
-            x: Any = self._encode(part.x) if len(part) else None
-            x = x.numpy() if isinstance(x, Tensor) else x
-            if isinstance(x, np.ndarray):
-                digest.update(f"{x.dtype}{x.shape}".encode())
-                digest.update(x.tobytes())
-            else:  # lazily decoded inputs: what they are made from
-                digest.update(x.digest() if hasattr(x, "digest") else pickle.dumps(x))
-            for column in (part.y, part.z, part.weight, part.clean):
-                digest.update(column.tobytes())
-            if part.synthetic.any():
-                digest.update(part.synthetic.tobytes())
-        digest.update(np.ascontiguousarray(weight).tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint(self)
 
     # ---- Lightning --------------------------------------------------------------------------
     @property
@@ -353,13 +305,13 @@ class GroupDataModule(LightningDataModule, ABC):
             if size < self._world:
                 raise UserError(f"The {name} split has {size} rows for {self._world} devices.")
 
-    def _encode(self, x: Any) -> Any:
+    def encode_all(self, x: Any) -> Any:
         """Encode inputs, some of which may be encoded already."""
         return x.encode(self.encode) if isinstance(x, Mixed) else self.encode(x)
 
     def _encoded(self, table: Table, name: str) -> Table:
         """Encode and check the inputs of a split."""
-        x = self._encode(table.x)
+        x = self.encode_all(table.x)
         if isinstance(x, np.ndarray):
             check_inputs(x, self.sizes, f"{type(self).__name__}: the {name} split")
         return table.replace(x=x)

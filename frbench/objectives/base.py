@@ -11,18 +11,17 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pytorch_lightning import Callback, LightningModule
+from pytorch_lightning import Callback
 from torch import Tensor, nn
 
 from frbench.batch import Batch, OncePerBatch, Outputs, Sizes
 from frbench.checkpoint import FORMAT
 from frbench.data.loader import GroupLoader
-from frbench.distributed import all_sum, rank, world_size
+from frbench.distributed import rank, world_size
 from frbench.errors import UserError
-from frbench.metrics import GroupCounts, risk_invariance
-from frbench.metrics.family import RISKS
 from frbench.networks import MLP, BagOfWords, Network, SmallCNN
 from frbench.objectives.checks import check_fit, check_layers, check_same_data, data_spec
+from frbench.objectives.evaluation import Evaluated
 from frbench.objectives.optimizer import build_optimizer, build_scheduler, check_optimizer
 from frbench.objectives.training_log import LogSteps, TrainingLog
 from frbench.penalties import Penalty
@@ -31,7 +30,7 @@ from frbench.spec import to_spec
 from frbench.state import Staged
 
 
-class Objective(LightningModule, Staged, ABC):
+class Objective(Evaluated, Staged, ABC):
     """A way to train; a subclass writes :meth:`risk`.
 
     Args:
@@ -107,12 +106,7 @@ class Objective(LightningModule, Staged, ABC):
         self.training_log = TrainingLog(self)
         self._first_rows = OncePerBatch[Batch]()
         self._seed: int | None = None
-        self._evaluators = nn.ModuleList()
-        self._evaluated: list[str] = []
-        #: Metrics of each table evaluated last, in full precision (Lightning keeps float32).
-        self.last_metrics: dict[str, float] = {}
-        #: Count table [C, A + 1, C] (y; z, last unknown; prediction) of each table evaluated last.
-        self.last_counts: dict[str, np.ndarray] = {}
+        self.reset_evaluators()
         check_optimizer(self)  # wrong names and arguments must fail before any data is read
 
     # ---- what a subclass writes -------------------------------------------------------------
@@ -318,7 +312,7 @@ class Objective(LightningModule, Staged, ABC):
         """Check that data, trainer and method fit, and build the evaluators."""
         data = getattr(self.trainer, "datamodule", None)
         if data is None:
-            self._evaluated, self._evaluators = [], nn.ModuleList()
+            self.reset_evaluators()
             return
         theirs = Sizes(data.num_classes, data.num_attributes, tuple(data.input_shape))
         ours = self.sizes._replace(vocab_size=0)
@@ -333,17 +327,7 @@ class Objective(LightningModule, Staged, ABC):
             for penalty in self._penalties():
                 penalty.bind_data(data)
         names = data.val_names if stage in ("fit", "validate") else data.test_names
-        self._evaluated = names
-        self._evaluators = nn.ModuleList(
-            GroupCounts(
-                self.num_classes,
-                self.num_attributes,
-                class_names=data.class_names,
-                attribute_names=data.attribute_names,
-                train_counts=data.splits["train"].counts(self.num_classes, self.num_attributes),
-            ).to(self.device)
-            for _ in names
-        )
+        self.build_evaluators(data, names)
 
     @property
     def _clean_rows(self) -> int:
@@ -357,64 +341,6 @@ class Objective(LightningModule, Staged, ABC):
         if self._seed is None:
             self._seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**31)
         self.training_log.to(self.device)
-
-    # ---- evaluation -------------------------------------------------------------------------
-    def _evaluate(self, batch: Batch, dataloader_idx: int) -> None:
-        logits = self.forward(batch.x)
-        while dataloader_idx >= len(self._evaluators):  # loaders without a datamodule
-            stage = "test" if self.trainer.testing else "val"
-            self._evaluated.append(f"{stage}/{len(self._evaluated)}" if self._evaluated else stage)
-            metric = GroupCounts(self.num_classes, self.num_attributes)
-            self._evaluators.append(metric.to(self.device))
-        self._metrics()[dataloader_idx].update(logits, batch.y, batch.z)
-
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Count predictions; no collective runs here."""
-        self._evaluate(batch, dataloader_idx)
-
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Count predictions; no collective runs here."""
-        self._evaluate(batch, dataloader_idx)
-
-    def predict_step(
-        self, batch: Batch, batch_idx: int, dataloader_idx: int = 0
-    ) -> dict[str, Tensor]:
-        """Return row, label, attribute and class probabilities [B, C]."""
-        probabilities = self.forward(batch.x).float().softmax(1)
-        return {"index": batch.index, "y": batch.y, "z": batch.z, "probabilities": probabilities}
-
-    def _metrics(self) -> list[GroupCounts]:
-        return list(self._evaluators)
-
-    def _log_evaluation(self) -> None:
-        for name, evaluator in zip(self._evaluated, self._metrics(), strict=True):
-            metrics = evaluator.compute()
-            self.last_counts[name] = all_sum(evaluator.counts).cpu().numpy().copy()
-            evaluator.reset()
-            if not self.trainer.sanity_checking:
-                named = {f"{name}/{k}": v for k, v in metrics.items()}
-                self.last_metrics |= named
-                self.training_log.emit(named)
-        self._log_family()
-
-    def _log_family(self) -> None:
-        """Log how far the risk moves over the shift family, if its tables were evaluated."""
-        data = getattr(self.trainer, "datamodule", None)
-        names = data.family_names if data is not None else []
-        if len(names) < 2 or self.trainer.sanity_checking or not {*names} <= {*self._evaluated}:
-            return
-        members = [{risk: self.last_metrics[f"{name}/{risk}"] for risk in RISKS} for name in names]
-        named = {f"test/family/{k}": v for k, v in risk_invariance(members).items()}
-        self.last_metrics |= named
-        self.training_log.emit(named)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log every group metric of every validation table."""
-        self._log_evaluation()
-
-    def on_test_epoch_end(self) -> None:
-        """Log every group metric of every test table."""
-        self._log_evaluation()
 
     # ---- checkpoints ------------------------------------------------------------------------
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -158,11 +158,11 @@ def test_decoded_images_and_generated_ones_share_a_table(built, tmp_path):
     images = np.concatenate([np.load(built[0] / f"{k}.npy")[:30] for k in ("images", "partners")])
     first = int(np.flatnonzero(table.synthetic)[0])
     place = table.x.rows[first] - len(table.x.raw)
-    x = data._encode(table.x)[np.array([first])][0]
+    x = data.encode_all(table.x)[np.array([first])][0]
     np.testing.assert_array_equal(x, images[place])
     real = np.flatnonzero(~table.synthetic)[:3]
     np.testing.assert_array_equal(
-        data._encode(table.x)[real], data.encode(table.x.raw[table.x.rows[real]])[np.arange(3)]
+        data.encode_all(table.x)[real], data.encode(table.x.raw[table.x.rows[real]])[np.arange(3)]
     )
 
 
@@ -171,7 +171,7 @@ def test_two_steps_follow_each_other_and_verified_rows_stay_last(built):
     data = GeneratedFaces(n=40, n_eval=8, image_size=16, augment=steps, clean_share=0.1)
     table = data.training[0]
     assert table.synthetic.tolist() == [False] * 36 + [True] * 13
-    x = data._encode(table.x)
+    x = data.encode_all(table.x)
     np.testing.assert_array_equal(x[36:40], x[44:48])  # both begin with the folder's first rows
     loader = data.train_dataloader()
     assert len(loader.dataset) == 49 + 4 and loader.dataset.clean.sum() == 4
