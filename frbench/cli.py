@@ -184,6 +184,11 @@ class FrbenchCLI(LightningCLI):
         if len(self.trainer.loggers) > 1:  # others than ours write elsewhere if it is missing
             Path(self._get(self.config, "run_dir")).mkdir(parents=True, exist_ok=True)
         self.trainer.fit(**{**kwargs, "weights_only": True})
+        for callback in self.trainer.checkpoint_callbacks if self.trainer.is_global_zero else ():
+            if isinstance(callback, BestCheckpoint) and (best := callback.best_model_path):
+                best = os.path.relpath(best)
+                print(f"best by {callback.monitor}, {callback.best_model_score:.3f}: {best}")
+                print(f"next: frbench test --ckpt_path {best}")
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluate the validation table and print its metrics."""
@@ -275,7 +280,9 @@ def train(argv: list[str]) -> FrbenchCLI:
         model = stored["model"]
         init_args = {k: v for k, v in model["init_args"].items() if k not in LINKED}
         words = [f"--model={json.dumps({**model, 'init_args': init_args})}"]
-        if argv[0] == "fit" and stored["data"]:
+        # Evaluation is on the data named, or else on those of the training.
+        named = {word.split("=")[0] for word in argv} & {"--data", "--config"}
+        if stored["data"] and (argv[0] == "fit" or not named):
             words.append(f"--data={json.dumps(stored['data'])}")
         argv = [argv[0], *words, *argv[1:]]
     elif argv[0] in ("validate", "test", "predict") and "--help" not in argv:

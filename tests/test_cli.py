@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import re
 import sys
 from pathlib import Path
 
@@ -232,6 +233,20 @@ def test_test_needs_only_data_and_checkpoint(
             assert record["metrics"][key] == value, key
     worst = record["metrics"]["test/P0/worst_group_accuracy"]
     assert f"{worst:.4f}" in next(x for x in out.splitlines() if "worst_group_accuracy" in x)
+
+
+def test_a_fit_names_its_best_and_test_finds_its_data(
+    in_tmp: Path, capsys: pytest.CaptureFixture
+) -> None:
+    fit("--data.n_eval=300")
+    out = capsys.readouterr().out
+    assert "best by val/worst_group_accuracy, " in out
+    (line,) = re.findall(r"^next: frbench (.*)$", out, flags=re.M)
+    run(*line.split(), "--trainer.accelerator=cpu")
+    (folder,) = Path("runs").glob("*/0")
+    metrics = json.loads((folder / "test.json").read_text())
+    run(*line.split(), *SMALL, "--data.n_eval=300", "--trainer.accelerator=cpu")
+    assert json.loads((folder / "test-2.json").read_text()) == metrics
 
 
 def test_results_of_evaluations_are_never_overwritten(best: Path, in_tmp: Path) -> None:

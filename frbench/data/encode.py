@@ -141,6 +141,7 @@ class TableEncoder:
         self.categorical = categorical
         self.numeric = numeric
         self._columns: list[_Numeric | _Categorical] = []
+        self._rows = 0
 
     def fit(self, frame: pd.DataFrame) -> Self:
         """Learn levels, medians and scales from the training rows.
@@ -153,6 +154,7 @@ class TableEncoder:
             (_Categorical if self._is_categorical(frame[name]) else _Numeric).fit(frame[name])
             for name in frame.columns
         ]
+        self._rows = len(frame)
         return self
 
     def _is_categorical(self, column: pd.Series) -> bool:
@@ -192,6 +194,14 @@ class TableEncoder:
             column.write(frame[column.name], out[:, start:stop])
             start = stop
         return out
+
+    def identifiers(self) -> dict[str, int]:
+        """Count the levels of each category that has more than half as many as training rows.
+
+        Such a column (a name, a number of a file) says who a row is, not what it is like.
+        """
+        found = {c.name: len(c.levels) for c in self._columns if isinstance(c, _Categorical)}
+        return {name: count for name, count in found.items() if 2 * count > max(self._rows, 20)}
 
     def unseen(self, frame: pd.DataFrame) -> dict[str, int]:
         """Count, for each column where there are any, the values that training lacks."""

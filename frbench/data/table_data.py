@@ -147,16 +147,22 @@ class TableData(GroupDataModule):
             for name, index in rows.splits.items()
         }
         self.notes.extend(rows.notes)
-        for name in ("val", "test"):
-            for column, count in self._unseen(tables[name].x).items():
-                self.notes.append(
-                    f"{name}: {count} rows whose {column} does not occur in training (all zeros)"
-                )
+        self.notes.extend(self._column_notes(tables))
         return tables
 
-    def _unseen(self, x: pd.DataFrame) -> dict[str, int]:
-        """Count the values of each column that training lacks."""
-        return self.encoder.unseen(x)
+    def _column_notes(self, tables: dict[str, Table]) -> list[str]:
+        """Say which columns name single rows, and where values occur that training lacks."""
+        notes = [
+            f"{column}: {count} different values in {len(tables['train'])} training rows; if it "
+            f"names single rows, leave it out by --data.drop+={column}"
+            for column, count in self.encoder.identifiers().items()
+        ]
+        for name in ("val", "test"):
+            for column, count in self.encoder.unseen(tables[name].x).items():
+                notes.append(
+                    f"{name}: {count} rows whose {column} does not occur in training (all zeros)"
+                )
+        return notes
 
     def encode(self, x: pd.DataFrame) -> np.ndarray:
         """Encode raw columns by what the training split shows; float32 [N, D]."""

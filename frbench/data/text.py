@@ -13,6 +13,7 @@ import numpy as np
 from frbench.batch import Sizes
 from frbench.data.factors import Factor
 from frbench.data.module import GroupDataModule
+from frbench.data.table import Table
 from frbench.data.table_data import TableData
 from frbench.errors import UserError
 
@@ -248,5 +249,5 @@ class TextTable(TextInputs, TableData):
         codes = [bool(wanted.intersection(words(text))) for text in column.fillna("").astype(str)]
         return Factor(np.asarray(codes, dtype=np.int64), ["without", "with"])
 
-    def _unseen(self, x: pd.DataFrame) -> dict[str, int]:
-        return {}  # unknown words have an id of their own
+    def _column_notes(self, tables: dict[str, Table]) -> list[str]:
+        return []  # unknown words have an id of their own

@@ -215,6 +215,15 @@ def test_missing_values_may_be_marked_by_a_text(make):
     assert "job missing" in names and "job=?" not in names
 
 
+def test_a_column_that_names_single_rows_is_pointed_at(make):
+    frame = people(1000).assign(name=[f"Müller, {i}" for i in range(1000)])
+    note = "name: 600 different values in 600 training rows; if it names single rows, leave it out"
+    assert note in make(frame).describe()
+    shared = frame.assign(name=[f"street {i // 4}" for i in range(1000)])
+    assert "different values" not in make(shared).describe()
+    assert "different values" not in make(frame, drop=["name"]).describe()
+
+
 def test_values_that_training_lacks_are_counted(make):
     frame = people().assign(part=["train"] * 200 + ["val"] * 100 + ["test"] * 100)
     frame.loc[[300, 301], "job"] = "pilot"
