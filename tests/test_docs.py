@@ -16,6 +16,7 @@ from frbench.__main__ import main
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
+GRIDS = sorted((ROOT / "configs" / "papers").rglob("*.yaml"))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.M | re.S)
 SMALL = [
     "--data.n=200",
@@ -110,3 +111,13 @@ def test_commands_of_the_pages_name_commands_and_files_that_exist():
             assert word in COMMANDS, (page.name, word)
         for path in re.findall(r"(?:^|[\s`(])((?:configs|benchmarks)/[\w./-]+\.\w+)", text):
             assert (ROOT / path).exists(), (page.name, path)
+
+
+@pytest.mark.parametrize(
+    "grid", sorted((ROOT / "configs/papers").rglob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_grid_of_a_paper_has_results_and_a_command(grid):
+    """docs/results.md names its file, docs/reproducing.md its file or, in a list, its name."""
+    assert f"`{grid.relative_to(ROOT / 'configs' / 'papers')}`" in (DOCS / "results.md").read_text()
+    reproducing = (DOCS / "reproducing.md").read_text()
+    assert re.search(rf"[`/]{re.escape(grid.stem)}(\.yaml)?[` ]", reproducing)
