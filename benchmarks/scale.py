@@ -218,8 +218,8 @@ def growth(steps: int, only: list[str] | None) -> None:
     The slope is that of least squares through ten counts.
     """
     counts = [steps * i // 10 for i in range(1, 11)]
-    print(f"| objective | CPU ms a step | MB at {counts[0]} | MB at {steps} | growth MB | "
-          "kB per 1,000 steps | objects | tensors |\n|---|---|---|---|---|---|---|---|")  # fmt: skip
+    print(f"| objective | CPU ms a step | MB at {counts[0]} | MB at {steps} | growth MB | kB per "
+          f"1,000 steps | objects | tensors |\n{'|---' * 8}|")  # fmt: skip
     for cls in objectives():
         if only and cls.__name__ not in only:
             continue
