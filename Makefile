@@ -34,7 +34,7 @@ test-ddp: install  ## run the tests that launch two processes
 	$(BIN)/python -m pytest -m ddp
 
 promises: install  ## run the tests of promises and write docs/promises.md
-	$(BIN)/python -m pytest -m promise --promises docs/promises.md
+	$(BIN)/python -m pytest -m promise --numprocesses $(JOBS) --dist loadfile --promises docs/promises.md
 
 lint: install  ## check style
 	$(BIN)/ruff check .

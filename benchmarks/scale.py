@@ -7,8 +7,8 @@ Usage: python benchmarks/scale.py tables [--rows 10000 100000 1000000]
 ``tables`` writes a CSV with ten columns and measures each stage on the way from it to metrics:
 CPU seconds, and the peak of resident memory above what was there before the stage. ``images``
 does so for a table of image names; the images are links to one picture. ``growth`` trains every
-objective on a tiny network with a validation every hundred steps, and reports how much the
-process has grown after its first tenth.
+objective on a tiny network with a validation every hundred steps, in a process of its own, and
+reports how much that has grown after its first tenth.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -202,19 +204,40 @@ def objectives() -> list[type[Objective]]:
             and not cls.__abstractmethods__]  # fmt: skip
 
 
+def growth_of(cls: type[Objective], counts: list[int]) -> tuple[float, list[Any]]:
+    """Return CPU milliseconds a step of a long run, and what was alive at each count."""
+    be_quiet()
+    start = time.process_time()
+    seen = long_run(cls, counts).seen
+    return 1e3 * (time.process_time() - start) / counts[-1], seen
+
+
 def growth(steps: int, only: list[str] | None) -> None:
-    """Print what every objective has grown by between a tenth of the steps and their end."""
-    print(f"| objective | CPU ms a step | MB at {steps // 10} | MB at {steps} | growth MB | "
-          "objects | tensors |\n|---|---|---|---|---|---|---|")  # fmt: skip
+    """Print what every objective has grown by between a tenth of the steps and their end.
+
+    The slope is that of least squares through ten counts.
+    """
+    counts = [steps * i // 10 for i in range(1, 11)]
+    print(f"| objective | CPU ms a step | MB at {counts[0]} | MB at {steps} | growth MB | kB per "
+          f"1,000 steps | objects | tensors |\n{'|---' * 8}|")  # fmt: skip
     for cls in objectives():
         if only and cls.__name__ not in only:
             continue
-        start = time.process_time()
-        before, after = long_run(cls, [steps // 10, steps]).seen
-        each = 1e3 * (time.process_time() - start) / steps
-        print(f"| {cls.__name__} | {each:.2f} | {before[2]:.1f} | {after[2]:.1f} | "
-              f"{after[2] - before[2]:+.1f} | {after[0] - before[0]:+d} | "
-              f"{after[1] - before[1]:+d} |", flush=True)  # fmt: skip
+        # A process of its own: memory that an earlier run has freed would hide what grows.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            each, seen = pool.submit(growth_of, cls, counts).result()
+        objects, tensors, memory = (np.array(column) for column in zip(*seen, strict=True))
+        slope = np.polyfit(counts, memory, 1)[0] * 1024 * 1000
+        print(f"| {cls.__name__} | {each:.2f} | {memory[0]:.1f} | {memory[-1]:.1f} | "
+              f"{memory[-1] - memory[0]:+.1f} | {slope:+.1f} | {objects[-1] - objects[0]:+d} | "
+              f"{tensors[-1] - tensors[0]:+d} |", flush=True)  # fmt: skip
+
+
+def be_quiet() -> None:
+    """Use one thread and print nothing but the tables."""
+    torch.set_num_threads(1)
+    logging.disable(logging.INFO)
+    warnings.filterwarnings("ignore")
 
 
 def main() -> None:
@@ -225,9 +248,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--only", nargs="+")
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    logging.disable(logging.INFO)
-    warnings.filterwarnings("ignore")
+    be_quiet()
     if args.what == "growth":
         growth(args.steps, args.only)
     elif args.what == "images":

@@ -34,3 +34,31 @@ class Properties(NamedTuple):
     attributes: Literal["unseen", "exchangeable"] | None = "unseen"
     erm: tuple[dict[str, Any], ...] = ()
     one_group: dict[str, Any] | None = None
+
+
+class StepProperties(NamedTuple):
+    """What a step does to the training table, and what it leaves alone.
+
+    A class attribute ``properties`` of every corruption and augmentation. The same seed gives the
+    same table, and the table that was given stays as it is: that holds for all and is not stated.
+    ``tests/test_properties_steps.py`` proves each statement for each class; the defaults are those
+    of a step that edits labels, the same ones whatever the order of the rows.
+
+    Attributes:
+        rows: The rows stay (kept), some stay, in their order (subset), others follow them
+            (extended), or all are new (drawn).
+        changes: Columns of rows that stay which it may change.
+        ordered: A table in another order gives the same rows in that order (of drawn rows nothing
+            is claimed); False where random numbers go to positions.
+        identity: Options under which nothing changes; None if there are none.
+
+    Example:
+        >>> from frbench.data.steps import FlipLabels
+        >>> FlipLabels.properties.changes, FlipLabels.properties.identity
+        (('y',), {'rate': 0.0})
+    """
+
+    rows: Literal["kept", "subset", "extended", "drawn"] = "kept"
+    changes: tuple[str, ...] = ("y",)
+    ordered: bool = True
+    identity: dict[str, Any] | None = None

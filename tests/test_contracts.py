@@ -110,6 +110,25 @@ def test_choices_are_checked_in_python_too(cls):
                 check_choices(twin)
 
 
+@pytest.mark.promise("input")
+@pytest.mark.parametrize("cls", [*OBJECTIVES, *PENALTIES], ids=lambda cls: cls.__name__)
+def test_a_wrong_option_is_named_in_one_line(cls):
+    wrong = {"weight": -1.0} if cls in PENALTIES else {"optimizer": "Adamm"}
+    first = next(
+        (name for name, p in inspect.signature(cls.__init__).parameters.items()
+         if "Literal" in str(p.annotation)), None)  # fmt: skip
+    for name, value in {**wrong, **({first: "nonsense"} if first else {})}.items():
+        with pytest.raises(UserError, match=name) as error:
+            options = {name: value}
+            if cls in PENALTIES:
+                options = {"penalties": [cls(**options)]}
+            model = (ERM if cls in PENALTIES else cls)(
+                2, 2, [2], network=MLP(hidden=[3]), **options)  # fmt: skip
+            for part in (model, *model.penalties):
+                check_choices(part)
+        assert "\n" not in str(error.value)
+
+
 def fit(cls, folder=None, penalties=None, max_epochs=2, **options):
     seed_everything(2, verbose=False)
     model = cls(2, 2, [2], network=MLP(hidden=[4]), lr=0.01, penalties=penalties)
@@ -206,6 +225,7 @@ def test_penalties_are_finite_scalars_that_do_not_depend_on_the_order(cls, rows)
     assert all(torch.isfinite(g).all() for g in gradients if g is not None)
 
 
+@pytest.mark.promise("properties")
 def test_tables_fit_their_sizes_and_names(data_class):
     data = build(data_class)
     assert len(data.class_names) == data.num_classes
@@ -223,6 +243,7 @@ def test_tables_fit_their_sizes_and_names(data_class):
     assert torch.equal(known, (batch.y * data.num_attributes + batch.z)[batch.z >= 0])
 
 
+@pytest.mark.promise("properties")
 @pytest.mark.parametrize("cls", DATA, ids=lambda cls: cls.__name__)
 def test_data_is_rebuilt_from_its_arguments(cls):
     data = build(cls)
@@ -230,6 +251,7 @@ def test_data_is_rebuilt_from_its_arguments(cls):
     assert type(twin) is cls and to_spec(twin) == to_spec(data)
 
 
+@pytest.mark.promise("properties")
 def test_equal_seeds_give_equal_data(data_class):
     if data_class.__name__ in ("ACSIncome", "QMNISTWriters"):
         pytest.skip("hashing its inputs twice takes seconds; the splits are tested elsewhere")

@@ -6,14 +6,13 @@ import pytest
 import torch
 from promises import found
 from pytorch_lightning import Trainer
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import nn
 
 from frbench.data import TwoGaussians
 from frbench.errors import UserError
-from frbench.networks import MLP
+from frbench.networks import MLP, Network
 from frbench.objectives import ERM, Objective
-from frbench.objectives import checks as checks_module
-from frbench.objectives.checks import check_layers, check_whole_parameters
 from frbench.penalties import Penalty
 
 OBJECTIVES, PENALTIES = found(Objective), found(Penalty)
@@ -85,25 +84,65 @@ def test_fsdp_needs_a_gpu():
         Trainer(accelerator="cpu", strategy="fsdp", devices=2)
 
 
+class FSDPStrategy(SingleDeviceStrategy):
+    """Called as one that shards parameters; Lightning's own needs a GPU."""
+
+
+def train(model, **options):
+    trainer = Trainer(
+        max_steps=2, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+        num_sanity_val_steps=0, **options,
+    )  # fmt: skip
+    share = 0.25 if model.uses_clean else 0.0
+    trainer.fit(model, datamodule=TwoGaussians(n=64, batch_size=16, clean_share=share))
+
+
+@pytest.fixture
+def gradients_taken(monkeypatch):
+    """What asks autograd for gradients beside Lightning's backward pass."""
+    taken, grad = [], torch.autograd.grad
+
+    def watched(*args, **kwargs):
+        taken.append(args)
+        return grad(*args, **kwargs)
+
+    monkeypatch.setattr(torch.autograd, "grad", watched)
+    return taken
+
+
 @pytest.mark.promise("devices")
-@pytest.mark.parametrize(
-    "cls", [c for c in OBJECTIVES if c.__name__ in ("IRW", "IRWO", "FRTrain")]
-)
-def test_sharded_parameters_are_refused_where_they_are_needed_whole(cls):
-    model = make(cls)
-    strategy = type("FSDPStrategy", (), {})()
-    model._trainer = SimpleNamespace(strategy=strategy)
-    with pytest.raises(UserError, match=r"whole parameters; use trainer\.strategy: ddp"):
-        check_whole_parameters(model, "does what it does")
-    model._trainer = SimpleNamespace(strategy=type("DDPStrategy", (), {})())
-    check_whole_parameters(model, "does what it does")
+@pytest.mark.parametrize("cls", OBJECTIVES, ids=lambda cls: cls.__name__)
+def test_sharded_parameters_are_refused_where_they_are_needed_whole(cls, gradients_taken):
+    """Who takes gradients of its own needs them whole; the others train on shards."""
+    train(make(cls), devices=1)
+    assert gradients_taken or cls.__name__ not in ("IRW", "IRWO", "FRTrain")
+    sharded = FSDPStrategy(device=torch.device("cpu"))
+    if gradients_taken:
+        refused(r"whole parameters; use trainer\.strategy: ddp", make(cls), strategy=sharded)
+    else:
+        train(make(cls), strategy=sharded)
 
 
-def test_synchronised_batchnorm_on_cpu_is_refused(monkeypatch):
-    model = make()
-    model.network.backbone.append(nn.SyncBatchNorm(2))
-    check_layers(model)  # one process: torch does not synchronise
-    monkeypatch.setattr(checks_module, "world_size", lambda: 2)
-    with pytest.raises(UserError, match=r"sync_batchnorm.*GPUs only"):
-        check_layers(model)
-    check_layers(make())
+class Normed(Network):
+    """A hidden layer with BatchNorm."""
+
+    def build(self, sizes):
+        return nn.Sequential(nn.Linear(*sizes.input_shape, 3), nn.BatchNorm1d(3), nn.ReLU()), 3
+
+
+@pytest.fixture
+def no_group_left():
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.promise("devices", ERM)
+@pytest.mark.filterwarnings("ignore:.*sync_dist=True")
+def test_synchronised_batchnorm_on_cpu_is_refused(no_group_left):
+    """Lightning converts the layers under ddp, and torch then refuses them on a CPU."""
+    options = {"devices": 1, "strategy": "ddp"}
+    train(ERM(2, 2, [2], network=Normed()), **options)
+    words = r"sync_batchnorm.*GPUs only; use a network with GroupNorm"
+    refused(words, ERM(2, 2, [2], network=Normed()), sync_batchnorm=True, **options)
+    train(make(), sync_batchnorm=True, **options)  # nothing to synchronise

@@ -12,6 +12,7 @@ from frbench.data.max_entropy.prior import reweigh
 from frbench.data.steps import Augmentation, Encode
 from frbench.data.table import Table
 from frbench.errors import UserError
+from frbench.properties import StepProperties
 
 
 class Reweigh(Augmentation):
@@ -38,6 +39,8 @@ class Reweigh(Augmentation):
         >>> (2 * table.weight).round(9).tolist()
         [3.0, 1.5, 1.5, 2.0, 2.0, 2.0, 2.0]
     """
+
+    properties = StepProperties(changes=("weight",))
 
     def __init__(
         self,
@@ -168,6 +171,8 @@ class Subset(Augmentation):
         >>> kept.counts(2, 2).tolist()
         [[4, 4], [1, 1]]
     """
+
+    properties = StepProperties(rows="subset", changes=(), ordered=False, identity={"size": 10**9})
 
     def __init__(self, size: int) -> None:
         if size < 1:

@@ -13,6 +13,7 @@ from frbench.data.max_entropy.table import TableColumns
 from frbench.data.steps import Augmentation, Encode
 from frbench.data.table import Table
 from frbench.errors import UserError
+from frbench.properties import StepProperties
 
 #: Pairs of an occurring row and a possible row that are compared.
 _MAX_PAIRS = 5_000_000
@@ -128,6 +129,12 @@ class OptimizedPreprocessing(Augmentation):
             no edit meets the constraints.
     """
 
+    properties = StepProperties(
+        changes=("x", "y"),
+        ordered=False,
+        # An edit of any size is forbidden. epsilon 1 alone allows swaps that change no share.
+        identity={"epsilon": 1.0, "thresholds": [0.5], "probabilities": [0.0]},
+    )
     #: Half the L1 distance of the edited and the original distribution.
     change: float | None = None
 

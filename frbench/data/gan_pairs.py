@@ -13,6 +13,7 @@ from frbench.data.mixed import Mixed
 from frbench.data.steps import Augmentation, Encode
 from frbench.data.table import Table
 from frbench.errors import UserError
+from frbench.properties import StepProperties
 
 Use = Literal["pairs", "images"]
 
@@ -47,6 +48,8 @@ class GanPairs(Augmentation):
         >>> step.apply(table, np.random.default_rng(0), np.asarray).synthetic.tolist()
         [False, False, False, True, True]
     """
+
+    properties = StepProperties(rows="extended", changes=())
 
     def __init__(self, path: str, use: Use = "pairs", rows: int | None = None) -> None:
         if use not in get_args(Use):

@@ -8,6 +8,7 @@ import numpy as np
 
 from frbench.data.table import Table
 from frbench.errors import UserError
+from frbench.properties import StepProperties
 
 Encode = Callable[[Any], Any]
 
@@ -19,6 +20,8 @@ class TableStep(ABC):
     names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     #: Seed of the data set.
     seed: int = 0
+    #: What the tests hold :meth:`apply` to.
+    properties = StepProperties()
 
     def bind(self, class_names: tuple[str, ...], attribute_names: tuple[str, ...]) -> None:
         """Learn how the data set calls its classes and attribute values."""
@@ -78,6 +81,8 @@ class FlipLabels(Corruption):
         [0, 1, 1, 0]
     """
 
+    properties = StepProperties(ordered=False, identity={"rate": 0.0})
+
     def __init__(self, rate: float = 0.1, y: int | None = None, z: int | None = None) -> None:
         _check_rate("FlipLabels", rate)
         self.rate = rate
@@ -111,6 +116,8 @@ class PoisonLargestMargin(Corruption):
         UserError: If rate is outside [0, 1], the labels are not binary, or fewer rows than asked
             for can be flipped.
     """
+
+    properties = StepProperties(identity={"rate": 0.0})
 
     def __init__(self, rate: float = 0.1, z: int | None = 1) -> None:
         _check_rate("PoisonLargestMargin", rate)

@@ -323,6 +323,7 @@ class Objective(Evaluated, Staged, ABC):
             )
         self.group_names = data.group_names
         if stage == "fit":
+            check_layers(self)
             check_fit(self, data)
             for penalty in self._penalties():
                 penalty.bind_data(data)
@@ -337,7 +338,6 @@ class Objective(Evaluated, Staged, ABC):
 
     def on_fit_start(self) -> None:
         """Fix the seed of the run (rank 0's) and the sums of the epoch."""
-        check_layers(self)  # here, since Lightning has converted them by now
         if self._seed is None:
             self._seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**31)
         self.training_log.to(self.device)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from frbench.distributed import world_size
 from frbench.errors import UserError
 from frbench.spec import check_choices, differences, to_spec
 
@@ -63,11 +63,16 @@ def check_whole_parameters(objective: Objective, why: str) -> None:
 def check_layers(objective: Objective) -> None:
     """Refuse layers that cannot train on these devices.
 
+    Called before Lightning converts and wraps the network, where torch would raise a ValueError.
+
     Raises:
-        UserError: For synchronised batch normalisation on several CPU processes.
+        UserError: For synchronised batch normalisation of processes on CPUs.
     """
-    synchronised = any(isinstance(m, nn.SyncBatchNorm) for m in objective.modules())
-    if synchronised and objective.device.type == "cpu" and world_size() > 1:
+    strategy: Any = objective.trainer.strategy
+    converts = getattr(strategy, "_layer_sync", None) is not None
+    kinds = (nn.SyncBatchNorm, _BatchNorm) if converts else nn.SyncBatchNorm
+    group = type(strategy).__name__.startswith("DDP") and strategy.root_device.type == "cpu"
+    if group and any(isinstance(m, kinds) for m in objective.modules()):
         raise UserError(
             "trainer.sync_batchnorm: torch synchronises batch normalisation on GPUs only; use a "
             "network with GroupNorm or LayerNorm, or one process."

@@ -27,7 +27,8 @@ class FRTrain(ManualObjective):
     """Fair and robust training with two discriminators and a few verified rows.
 
     In every iteration D_F learns to tell z from the classifier's logits, and D_R to tell training
-    rows (x, z, logit) from verified rows (x, z, label as -1 or 1). The classifier moves in every
+    rows (x, z, logit) from verified rows (x, z, label as -1 or 1); both see logits cut at +-1000,
+    because the paper's game overflows on huge ones. The classifier moves in every
     iteration of the warm-up, on ``warmup_scale`` times the cross-entropy of logits times
     ``warmup_steepness``, and in every k-th one thereafter, on
 

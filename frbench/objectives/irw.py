@@ -225,7 +225,8 @@ class IRW(Objective):
         total = sums[0].to(applied.dtype).clamp(min=torch.finfo(applied.dtype).tiny)
         self.stage(effective_share=(sums[0].square() / sums[1] / count).nan_to_num(0.0))
         if self.normalise == "sum1":
-            return (applied @ out.losses) / total * world_size()
+            # Divided first: where losses are huge, weights are their squares.
+            return (applied / total) @ out.losses * world_size()
         if self.normalise == "max1":
             applied = applied / all_gather(weights).max().clamp(min=torch.finfo(total.dtype).tiny)
         return (applied * out.losses).mean()

@@ -17,6 +17,7 @@ from frbench.data.module import GroupDataModule
 from frbench.networks.stack import Stack
 from frbench.objectives.fr_train import FRTrain
 from frbench.objectives.optimizer import make_optimizer
+from frbench.penalties.adversary import cut
 from frbench.penalties.mutual_information import conditional_information, normalised
 
 
@@ -135,7 +136,7 @@ class StackedGame:
         moves = self.iteration < self.settings.warmup or self.iteration % self.settings.k == 0
         with torch.set_grad_enabled(moves):
             margin = self._margin(rows.x)
-        self._discriminate(rows, margin.detach())
+        self._discriminate(rows, cut(margin.detach()))
         if moves:
             loss = self._risk(rows, margin)
             _step([self.optimizer], [self.classifier], loss.sum())
@@ -175,7 +176,7 @@ class StackedGame:
                 weight = self._sample_weights(rows, margin.detach()) * weight
         loss = own * (weight * F.softplus(rows.against_y * margin)).mean(1) - against
         if fair := self.discriminators.get("fairness"):
-            odds = fair(margin[:, None])[:, 0]
+            odds = fair(cut(margin)[:, None])[:, 0]
             return loss - self.lambda_f * (weight * F.softplus(rows.against_z * odds)).mean(1)
         if model.fairness == "smooth_mi":
             return loss + self.lambda_f * self._information(rows, margin)
@@ -183,10 +184,10 @@ class StackedGame:
 
     def _robust_odds(self, rows: _Rows, margin: Tensor) -> Tensor:
         """D_R's log-odds that the training rows are verified [R, B]."""
-        cut = self.settings.detach_robust
-        answer = (margin.detach() if cut else margin)[:, None]
+        blind = self.settings.detach_robust
+        answer = cut(margin.detach() if blind else margin)[:, None]
         rest = rows.robust[:, rows.x.shape[1] + 1 :, : margin.shape[1]]
-        with torch.set_grad_enabled(not cut and margin.requires_grad):
+        with torch.set_grad_enabled(not blind and margin.requires_grad):
             return self.discriminators["robustness"](torch.cat([rows.x, answer, rest], 1))[:, 0]
 
     def _sample_weights(self, rows: _Rows, margin: Tensor) -> Tensor:

@@ -17,6 +17,10 @@ from frbench.penalties.mutual_information import Target, check_target
 from frbench.properties import Properties
 
 Sees = Literal["logits", "probabilities", "features"]
+#: Logits beyond it are cut for those who learn from them. In float32 a probability is 1 from a
+#: log-odds of 18 on, and the steps of a discriminator grow with products of its inputs: those of
+#: logits of 1e15 would overflow in the third, where the classifier's own do not.
+LARGEST_ANSWER = 1e3
 
 
 def leaky_mlp(inputs: int, hidden: list[int], outputs: int) -> nn.Sequential:
@@ -28,8 +32,13 @@ def leaky_mlp(inputs: int, hidden: list[int], outputs: int) -> nn.Sequential:
 
 
 def margin(logits: Tensor) -> Tensor:
-    """Log-odds l_1 - l_0 of two classes [B, 1]; the logits of more [B, C]."""
-    return logits[:, 1:] - logits[:, :1] if logits.shape[1] == 2 else logits
+    """Log-odds l_1 - l_0 of two classes [B, 1]; the logits of more [B, C]; cut at +-1000."""
+    return cut(logits[:, 1:] - logits[:, :1] if logits.shape[1] == 2 else logits)
+
+
+def cut(answer: Tensor) -> Tensor:
+    """Bound logits by :data:`LARGEST_ANSWER`; what is beyond has no gradient."""
+    return answer.clamp(-LARGEST_ANSWER, LARGEST_ANSWER)
 
 
 def global_mean(values: Tensor, weight: Tensor) -> Tensor:
@@ -127,7 +136,7 @@ class Adversary(Penalty):
         weight: Factor of the term in the loss.
         target: demographic_parity; equal_opportunity looks at the rows with
             ``y = positive_class`` alone; equalized_odds shows y to the adversary.
-        sees: logits (of two classes the log-odds), probabilities, or features.
+        sees: logits (of two classes the log-odds; cut at +-1000), probabilities, or features.
         hidden: Widths of the adversary's hidden layers; empty is a linear model.
         lr: Its learning rate; None takes the objective's.
         positive_class: Label that equal_opportunity is about.

@@ -13,6 +13,7 @@ from frbench.errors import UserError
 from frbench.networks import MLP
 from frbench.objectives import ERM
 from frbench.penalties import Adversary
+from frbench.penalties.adversary import margin
 
 
 def make(sizes, features=4, **kwargs):
@@ -105,6 +106,18 @@ def test_training_against_it_evens_out_the_rates():
         ).fit(model, datamodule=TwoGaussians(n=600, batch_size=100))  # fmt: skip
         gaps[weight] = model.last_metrics["val/demographic_parity_difference"]
     assert gaps[4.0] < gaps[0.0] / 2, gaps
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_huge_logits_are_cut_and_no_others(classes):
+    logits = torch.tensor([[0.0, 999.0], [-2e3, 0.0], [5e14, -5e14]])
+    logits = torch.cat([logits, torch.zeros(3, classes - 2)], 1).requires_grad_()
+    shown = margin(logits)
+    wanted = logits.clamp(-1e3, 1e3) if classes == 3 else torch.tensor([[999.0], [1e3], [-1e3]])
+    assert torch.equal(shown, wanted)
+    (gradient,) = torch.autograd.grad(shown.sum(), logits)
+    assert torch.equal(gradient != 0, logits.detach().abs() < 1e3) or classes == 2
+    assert gradient[0].abs().sum() == classes and not gradient[2, :2].any()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from frbench.data.max_entropy.table import TableColumns
 from frbench.data.steps import Augmentation, Encode
 from frbench.data.table import Table
 from frbench.errors import UserError
+from frbench.properties import StepProperties
 
 
 class MaxEntropy(Augmentation):
@@ -51,6 +52,11 @@ class MaxEntropy(Augmentation):
         (1000, 1.0)
     """
 
+    properties = StepProperties(
+        rows="drawn",
+        ordered=False,
+        identity={"via": "weight", "smoothing": 0.0, "prior": "data", "marginals": "data"},
+    )
     #: The distribution of the last table that the step was applied to.
     solution: Solution | None = None
     #: What marginals and messages call the columns of y and z.
