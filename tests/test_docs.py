@@ -118,6 +118,7 @@ def test_commands_of_the_pages_name_commands_and_files_that_exist():
 )
 def test_every_grid_of_a_paper_has_results_and_a_command(grid):
     """docs/results.md names its file, docs/reproducing.md its file or, in a list, its name."""
-    assert f"`{grid.relative_to(ROOT / 'configs' / 'papers')}`" in (DOCS / "results.md").read_text()
+    name = grid.relative_to(ROOT / "configs" / "papers")
+    assert f"`{name}`" in (DOCS / "results.md").read_text()
     reproducing = (DOCS / "reproducing.md").read_text()
     assert re.search(rf"[`/]{re.escape(grid.stem)}(\.yaml)?[` ]", reproducing)
