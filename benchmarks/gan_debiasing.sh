@@ -15,8 +15,7 @@ case "$kind" in
     biased="--data.n=2000"; fair="--data.n=4000 --data.cosine=0"; other="--data.target=long_hair"
     pairs="--settings.n=4000 --settings.fit=4000"
     generator="--generator=AnalyticFaces" ;;
-  mnist)  # A generator for each seed. At the default rate all its images have one colour after
-    # 2000 steps; the default average would still hold images of the beginning.
+  mnist)  # a generator for each seed; at the default rate 2000 steps are too few
     data="--data=ColouredMNIST --data.batch_size=64 --data.n_eval=5000"
     recipe="--model.lr=0.002 --trainer.max_steps=600 --trainer.val_check_interval=60 $every"
     biased="--data.n=10000"; fair="--data.n=20000 --data.skew=0.5"; other="--data.target=colour"
