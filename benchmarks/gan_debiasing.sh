@@ -15,12 +15,12 @@ case "$kind" in
     biased="--data.n=2000"; fair="--data.n=4000 --data.cosine=0"; other="--data.target=long_hair"
     pairs="--settings.n=4000 --settings.fit=4000"
     generator="--generator=AnalyticFaces" ;;
-  mnist)  # a generator for each seed
+  mnist)  # a generator for each seed; at the default rate 2000 steps are too few
     data="--data=ColouredMNIST --data.batch_size=64 --data.n_eval=5000"
     recipe="--model.lr=0.002 --trainer.max_steps=600 --trainer.val_check_interval=60 $every"
     biased="--data.n=10000"; fair="--data.n=20000 --data.skew=0.5"; other="--data.target=colour"
     pairs="--settings.n=10000 --settings.fit=5000"
-    gan="each" ;;
+    gan="each"; gan_recipe="--model.lr=1e-3 --model.decay=0.995" ;;
   celeba)  # drawn faces in CelebA's format: one folder and one generator, as CelebA is one
     data="--data=CelebA --data.root=pairs/drawn --data.batch_size=64 --data.image_size=28"
     data="$data --data.num_workers=0 --data.cache=true"
@@ -28,7 +28,7 @@ case "$kind" in
     biased=""; fair="--data.root=pairs/drawn-even"
     other="--data.target=Male --data.attribute=Blond_Hair"
     pairs="--settings.n=1400 --settings.fit=4000"
-    gan="one"
+    gan="one"; gan_recipe=""
     [ -f pairs/drawn-even/list_eval_partition.txt ] || python -c "
 from frbench.data.faces import draw_celeba
 draw_celeba('pairs/drawn', 2000, 10, even_evaluation=True, hair_spread=90)
@@ -42,8 +42,8 @@ fit() {  # fit FOLDER OPTION...: train unless there is a best.ckpt
   frbench fit --run_dir "$folder" $data $recipe $quiet "$@" > "$folder.log" 2>&1
 }
 train_gan() {  # train_gan FOLDER SEED: 2000 steps, continued if stopped
-  frbench gan train $data $biased --data.seed="$2" --seed="$2" --steps=2000 --out="$1" \
-    > "$1.log" 2>&1
+  frbench gan train $data $biased --data.seed="$2" --seed="$2" --steps=2000 $gan_recipe \
+    --out="$1" > "$1.log" 2>&1
   generator="--generator=Trained --generator.path=$1/last.ckpt"
 }
 mkdir -p pairs/work

@@ -164,17 +164,26 @@ class DCGAN(LightningModule):
         _, move_discriminator = cast(Any, self.optimizers(use_pl_optimizer=False))
         with torch.no_grad():
             made = self.generator(z[0])
-        real, fake = self.discriminator(torch.cat([batch.x, made])).float().chunk(2)
+        real, fake = self.score(torch.cat([batch.x, made])).chunk(2)
         loss_d = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
         self._descend(loss_d, self.discriminator)
         move_discriminator.step()
-        loss_g = -self.discriminator(self.generator(z[1])).float().mean()
+        loss_g = -self.score(self.generator(z[1])).mean()
         self._descend(loss_g, self.generator)
         move_generator.step()
         self._update_average()
         values = torch.stack([loss_d, loss_g, real.mean(), fake.mean()]).detach()
         names = ("loss_d", "loss_g", "score_real", "score_fake")
         self.terms = dict(zip(names, values, strict=True))
+
+    def score(self, images: Tensor) -> Tensor:
+        """Score images [N, C, H, W] in [0, 1] by the discriminator as [N, 1], high for real.
+
+        It sees them in [-1, 1]: where it saw [0, 1], all images of coloured MNIST had one colour
+        after 500 steps, and on some seeds after 2,000.
+        """
+        result: Tensor = self.discriminator(2 * images - 1).float()
+        return result
 
     @staticmethod
     def _descend(loss: Tensor, player: nn.Module) -> None:

@@ -67,13 +67,15 @@ def test_one_step_equals_a_plain_loop(tmp_path):
     for step, batch in zip(range(3), batches, strict=False):
         seeded = torch.Generator().manual_seed(model._seed * 1_000_003 + step)
         first, second = torch.randn(2, 16, 4, generator=seeded)
-        scores = twin.discriminator(torch.cat([batch.x, twin.generator(first).detach()]))
+        # Pixels of [0, 1] reach the discriminator as [-1, 1].
+        shown = torch.cat([batch.x, twin.generator(first).detach()]) * 2 - 1
+        scores = twin.discriminator(shown)
         loss = F.relu(1 - scores[:16]).mean() + F.relu(1 + scores[16:]).mean()
         adam_d.zero_grad()
         loss.backward()
         adam_d.step()
         adam_g.zero_grad()
-        (-twin.discriminator(twin.generator(second)).mean()).backward()
+        (-twin.discriminator(twin.generator(second) * 2 - 1).mean()).backward()
         adam_g.step()
         pairs = zip(twin.average.state_dict().items(), twin.generator.state_dict().values(),
                     strict=True)  # fmt: skip
