@@ -76,9 +76,9 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
 
     last = folder / "checkpoints" / "last.ckpt"
     words = ["fit", *cell.arguments(), *QUIET, f"--run_dir={folder}"]
-    if last.exists():
+    if last.exists() and (folder / "config.yaml").exists():
         words.append(f"--ckpt_path={last}")
-    else:  # killed before its first checkpoint: nothing of it can be used
+    else:  # killed before its first checkpoint, or robbed of its files: nothing of it can be used
         for leftover in ("metrics.csv", "config.yaml", "checkpoints", "wandb_id"):
             path = folder / leftover
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

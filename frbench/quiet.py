@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from typing import Any
 
@@ -28,6 +29,14 @@ def _keep(record: logging.LogRecord) -> bool:
     return not any(word in record.getMessage() for word in NOISE)
 
 
+class _Stderr(logging.StreamHandler[Any]):
+    """Standard error as it is now: each run of a grid has it redirected into its own log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 _usual_format = warnings.formatwarning
 
 
@@ -48,6 +57,8 @@ def quieten() -> None:
         )
         for logger in (name, *(f"{name}.{child}" for child in children)):
             logging.getLogger(logger).addFilter(_keep)  # once: it is the same function each time
+        if logging.getLogger(name).handlers:  # Lightning's, of the stream at its import
+            logging.getLogger(name).handlers = [_Stderr()]
     # torch's pytree warns about a class that Lightning uses on every batch.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", module="jsonargparse")

@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+
+# Before anything else that may write Union[float, int]: typing keeps one order of a union, the
+# first, and by it --trainer.limit_train_batches 1 is one batch or all of them.
+import pytorch_lightning  # noqa: F401
 import torch
 
 pytest_plugins = ["promises"]

@@ -204,6 +204,17 @@ def test_an_interrupt_stops_the_grid_and_says_how_to_go_on(
     assert [r["method"] for r in lines()] == ["a"]
 
 
+def test_a_run_whose_configuration_was_removed_begins_anew(tiny: Path) -> None:
+    assert run("--index=0", "--keep_last") == 0
+    (before,) = lines()
+    folder = Path("out/runs") / before["cell"]
+    (folder / "config.yaml").unlink()
+    Path("out/results.jsonl").unlink()
+    assert run("--index=0", "--keep_last") == 0
+    same_runs(lines(), [before])
+    assert (folder / "config.yaml").exists()
+
+
 def test_an_oracle_is_marked(in_tmp: Path) -> None:
     options = "checkpoint.monitor: test/P0/accuracy, data.test_while_training: true"
     Path("grid.yaml").write_text(BASE + DATA + "methods: {m: {model: ERM, " + options + "}}\n")
@@ -249,6 +260,9 @@ def test_jobs_share_a_grid_without_loss_or_repetition(tiny: Path) -> None:
     code, out, err = finish(start("--jobs=2"))
     assert code == 0, err
     assert "4 of 4 runs have results" in out
+    logs = [path.read_text() for path in Path("out/runs").glob("*/log.txt")]
+    assert len(logs) == 4  # each job's second run writes into a log of its own
+    assert not any("Logging error" in log for log in logs)
     assert run("--out=alone") == 0
     same_runs(lines(), lines(Path("alone")))
 
