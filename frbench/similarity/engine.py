@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from frbench.distributed import all_gather, all_sum, world_size
 from frbench.errors import UserError
-from frbench.similarity.forward import directional_losses
+from frbench.similarity.forward import Recall, directional_losses
 from frbench.similarity.layer import Layer, mirror
 from frbench.similarity.settings import Conditions, batch_statistics, frozen_statistics
 from frbench.similarity.tape import NotCovered, Tape, select, unknown_layer
@@ -87,6 +87,7 @@ class GradientSimilarity:
         self._conditions: Conditions | None = None
         self._tape: Tape | None = None
         self._calls: dict[str, Layer] | None = None
+        self._recall: Recall | None = None
         self._graph: Tensor | None = None
         self._batch: Any = None
         self._freezes = False
@@ -118,7 +119,8 @@ class GradientSimilarity:
             self._state, self._studied, self._unproved = state, 0, None
             self.problem = self._structure(self._owners, mixing)
         if self.problem is not None:
-            yield None
+            with Recall(self.model) as self._recall:
+                yield None
             return
         with Tape(self._owners) as tape:
             yield tape
@@ -312,8 +314,9 @@ class GradientSimilarity:
         frozen = frozen_statistics(self.model) if self._freezes else contextlib.nullcontext()
         with self._explained(), frozen:
             return directional_losses(
-                self.model, self.losses, self._batch, parameters, vector, self._conditions
-            )
+                self.model, self.losses, self._batch, parameters, vector, self._conditions,
+                self._recall or Recall(self.model),
+            )  # fmt: skip
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

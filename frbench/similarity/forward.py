@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,7 +28,38 @@ class _Losses(nn.Module):
         return self.losses(batch)
 
 
-def _lean(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
+class Recall:
+    """The outputs of linear layers in a pass that forward mode repeats: a third of its products.
+
+    Args:
+        model: The network; what it computes while this is entered is kept.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        layers = (m for m in model.modules() if type(m) is nn.Linear and not m._forward_hooks)
+        self._calls: dict[nn.Module, deque[tuple[Tensor, int]]] = {m: deque() for m in layers}
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Recall:
+        self._handles = [m.register_forward_hook(self._keep) for m in self._calls]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _keep(self, module: nn.Module, args: tuple[Any, ...], out: Tensor) -> None:
+        self._calls[module].append((out.detach(), out._version))
+
+    def take(self, module: nn.Module) -> Tensor | None:
+        """Return the output of the module's next call, None where it is unknown or was changed."""
+        if not self._calls.get(module):
+            return None
+        out, version = self._calls[module].popleft()
+        return out if out._version == version else None
+
+
+def _lean(layer: nn.Linear, recall: Recall) -> Callable[[Tensor], Tensor]:
     """Return a linear layer's forward that adds the parts of its tangent in place.
 
     torch's own rule holds four matrices of the output's size beside input and output, and passes
@@ -37,7 +69,8 @@ def _lean(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
     def forward(x: Tensor) -> Tensor:
         (x, dx), (w, dw) = unpack_dual(x), unpack_dual(layer.weight)
         b, db = (None, None) if layer.bias is None else unpack_dual(layer.bias)
-        out = F.linear(x, w, b)
+        out = recall.take(layer)
+        out = F.linear(x, w, b) if out is None else out
         if dx is not None:
             tangent = F.linear(dx, w, db)
             if dw is not None:
@@ -55,12 +88,12 @@ def _lean(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
 
 
 @contextlib.contextmanager
-def _lean_layers(modules: list[nn.Module]) -> Iterator[None]:
+def _lean_layers(modules: list[nn.Module], recall: Recall) -> Iterator[None]:
     """Exchange the forwards of linear layers."""
     layers = [m for m in modules if type(m) is nn.Linear and "forward" not in m.__dict__]
     try:
         for layer in layers:
-            layer.__dict__["forward"] = _lean(layer)
+            layer.__dict__["forward"] = _lean(layer, recall)
         yield
     finally:
         for layer in layers:
@@ -74,6 +107,7 @@ def directional_losses(
     parameters: dict[str, nn.Parameter],
     vector: dict[str, Tensor],
     conditions: Conditions,
+    recall: Recall,
 ) -> Tensor:
     """Return <g_i, vector> for every sample by one pass of dual numbers.
 
@@ -85,6 +119,7 @@ def directional_losses(
         vector: A direction, by the same names; emptied, so that what the caller does not hold
             takes no memory during the pass.
         conditions: Random state and autocast of the pass that is differentiated.
+        recall: What that pass computed; used up.
 
     Returns:
         Directional derivatives, without a graph [B].
@@ -96,7 +131,7 @@ def directional_losses(
     autocast = conditions.autocast is not None
     modules = list(model.modules())  # one walk: on small networks, walks are felt
     # Under autocast, torch casts inside of its own rule.
-    lean = contextlib.nullcontext() if autocast else _lean_layers(modules)
+    lean = contextlib.nullcontext() if autocast else _lean_layers(modules, recall)
     fit = forward_mode(modules, autocast)
     with torch.no_grad(), conditions.again(), fit, lean, dual_level():
         # Detached: otherwise the tangent would carry a reverse tape as large as the network's.

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from frbench.errors import UserError
 from frbench.similarity import GradientSimilarity, dbscan_noise, per_sample_gradients
+from frbench.similarity.forward import Recall
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*")
 B = 6
@@ -341,6 +342,40 @@ def test_float16_does_not_overflow_in_forward_mode():
         out = engine.losses(batch)
     engine.study(out.float(), batch)
     close(engine.scores(member, 2), wanted, 0.02)
+
+
+class Repeated(nn.Module):
+    """One layer called twice; its first output is changed in place, or by a hook."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+        self.layer = nn.Linear(5, 5)
+        self.head = nn.Linear(5, 2)
+        if change == "hook":
+            self.layer.register_forward_hook(lambda module, args, out: 2 * out)
+
+    def forward(self, x):
+        x = self.layer(x)
+        x = x.mul_(2) if self.change == "in place" else x
+        return self.head(self.layer(torch.tanh(x)))
+
+
+@pytest.mark.parametrize(("change", "reused"), [("none", 3), ("in place", 2), ("hook", 1)])
+def test_forward_mode_reuses_outputs_that_are_still_what_they_were(change, reused, monkeypatch):
+    torch.manual_seed(0)
+    taken, take = [], Recall.take
+    monkeypatch.setattr(
+        Recall, "take", lambda self, layer: taken.append(out := take(self, layer)) or out
+    )
+    net = Repeated(change).double()
+    engine, batch = make(net, torch.randn(B, 5).double(), backend="jvp")
+    losses = study(engine, batch)
+    g = reference(losses, list(net.parameters()))
+    member = member_of(losses)
+    for calls in (3, 6):  # the second pass finds nothing left, and computes
+        close(engine.scores(member, 2), g @ g.T @ member)
+        assert len(taken) == calls and sum(out is not None for out in taken) == reused
 
 
 def test_an_untouched_layout_is_covered():
