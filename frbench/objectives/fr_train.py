@@ -282,7 +282,9 @@ class FRTrain(ManualObjective):
     def risk(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the classifier's loss in this iteration, and stage the weights of its rows."""
         if self.iteration < self.warmup:
-            losses = F.cross_entropy(self.warmup_steepness * out.logits, batch.y, reduction="none")
+            losses = out.losses
+            if (steep := self.warmup_steepness) != 1:
+                losses = F.cross_entropy(steep * out.logits, batch.y, reduction="none")
             loss = self.warmup_scale * (batch.weight * losses).mean()
             self.stage(last_loss=all_mean(loss))
             return loss

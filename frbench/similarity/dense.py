@@ -38,9 +38,9 @@ class Dense(Layer):
 
     def _sizes(self) -> tuple[int, int, int]:
         """Return places L, inputs q and outputs p of each place (of one group)."""
-        p, *rest = self.module.weight.shape
-        q = torch.Size(rest).numel()
-        return self.d[0].numel() // p, q, p
+        weight = self.module.weight
+        p = len(weight)
+        return self.d.numel() // (len(self.d) * p), weight.numel() // p, p
 
     # ---- places -----------------------------------------------------------------------------
     def _images(self) -> tuple[Tensor, Tensor]:
