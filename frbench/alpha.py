@@ -33,6 +33,8 @@ def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     if args.simulate is None and (args.members or args.seed is not None):
         raise UserError("--members and --seed are about simulated surveys; add --simulate TRIALS.")
+    if args.seed is not None and args.seed < 0:
+        raise UserError(f"--seed must not be negative, got {args.seed}.")
     counts = _counts(args.answers, args.column)
     if args.groups is not None and args.groups < len(counts):
         raise UserError(f"--groups {args.groups} is less than the {len(counts)} groups answered.")

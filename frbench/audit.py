@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from frbench.arguments import Parser
+from frbench.data.reading import read_table
 from frbench.errors import UserError
 from frbench.metrics.api import evaluate_rows, intervals_rows
 from frbench.metrics.encode import Rows, encode, factorise
@@ -112,21 +113,11 @@ def _views(columns: Sequence[str]) -> list[list[str]]:
 
 def _read(args: argparse.Namespace) -> "pd.DataFrame":
     """Read the file and check that it has the columns asked for."""
-    import pandas as pd
-
     if not args.file.is_file():
         raise UserError(f"No file {str(args.file)!r}: give the path of a .csv or .parquet table")
-    name = args.file.name.lower()
-    try:
-        if name.endswith((".parquet", ".pq")):
-            frame = pd.read_parquet(args.file)
-        elif name.endswith((".csv", ".csv.gz")):
-            frame = pd.read_csv(args.file)
-        else:
-            raise UserError(f"Cannot read {str(args.file)!r}: expected .csv, .csv.gz or .parquet")
-    except (ImportError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"Cannot read {str(args.file)!r}: {reason}") from None
+    if not args.file.name.lower().endswith((".parquet", ".pq", ".csv", ".csv.gz")):
+        raise UserError(f"Cannot read {str(args.file)!r}: expected .csv, .csv.gz or .parquet")
+    frame = read_table(str(args.file))
     flags = [("--y", args.y), ("--pred", args.pred), *(("--z", z) for z in args.z)]
     flags += [(f, v) for f, v in (("--score", args.score), ("--weight", args.weight)) if v]
     for flag, column in flags:

@@ -295,9 +295,14 @@ def main(argv: list[str]) -> int:
             print(f"failed: cell {cell.index} ({cell.data} {cell.method} seed {cell.seed}): "
                   f"{record['error']}", file=sys.stderr)  # fmt: skip
     done = finished()
-    if elsewhere := len(cells) - done - len(failed):
+    died = [worker.returncode for worker in workers if worker.returncode]
+    if died:
+        print(f"{len(died)} of {len(workers)} processes died (status "
+              f"{', '.join(map(str, died))}); the same command continues",
+              file=sys.stderr)  # fmt: skip
+    elif elsewhere := len(cells) - done - len(failed):
         print(f"{elsewhere} runs are claimed by another process, which will write their results")
     minutes, seconds = divmod(math.ceil(time.monotonic() - start), 60)
     print(f"{done} of {len(cells)} runs have results in {out / 'results.jsonl'} "
           f"({minutes} min {seconds} s); next: frbench report {out}")  # fmt: skip
-    return 1 if failed else 0
+    return 1 if failed or died else 0

@@ -78,6 +78,8 @@ class DFR:
     def __post_init__(self) -> None:
         if self.redraws < 1:
             raise UserError(f"--redraws must be at least 1, got {self.redraws}.")
+        if self.seed < 0:
+            raise UserError(f"--seed must not be negative, got {self.seed}.")
         if not self.strengths or min(self.strengths) <= 0:
             raise UserError(f"--strengths must be positive numbers, got {list(self.strengths)}.")
 
@@ -210,17 +212,26 @@ def reweight(
     import torch
     from torch import nn
 
+    from frbench.networks.mlp import OneLogit
+
     linear = objective.network.head
     if not isinstance(linear, nn.Linear):
         raise UserError(
             f"DFR replaces a linear last layer; {type(objective.network).__name__} has {linear}."
         )
+    outputs = 1 if isinstance(linear, OneLogit) else objective.num_classes
+    if linear.out_features != outputs:
+        raise UserError(
+            f"DFR fits one output per class; {type(objective).__name__} has "
+            f"{linear.out_features} outputs for {objective.num_classes} classes."
+        )
     features, y, group = extract(objective, data, held_out)
     with busy("fitting the last layer"):
         head = settings.fit(features, y, group, objective.num_classes, data.group_names)
     with torch.no_grad():
-        linear.weight.copy_(torch.as_tensor(head.weight))
-        linear.bias.copy_(torch.as_tensor(head.bias))
+        # Of two classes, the first has the logit 0.
+        linear.weight.copy_(torch.as_tensor(head.weight[-outputs:]))
+        linear.bias.copy_(torch.as_tensor(head.bias[-outputs:]))
     record = {
         "held_out": held_out,
         "redraws": settings.redraws,
@@ -317,9 +328,6 @@ def _refit(
 
     checkpoint = read_checkpoint(path)
     data = checkpoint_data(checkpoint, path, extra)
-    # What Lightning stores of the data: the words of the texts that it was trained on.
-    if state := checkpoint.get(type(data).__qualname__):
-        data.load_state_dict(state)
     data.setup("fit")
     objective = load(path)
     changed, head = reweight(checkpoint, objective, data, settings, held_out)
@@ -338,7 +346,11 @@ def checkpoint_data(checkpoint: dict[str, Any], path: Path, extra: list[str]) ->
         raise UserError(
             f"{path} does not say what data it was trained on; use frbench.dfr.reweight in Python."
         )
-    return build(extra, stored)
+    data = build(extra, stored)
+    # What Lightning stores of the data: the words of the texts that it was trained on.
+    if state := checkpoint.get(type(data).__qualname__):
+        data.load_state_dict(state)
+    return data
 
 
 def _over_results(args: argparse.Namespace, extra: list[str], settings: DFR) -> int:

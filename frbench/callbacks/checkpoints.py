@@ -282,7 +282,10 @@ class RollingCheckpoint(Checkpoint):
         since = trainer.global_step - self._last_step
         due = trainer.should_stop or 0 < self.every_n_steps <= since
         interval = trainer.val_check_batch
-        validates = interval is not None and (batch_idx + 1) % interval == 0
+        loop = trainer.fit_loop.epoch_loop
+        # Without check_val_every_n_epoch, Lightning counts the batches of all epochs.
+        at = loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+        validates = interval is not None and (at + 1) % interval == 0
         last = batch_idx + 1 >= trainer.num_training_batches
         self._rows = self._logged(trainer)
         if due and not validates and not last and trainer.global_step != trainer.max_steps:

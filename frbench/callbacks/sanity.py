@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from frbench.distributed import rank
+from frbench.distributed import all_gather, rank, world_size
 from frbench.objectives.training_log import is_due
 
 
@@ -60,13 +60,13 @@ class SanityCheck(Callback):
         data: Any = getattr(trainer, "datamodule", None)
         if data is None:
             return
-        expected = data.sampled_shares * data.batch_size
+        expected = data.sampled_shares * data.rows_per_batch
         small = (expected < self.min_expected) & (data.train_counts > 0)
         if small.any():
             i = int(np.argmin(np.where(small, expected, np.inf)))
             self._warn(
                 "small_batch_groups",
-                f"a batch of {data.batch_size} holds {expected.ravel()[i]:.1f} rows of "
+                f"a batch of {data.rows_per_batch} holds {expected.ravel()[i]:.1f} rows of "
                 f"{data.group_names[i]} on average, under {self.min_expected:g}; raise "
                 "data.batch_size or use data.balance: joint with data.marginals: uniform.",
             )
@@ -99,7 +99,8 @@ class SanityCheck(Callback):
     ) -> None:
         """Keep the largest weight share; look at it at the logged steps (it needs the host)."""
         if self._share is not None and len(batch.weight) > 2:
-            share = batch.weight.max() / batch.weight.sum().clamp(min=1e-12)
+            # Of the global batch, whose other rows weigh about as much: they are drawn alike.
+            share = batch.weight.max() / (world_size() * batch.weight.sum()).clamp(min=1e-12)
             self._share = torch.maximum(self._share, share)
         if is_due(trainer, trainer.global_step):
             self._check_weights(pl_module)
@@ -109,10 +110,11 @@ class SanityCheck(Callback):
         self._check_weights(pl_module)
 
     def _check_weights(self, pl_module: LightningModule) -> None:
-        if self._share is not None and float(self._share) > 0.5:
+        share = 0.0 if self._share is None else float(all_gather(self._share.view(1)).max())
+        if share > 0.5:
             self._warn(
                 "one_sample_weight",
-                f"one sample holds {float(self._share):.0%} of a batch's weight; use via: sample "
+                f"one sample holds {share:.0%} of a batch's weight; use via: sample "
                 "or a coarser balance.",
             )
         log_q = getattr(pl_module, "log_q", None)

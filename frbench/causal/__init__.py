@@ -1,7 +1,6 @@
 """Causal graphs of classification tasks: what balancing and regularising can and cannot do."""
 
-from importlib import import_module
-from typing import Any
+from frbench.lazy import lazy
 
 _HOME = {
     "EXAMPLES": "examples",
@@ -21,7 +20,4 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"frbench.causal.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'frbench.causal' has no attribute {name!r}")
+__getattr__ = lazy(__name__, _HOME)

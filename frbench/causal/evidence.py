@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from frbench.causal.independence import Independence, Law, minimal
 from frbench.causal.statistics import Outcome, column, detectable, examine
 from frbench.errors import UserError
 from frbench.progress import steps
+from frbench.report.significance import holm
 
 #: A test that needs a larger effect (Cohen's w: medium) to be noticed has low power.
 MEDIUM = 0.3
@@ -136,23 +137,6 @@ class Evidence:
                 for found in self.findings
             ],
         }
-
-
-def holm(p: Sequence[float]) -> np.ndarray:
-    """Adjust p-values for their number: the chance of any false alarm stays below the level.
-
-    Source: Holm, A simple sequentially rejective multiple test procedure, 1979.
-
-    Example:
-        >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
-        [0.03, 0.06, 0.06]
-    """
-    values = np.asarray(p, dtype=float)
-    order = np.argsort(values, kind="stable")
-    factors = len(values) - np.arange(len(values))
-    out = np.empty_like(values)
-    out[order] = np.minimum(np.maximum.accumulate(values[order] * factors), 1)
-    return out
 
 
 def confront(

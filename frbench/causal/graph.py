@@ -19,9 +19,6 @@ from frbench.errors import UserError
 Edge = tuple[str, str]
 Edges = Sequence[str | Sequence[str]]
 
-#: Kinds of parts of X, in the order in which they are shown.
-KINDS = ("core", "entangled", "spurious", "other")
-
 
 @dataclass(frozen=True, init=False, eq=True)
 class CausalTask:

@@ -24,6 +24,8 @@ def check_options(data: GroupDataModule) -> None:
     Raises:
         UserError: Naming the option and what it may be.
     """
+    if data.seed < 0:
+        raise UserError(f"data.seed must not be negative, got {data.seed}.")
     if data.batch_size < 1:
         raise UserError(f"data.batch_size must be at least 1, got {data.batch_size}.")
     if data.rows_per_group < 0:

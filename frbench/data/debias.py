@@ -80,6 +80,8 @@ def main(argv: list[str]) -> int:
         UserError: If the file, a column or an option cannot be used, or the output exists.
     """
     args = _parser().parse_args(argv)
+    if args.seed < 0:
+        raise UserError(f"--seed must not be negative, got {args.seed}.")
     if args.out.exists():
         raise UserError(f"--out {args.out} exists, and is not overwritten; give another name.")
     if args.out.suffix not in (".csv", ".parquet") or not args.out.parent.is_dir():

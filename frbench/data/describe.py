@@ -74,7 +74,7 @@ def remarks(data: GroupDataModule) -> list[str]:
             + f"; effective sample size {effective_sample_size(weight):.0f} of {len(table)}"
         )
     if data.rows_per_group:
-        rows = data.sampled_shares * data.batch_size
+        rows = data.sampled_shares * data.rows_per_batch
         lines.append(
             f"stratified: {rows.min():.0f} to {rows.max():.0f} rows of each group in a batch of "
             f"{data.batch_size}, weighed to keep Q"

@@ -68,7 +68,7 @@ def factor(column: pd.Series, bins: Sequence[float | str] | None = None) -> Fact
                 f"values are: {_few(values)}."
             )
         renamed = {v: value_name(v) if value_name(v) in kept else "other" for v in values}
-        names = [*kept, "other"]
+        names = list(dict.fromkeys([*kept, "other"]))
     else:
         if len(values) > MAX_VALUES:
             raise UserError(

@@ -75,13 +75,16 @@ class GanPairs(Augmentation):
             images = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in names]
             with open(folder / "pairs.npz", "rb") as raw, np.load(raw) as file:
                 y, z = file["y"].astype(np.int64), file["z"].astype(np.int64)
+            record = folder / "pairs.json"
+            judged = json.loads(record.read_text()).get("quality", {}) if record.is_file() else {}
         except (KeyError, ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
             raise UserError(
                 f"GanPairs: {folder} is damaged or no table of pairs ({error}); make it again "
                 "with `frbench gan pairs`."
             ) from error
         wanted = len(y) if self.rows is None else self.rows // len(names)
-        if not all(len(part) == len(y) == len(z) for part in images) or wanted > len(y):
+        same = all(len(part) == len(y) == len(z) for part in images)
+        if not same or not 0 < wanted <= len(y):
             raise UserError(
                 f"GanPairs: {folder} has {len(y)} labels, {len(z)} attributes and "
                 f"{' and '.join(str(len(part)) for part in images)} images; {wanted} are wanted."
@@ -96,8 +99,6 @@ class GanPairs(Augmentation):
             )
         if min(y.min(), z.min()) < 0 or max(y.max(), z.max()) > 1:
             raise UserError(f"GanPairs: y and z of {folder} must be 0 or 1.")
-        record = folder / "pairs.json"
-        judged = json.loads(record.read_text()).get("quality", {}) if record.is_file() else {}
         told = ", ".join(f"{k} {judged[k]:.3f}" for k in ("keep_rate", "flip_rate") if k in judged)
         self._report = f"GanPairs: {wanted * len(names)} rows of {folder}" + (
             f" ({told})" if told else ""

@@ -154,7 +154,8 @@ class ImageData(GroupDataModule):
             )
         names = self._rows.names
         sample = np.random.default_rng([self.seed, 14]).permutation(len(names))[:CHECKED]
-        self.encode(names)[np.sort(sample)]  # says which cannot be decoded
+        files = ImageFiles(self.image_folder, names, self.image_size, self.crop, self.channels)
+        files[np.sort(sample)]  # says which cannot be decoded
         super().setup(stage)
 
     def encode(self, x: np.ndarray) -> ImageFiles | np.ndarray:

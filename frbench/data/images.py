@@ -49,6 +49,8 @@ class QMNISTWriters(GroupDataModule):
                 f"QMNISTWriters needs students in (0, 1] and val_writers in (0, 1), got "
                 f"{students} and {val_writers}."
             )
+        if max_train is not None and max_train < 1:
+            raise UserError(f"data.max_train must be at least 1, got {max_train}.")
         self.students = students
         self.max_train = max_train
         self.val_writers = val_writers

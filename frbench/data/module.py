@@ -190,7 +190,7 @@ class GroupDataModule(LightningDataModule, ABC):
         table, clean = hold_out(
             self.splits["train"], self.splits.get("clean"), self.clean_share, rng
         )
-        noise = np.random.default_rng([self.seed, 8])
+        noise = np.random.default_rng([self.seed, 8, self.fold])
         clean = mislabel(clean, self.clean_noise, self.num_classes, noise)
         if self.clean_only:
             table, clean = clean, clean.take(np.arange(0))
@@ -242,9 +242,14 @@ class GroupDataModule(LightningDataModule, ABC):
         shares = np.bincount(cell, weights=weight[known], minlength=size) / weight.sum()
         if self.rows_per_group:
             least = np.full(size, self.rows_per_group)
-            shares = allot(shares / shares.sum(), self.batch_size, least) / self.batch_size
+            shares = allot(shares / shares.sum(), self.rows_per_batch, least) / self.rows_per_batch
         result: np.ndarray = shares.reshape(self.num_classes, self.num_attributes)
         return result
+
+    @property
+    def rows_per_batch(self) -> int:
+        """Training rows of a batch: ``batch_size``, or all of them where there are fewer."""
+        return min(self.batch_size, len(self.training[0]))
 
     @property
     def test_names(self) -> list[str]:

@@ -36,8 +36,9 @@ def read_table(path: str, sep: str = ",", missing_values: list[str] | None = Non
             raise UserError(f"data.path: there is no file {path} (seen from {Path.cwd()}).")
         file = locate(path)
     try:
-        if file.suffix in (".parquet", ".pq"):
-            return pd.read_parquet(file).rename(columns=str).reset_index(drop=True)
+        if file.suffix.lower() in (".parquet", ".pq"):
+            frame = pd.read_parquet(file).rename(columns=str).reset_index(drop=True)
+            return frame.replace(dict.fromkeys(missing_values or [], np.nan))
         if file.name.removesuffix(".gz").endswith((".json", ".jsonl")):
             with open_binary(file) as lines:
                 frame = pd.DataFrame([json.loads(line) for line in lines if line.strip()])

@@ -92,6 +92,8 @@ class FlipLabels(Corruption):
     def apply(self, table: Table, rng: np.random.Generator, encode: Encode) -> Table:
         """Return the table with the chosen labels flipped."""
         rows = _victims(table, self.y, self.z)
+        if self.rate and not len(rows):
+            raise UserError(f"FlipLabels: no training row has y = {self.y} and z = {self.z}.")
         rows = rng.choice(rows, size=round(self.rate * len(rows)), replace=False)
         num_classes = int(table.y.max()) + 1
         if num_classes < 2:

@@ -148,6 +148,11 @@ class TextInputs(GroupDataModule):
             ) from error
 
     @property
+    def padding(self) -> int:
+        """Token id of what fills texts up."""
+        return self._tokenizer.pad_token_id if self.tokenizer else 0
+
+    @property
     def vocab_size(self) -> int:
         """Number of token ids."""
         return len(self._tokenizer) if self.tokenizer else self.max_words

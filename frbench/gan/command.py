@@ -229,10 +229,12 @@ def _show(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=24)
     args = parser.parse_args(argv)
+    if args.count < 1 or args.out.suffix != ".png":
+        raise UserError("frbench gan show needs a --count of 1 or more and an --out FILE.png.")
     try:
         parts = [np.load(args.folder / f"{n}.npy", mmap_mode="r")[: args.count]
                  for n in ("images", "partners")]  # fmt: skip
-    except OSError as error:
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{args.folder} holds no pairs ({error}).") from error
     columns = 12
     rows = [part[i : i + columns] for i in range(0, len(parts[0]), columns) for part in parts]

@@ -137,7 +137,9 @@ def _over_results(folder: Path, extra: list[str]) -> int:
     todo = [
         record
         for record in read_results(file).values()
-        if record["status"] == "ok" and "train/accuracy" not in record["metrics"]
+        if record["status"] == "ok"
+        and "dfr" not in record  # a refitted head of another run: no folder of its own
+        and "train/accuracy" not in record["metrics"]
     ]
     for record in steps(todo, "metrics"):
         path = folder / "runs" / record["cell"] / "checkpoints" / "best.ckpt"

@@ -31,11 +31,13 @@ def average_precision(
         >>> round(average_precision(np.array([0, 1, 1]), np.array([0.5, 0.4, 0.9])), 4)
         0.8333
     """
+    if not np.any(y):
+        return float("nan")
     weight = np.ones(len(y)) if weight is None else weight
     order = np.argsort(-scores, kind="stable")
     last = np.append(np.flatnonzero(np.diff(scores[order])), len(y) - 1)
     hits = np.cumsum((weight * y)[order])[last]
-    if not len(y) or hits[-1] == 0:
+    if hits[-1] == 0:  # positives of no weight
         return float("nan")
     precision = hits / np.cumsum(weight[order])[last]
     return float(np.sum(np.diff(hits, prepend=0) * precision) / hits[-1])

@@ -56,6 +56,8 @@ class ARL(Objective):
             raise UserError(f"ARL.adversary_lr must not be negative, got {adversary_lr}.")
         if pretrain_steps < 0:
             raise UserError(f"ARL.pretrain_steps must not be negative, got {pretrain_steps}.")
+        if any(width < 1 for width in adversary_hidden or []):
+            raise UserError(f"ARL.adversary_hidden must be positive, got {adversary_hidden}.")
         if self.vocab_size and adversary_input == "inputs":
             raise UserError("ARL.adversary_input: inputs are token ids here; set it to features.")
         self.adversary_lr = adversary_lr

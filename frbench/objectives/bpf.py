@@ -147,6 +147,8 @@ class BPF(ERM):
 
     def on_epoch_weights(self, train: Any) -> np.ndarray:
         """Let the adversary answer the last epoch."""
+        if train is None:
+            raise UserError("BPF weighs the rows of the training table: fit a datamodule.")
         if self._adversary is None:
             self._adversary = np.full(len(train.training[0]), self.alpha)
         else:

@@ -97,6 +97,12 @@ def check_data(objective: Objective, data: Any) -> None:
             f"{name} needs verified rows beside the others: set data.clean_share, to 0.1 say, and "
             "leave data.clean_only false."
         )
+    padding = 0 if not getattr(data, "tokenizer", None) else data.padding
+    if padding and type(objective.network).__name__ in ("BagOfWords", "TransformerEncoder"):
+        raise UserError(
+            f"data.tokenizer pads with id {padding}, and {type(objective.network).__name__} takes "
+            "0 for padding; use PretrainedText, another tokenizer, or none."
+        )
     if data.clean_per_batch and not objective.uses_clean:
         raise UserError(
             f"data.clean_share holds out rows that {name} does not use; set it to 0, train "

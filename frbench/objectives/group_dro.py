@@ -75,6 +75,11 @@ class GroupDRO(Objective):
         for name, value, low in (("alpha", alpha, 0.0), ("gamma", gamma, 0.0)):
             if not low < value <= 1:
                 raise UserError(f"GroupDRO.{name} must lie in (0, 1], got {value}.")
+        if mode == "single_group" and present_only:
+            raise UserError(
+                "GroupDRO.present_only moves q between the groups of a batch, and mode: "
+                "single_group has one: use one of the two."
+            )
         if not 0 <= min_weight <= 1 or not 0 <= eta < math.inf:
             raise UserError(
                 f"GroupDRO needs eta >= 0 and min_weight in [0, 1], got eta {eta}, "
@@ -153,7 +158,7 @@ class GroupDRO(Objective):
         mass = totals[:, 2].clamp(min=1e-12)
         mean = totals[:, 0] / totals[:, 1].clamp(min=1e-12)
         with torch.no_grad():
-            weights = self._update(mean[:-1], totals[:-1, 1] > 0)
+            weights = self._update(mean[:-1], totals[:-1, 1] > 0, totals[:-1, 2] > 0)
             if self._may_be_unknown:
                 unknown = totals[-1:, 2] / mass.sum()
                 weights = torch.cat([weights * (1 - unknown), unknown])
@@ -161,9 +166,13 @@ class GroupDRO(Objective):
             sample = batch.weight * (weights / mass[: len(weights)])[slot] * world_size()
         return sample @ out.losses
 
-    def _update(self, mean: Tensor, present: Tensor) -> Tensor:
-        """Stage the state after group losses ``mean`` [G] and return the weights to use [G]."""
-        finite = present & torch.isfinite(mean)
+    def _update(self, mean: Tensor, judged: Tensor, present: Tensor) -> Tensor:
+        """Stage the state after group losses ``mean`` [G] and return the weights to use [G].
+
+        Groups that are judged have a loss, those that are present have rows to weigh: with
+        ``real_only`` these may be generated ones alone.
+        """
+        finite = judged & torch.isfinite(mean)
         mean = torch.where(finite, mean, 0.0)
         # The first loss of a group is taken as it is, later ones move the average by gamma.
         moving = torch.where(self.seen, self.moving_loss.lerp(mean, self.gamma), mean)
@@ -173,14 +182,13 @@ class GroupDRO(Objective):
             return self._greedy(moving + self.adjustments)
         gain = mean + self.adjustments
         if self.mode == "single_group":
-            chosen = self._draw(present)
-            present = chosen
+            present = chosen = self._draw(judged)
             gain = torch.where(chosen, gain, 0.0)
         if self.normalize:
             total = gain.sum()
             gain = torch.where(total > 0, gain / total.clamp(min=1e-12), 0.0)
         if self.present_only:
-            gain = torch.where(present, gain, 0.0)
+            gain = torch.where(judged, gain, 0.0)
         log_q = self.log_q.add(gain, alpha=self.eta)
         if self.present_only:
             # Only the shares among the present groups move; their sum stays.
@@ -201,7 +209,8 @@ class GroupDRO(Objective):
 
     def _draw(self, present: Tensor) -> Tensor:
         """Mark one present group, drawn uniformly, the same on every process [G]."""
-        generator = torch.Generator().manual_seed((self._seed or 0) + self.trainer.global_step)
+        seed = (self._seed or 0) * 1_000_003 + self.trainer.global_step
+        generator = torch.Generator().manual_seed(seed % 2**63)
         score = torch.rand(len(present), generator=generator).to(present.device)
         score = torch.where(present, score, -1.0)
         return torch.arange(len(present), device=present.device) == score.argmax()

@@ -140,12 +140,12 @@ class IRW(Objective):
 
     def cautions(self, train: Any) -> dict[str, str]:
         """Warn where the worst share of a batch is too few samples to mean anything."""
-        members = self.alpha * train.batch_size
+        members = self.alpha * train.rows_per_batch
         if self.scheme == "global" or members >= MIN_MEMBERS:
             return {}
         need = int(np.ceil(MIN_MEMBERS / self.alpha))
         return {
-            "small_worst_set": f"the worst {self.alpha:g} of a batch of {train.batch_size} is "
+            "small_worst_set": f"the worst {self.alpha:g} of a batch of {train.rows_per_batch} is "
             f"{members:.1f} rows, under {MIN_MEMBERS}: many of them are not in the worst share of "
             f"the table; raise data.batch_size to {need}, or use scheme: global."
         }

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from frbench.arguments import Parser
 from frbench.atomic import check_writable, write_text
 from frbench.errors import UserError
 from frbench.report.interval import Estimate, estimate
@@ -112,10 +113,9 @@ def _put(text: str, out: Path | None) -> None:
     print(f"report: {out}", file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="frbench report",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _parser() -> Parser:
+    parser = Parser(
+        "frbench report",
         usage="frbench report RESULTS [RESULTS ...] [options]",
         description="Choose each method's setting on validation data, then report its test "
         "metrics over seeds.",

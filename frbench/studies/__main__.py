@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from importlib import import_module
 from pathlib import Path
 
 import yaml
 
+from frbench.arguments import Parser
 from frbench.atomic import check_writable
 from frbench.errors import UserError
 
@@ -23,7 +23,7 @@ STUDIES = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run a study and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m frbench.studies", description=__doc__)
+    parser = Parser("python -m frbench.studies", description=__doc__)
     parser.add_argument("study", type=Path, help="YAML file with `study` and its options")
     parser.add_argument("--out", type=Path, required=True, help="folder for tables and plots")
     arguments = parser.parse_args(argv)

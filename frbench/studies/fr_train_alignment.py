@@ -15,8 +15,9 @@ from frbench.metrics.information import (
     entropy,
 )
 from frbench.objectives.fr_train_sweep import View
+from frbench.report.plot import COLORS
 from frbench.studies.game import Run, Watch, build_data, build_model, play
-from frbench.studies.output import COLORS, markdown, save, spread, subplots, write_rows
+from frbench.studies.output import markdown, save, spread, subplots, write_rows
 
 OPTIONS = {"cases", "seeds", "phases", "neighbours"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from frbench.atomic import write_text
+from frbench.report.plot import COLORS
 from frbench.studies.game import Run, Watch, build_data, build_model, play
 from frbench.studies.output import (
-    COLORS,
     choose,
     distinct,
     markdown,
@@ -31,12 +32,15 @@ def run(config: dict[str, Any], out: Path) -> None:
     Raises:
         UserError: If a run cannot be built.
     """
+    # What decides a cell beside its place: cells of other settings are not taken for it.
+    decides = {key: value for key, value in config.items() if key not in ("rates", "factors")}
+    mark = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
     cells = out / "cells"
     cells.mkdir(exist_ok=True)
     todo = [(rate, c) for rate in config["rates"] for c in config["factors"]]
     rows = []
     for done, (rate, c) in enumerate(todo, 1):
-        path = cells / f"rate{rate}-c{c}.json"
+        path = cells / f"rate{rate}-c{c}-{mark}.json"
         if not path.exists():
             start = time.process_time()
             found = _cell(config, rate, c)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from frbench.atomic import write_text
+from frbench.report.plot import COLORS
 from frbench.studies.game import Run, Watch, build_data, build_model, play
 from frbench.studies.output import (
-    COLORS,
     choose,
     distinct,
     markdown,

@@ -11,9 +11,6 @@ import numpy as np
 
 from frbench.atomic import replacing
 
-#: Okabe and Ito's colours, without the yellow.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-
 
 def subplots(rows: int, columns: int, width: float = 4.2, height: float = 3.2) -> Any:
     """Make a figure without a display: (figure, axes [rows, columns])."""

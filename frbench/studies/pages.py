@@ -20,6 +20,7 @@ from pathlib import Path
 
 import yaml
 
+from frbench.atomic import write_text
 from frbench.bench import read_results
 from frbench.errors import UserError
 from frbench.report import read
@@ -74,7 +75,7 @@ def keep(results: Path, grid: Path, hardware: str) -> Path:
         raise UserError(f"{grid}: {len(text)} bytes of records; keep fewer metrics.")
     path = RECORDS / f"{name_of(grid)}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path
 
 
@@ -139,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         for path, text in documents():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            write_text(path, text)
             print(f"wrote {path}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
