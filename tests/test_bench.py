@@ -267,6 +267,18 @@ def test_jobs_share_a_grid_without_loss_or_repetition(tiny: Path) -> None:
     same_runs(lines(), lines(Path("alone")))
 
 
+def test_a_process_that_dies_is_no_success(in_tmp: Path) -> None:
+    Path("die.py").write_text(
+        "import os, signal\nfrom frbench.objectives import ERM\n"
+        "class Die(ERM):\n    def risk(self, out, batch):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    Path("grid.yaml").write_text(BASE + DATA + "methods: {m: {model: die.Die}}\n")
+    code, out, err = finish(start("--jobs=2"))
+    assert code == 1 and "claimed" not in out
+    assert "1 of 2 processes died (status -9); the same command continues" in err
+
+
 def test_shards_side_by_side_share_a_results_file(tiny: Path) -> None:
     both = [start(f"--shard={i}/2") for i in range(2)]
     for process in both:

@@ -183,6 +183,26 @@ def test_wrong_use_is_one_line(in_tmp, capsys):
         assert error.startswith("frbench: error: ") and message in error
 
 
+def test_a_head_of_one_logit_and_heads_by_attribute(in_tmp, capsys):
+    from frbench.__main__ import main as frbench
+
+    fit("--run_dir=r", "--model.network=MLP", "--model.network.one_logit=true")
+    best = in_tmp / "r/checkpoints/best.ckpt"
+    run("dfr", "--ckpt_path", best, "--redraws=3", "--strengths=1")
+    data = Digits(n=400, n_eval=400)
+    features, y, group = extract(load(best), data, "val")
+    head = DFR(3, (1.0,)).fit(features, y, group, 2)
+    new = load(in_tmp / "r/checkpoints/dfr.ckpt")
+    logits = new(torch.as_tensor(data.splits["val"].x))
+    expected = torch.as_tensor(features @ head.weight.T + head.bias)
+    assert torch.allclose((logits[:, 1] - logits[:, 0]).double(),
+                          expected[:, 1] - expected[:, 0], atol=1e-4)  # fmt: skip
+    run("fit", *SMALL, *QUICK, "--model=DomainIndependent", "--run_dir=d")
+    capsys.readouterr()
+    assert frbench(["dfr", "--ckpt_path", "d/checkpoints/best.ckpt"]) == 2
+    assert "4 outputs for 2 classes" in capsys.readouterr().err
+
+
 def test_every_run_of_a_grid_is_refitted_once(in_tmp):
     (in_tmp / "g.yaml").write_text(
         "base: {data.n: 300, data.n_eval: 300, trainer.max_epochs: 1, trainer.accelerator: cpu}\n"

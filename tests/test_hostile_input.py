@@ -186,6 +186,16 @@ PAIRS = (*DIGITS, "--data.augment+=GanPairs", "--data.augment.path=pairs")
 COLUMN = (*TABLE, "--data.split=column", "--data.split_column=part")
 
 ROWS = [
+    Row("negative seed", (*DIGITS, "--data.seed=-1"), ("data.seed", "negative"),
+        (f"{CHECKS}check_options", "data.seed")),
+    Row("flips of nobody", (*DIGITS, "--data.corrupt+=FlipLabels", "--data.corrupt.z=7"),
+        ("FlipLabels", "z = 7"), ("frbench.data.steps:FlipLabels.apply", "no training row")),
+    Row("adversary of no width", (*DIGITS, "--model=ARL", "--model.adversary_hidden=[-1]"),
+        ("ARL.adversary_hidden", "[-1]"),
+        ("frbench.objectives.arl:ARL.__init__", "adversary_hidden must")),
+    Row("pairs told by no JSON", PAIRS, ("GanPairs", "damaged", "make it again"),
+        ("frbench.data.gan_pairs:GanPairs.apply", "damaged"),
+        lambda: (pairs()(), Path("pairs/pairs.json").write_text("{"))),
     # Data files
     Row("no such file", (*TABLE, "--data.path=no.csv"), ("no.csv", "there is no file"),
         (READ, "there is no file"), **T),

@@ -13,8 +13,8 @@ from frbench.causal.graph import CausalTask
 from frbench.causal.independence import Independence, Law, minimal
 from frbench.causal.statistics import Outcome, column, detectable, examine
 from frbench.errors import UserError
+from frbench.multiplicity import holm
 from frbench.progress import steps
-from frbench.report.significance import holm
 
 #: A test that needs a larger effect (Cohen's w: medium) to be noticed has low power.
 MEDIUM = 0.3

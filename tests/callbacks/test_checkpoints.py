@@ -156,6 +156,24 @@ def test_the_rolling_checkpoint_is_written_every_n_steps(
     assert written == expected
 
 
+def test_the_rolling_checkpoint_follows_validations_counted_over_epochs(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytorch_lightning import Trainer
+
+    written, save = [], Trainer.save_checkpoint
+    monkeypatch.setattr(
+        Trainer, "save_checkpoint", lambda trainer, path, *args, **kwargs: (
+            Path(path).name == "last.ckpt" and written.append(trainer.global_step),
+            save(trainer, path, *args, **kwargs),
+        ),
+    )  # fmt: skip
+    fit("--data.batch_size=50", "--trainer.max_epochs=2", "--rolling.every_n_steps=1",
+        "--trainer.check_val_every_n_epoch=null", "--trainer.val_check_interval=5")  # fmt: skip
+    # 8 steps an epoch, validation after 5, 10 and 15.
+    assert written == [step for step in range(1, 17) if step % 5]
+
+
 def test_a_moved_folder_keeps_its_best(in_tmp: Path) -> None:
     """The best value is known to a continued run wherever its folder lies now."""
     fit("--run_dir=run", *JUMPING)

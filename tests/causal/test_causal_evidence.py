@@ -9,10 +9,10 @@ from scipy.stats import binom, chi2_contingency
 
 from frbench.causal import confront, example, main
 from frbench.causal.columns import columns
-from frbench.causal.evidence import holm
 from frbench.causal.independence import Law
 from frbench.causal.statistics import column, detectable, examine
 from frbench.errors import UserError
+from frbench.multiplicity import holm
 
 
 def binary(rng, p):
@@ -158,15 +158,6 @@ def test_the_detectable_effect_is_found_four_times_in_five():
         found += examine(column(a), column(b), [], rng).p < 0.05
     assert 0.73 < found / 300 < 0.87
     assert detectable(1, 0, 0.05) == np.inf
-
-
-def test_holm_is_step_down():
-    p = [0.012, 0.2, 0.001, 0.02]
-    slow = []
-    for value in p:
-        smaller = sorted(p)[: sorted(p).index(value) + 1]
-        slow.append(min(1, max((len(p) - i) * v for i, v in enumerate(smaller))))
-    assert holm(p) == pytest.approx(slow) and holm([]).size == 0
 
 
 # ---- graphs -------------------------------------------------------------------------------------

@@ -192,6 +192,14 @@ def test_training_rows_can_be_capped(faces):
     assert set(tables["train"].x) != set(celeba(faces, max_train=30, seed=2).splits["train"].x)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_capped_rows_can_be_kept_in_memory(faces, seed):
+    data = celeba(faces, max_train=5, cache=True, seed=seed)
+    data.setup("fit")
+    names = data.splits["train"].x
+    assert np.array_equal(data.encode(names)[:], celeba(faces).encode(names)[np.arange(5)])
+
+
 def test_faces_are_learnt(faces):
     """With labels of other images (a join by order) this stays at the majority's .77 or below."""
     seed_everything(0, verbose=False)

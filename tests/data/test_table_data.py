@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from frbench.data.factors import Factor, binary, cross, factor
+from frbench.data.reading import read_table
 from frbench.data.splits import cut, deal
 from frbench.data.table_data import TableData
 from frbench.errors import UserError
@@ -213,6 +214,24 @@ def test_missing_values_may_be_marked_by_a_text(make):
     frame = people().replace({"job": {"cook": "?"}})
     names = make(frame, missing_values=["?"]).encoder.feature_names
     assert "job missing" in names and "job=?" not in names
+
+
+def test_missing_values_are_the_same_in_every_format(tmp_path):
+    frame = people().replace({"job": {"cook": "?"}})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
+    frame.to_parquet(tmp_path / "t.parquet")
+    lacking = {
+        suffix: int(read_table(str(tmp_path / f"t.{suffix}"), ",", ["?"])["job"].isna().sum())
+        for suffix in ("csv", "jsonl", "parquet")
+    }
+    assert len(set(lacking.values())) == 1 and lacking["csv"] > 0
+
+
+def test_values_that_stay_may_be_called_other_or_named_twice():
+    column = pd.Series(["black", "other", "white", "black"], name="race")
+    found = factor(column, bins=["black", "other", "black"])
+    assert found.names == ["black", "other"] and found.codes.tolist() == [0, 1, 1, 0]
 
 
 def test_a_column_that_names_single_rows_is_pointed_at(make):

@@ -7,7 +7,7 @@ import pytest
 from command import run
 
 from frbench.__main__ import main
-from frbench.bench import read_results
+from frbench.bench import append, read_results
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning"),
@@ -70,6 +70,11 @@ def test_trained_gan_as_generator_and_metrics_of_a_grid(in_tmp, capsys):
         assert 0 <= record["metrics"]["train/worst_group_accuracy"] <= 1
         ends = [key for key in record["metrics"] if key.startswith("end/")]
         assert bool(ends) == (folder == "kept")
+    refitted = {**record, "cell": f"{record['cell']}-dfr", "dfr": {"strength": 1}}
+    refitted["metrics"] = {}
+    append(in_tmp / "results/kept/results.jsonl", refitted)
+    run("gan", "metrics", "--results=results/kept")  # has no checkpoint of its own
+    assert "0 runs have further metrics" in capsys.readouterr().out
     last = json.loads((in_tmp / "results/grid/results.jsonl").read_text().splitlines()[-1])
     assert 0 <= last["metrics"]["test/balanced/deo"] <= 1
     run("report", "results/grid", "--metrics", "deo", "kl")
@@ -96,6 +101,8 @@ def test_trained_gan_as_generator_and_metrics_of_a_grid(in_tmp, capsys):
         (("metrics", "--results=nowhere"), "run frbench bench first"),
         (("metrics",), "required"),
         (("show", "nowhere", "--out=x.png"), "holds no pairs"),
+        (("show", "nowhere", "--out=x"), "--out FILE.png"),
+        (("show", "nowhere", "--out=x.png", "--count=0"), "--count of 1 or more"),
     ],
 )  # fmt: skip
 def test_wrong_input_is_one_line(words, message, in_tmp, capsys):

@@ -112,3 +112,9 @@ def test_more_than_two_values_are_refused():
     y, scores, z = draw(0)
     with pytest.raises(UserError, match="z holds"):
         debiasing_metrics(y, scores, z - 1)
+
+
+def test_average_precision_without_positives_is_not_a_number():
+    for y in ([], [0, 0]):
+        assert np.isnan(average_precision(np.array(y), np.zeros(len(y))))
+    assert np.isnan(average_precision(np.array([0, 1]), np.zeros(2), np.array([1.0, 0.0])))

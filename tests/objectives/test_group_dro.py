@@ -300,6 +300,35 @@ def test_single_group_uses_one_present_group_per_step_uniformly():
     np.testing.assert_allclose(observed, [1 / 3, 1 / 3, 0, 1 / 3], atol=0.07)
 
 
+def test_single_group_draws_anew_for_each_seed():
+    class Clock:
+        global_step = 0
+
+    drawn = {}
+    for seed in (0, 1):
+        objective = make(mode="single_group")
+        objective._seed, objective._trainer = seed, Clock()
+        drawn[seed] = []
+        for Clock.global_step in range(40):
+            drawn[seed].append(
+                int(objective._draw(torch.ones(G, dtype=torch.bool)).int().argmax())
+            )
+    for shift in range(-3, 4):  # nor the other's groups some steps later
+        pairs = [(drawn[0][i], drawn[1][i + shift]) for i in range(4, 36)]
+        assert sum(a == b for a, b in pairs) < 20
+
+
+def test_groups_present_by_generated_rows_alone_keep_their_weight():
+    objective = make(eta=1.0, present_only=True, real_only=True)
+    out, batch = batch_of([1.0, 3.0], [0, 3])
+    batch = batch._replace(synthetic=torch.tensor([False, True]))
+    loss = objective.risk(out, batch)
+    # Group 3 has no loss that moves q, but q is what its generated row weighs.
+    q = math.e / (math.e + 1)
+    objective.commit_all()
+    assert loss.item() == pytest.approx(q * 1 + (1 - q) * 3, rel=1e-5)
+
+
 def test_single_group_updates_q_first_and_only_there():
     objective = make(eta=1.0, mode="single_group")
 
@@ -317,8 +346,9 @@ def test_single_group_updates_q_first_and_only_there():
 
 @pytest.mark.parametrize(
     "kwargs",
-    [{"alpha": 0.0}, {"alpha": 1.1}, {"gamma": 0.0}, {"min_weight": -0.1}, {"eta": -1.0}],
-)
+    [{"alpha": 0.0}, {"alpha": 1.1}, {"gamma": 0.0}, {"min_weight": -0.1}, {"eta": -1.0},
+     {"mode": "single_group", "present_only": True}],
+)  # fmt: skip
 def test_values_out_of_range_are_refused(kwargs):
     with pytest.raises(UserError):
         make(**kwargs)

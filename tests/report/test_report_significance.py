@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from frbench.multiplicity import holm
 from frbench.report.interval import estimate
-from frbench.report.significance import holm, paired_p
+from frbench.report.significance import paired_p
 
 
 @pytest.mark.parametrize("n", [2, 3, 8])
