@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -10,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frbench.data.loader import EvalLoader, GroupLoader
-from frbench.distributed import all_sum, rank, world_size
+from frbench.data.loader import GroupLoader
+from frbench.distributed import all_sum
 from frbench.errors import UserError
 from frbench.objectives.base import Objective
 from frbench.objectives.erm import ERM
+from frbench.objectives.table_pass import evaluation_mode, table_batches
 from frbench.objectives.worst_case import check_alpha
 from frbench.properties import Properties
 
@@ -33,20 +33,11 @@ def training_losses(objective: Objective) -> Tensor:
     """
     trainer: Any = objective.trainer
     loader: GroupLoader = trainer.train_dataloader
-    dataset = copy.copy(loader.dataset)
-    dataset.augment = None
-    losses = torch.zeros(len(dataset), device=objective.device)
-    batches = EvalLoader(
-        dataset, loader.batch_size, rank(), world_size(), loader.num_workers, loader.pin_memory
-    )
-    modes = [(module, module.training) for module in objective.modules()]
-    objective.eval()
-    for batch in batches:
-        batch = trainer.datamodule.transfer_batch_to_device(batch, objective.device, 0)
-        with trainer.precision_plugin.forward_context():
-            losses[batch.index] = objective.outputs(batch).losses
-    for module, mode in modes:
-        module.training = mode
+    losses = torch.zeros(len(loader.dataset), device=objective.device)
+    with evaluation_mode(objective):
+        for batch in table_batches(objective, loader.batch_size):
+            with trainer.precision_plugin.forward_context():
+                losses[batch.index] = objective.outputs(batch).losses
     return all_sum(losses)[: loader.num_rows]
 
 

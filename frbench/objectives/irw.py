@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator
 from typing import Any, Literal, cast
@@ -12,11 +11,12 @@ import torch
 from torch import Tensor
 
 from frbench.batch import Batch, Outputs
-from frbench.data.loader import EvalLoader, GroupLoader
+from frbench.data.loader import GroupLoader
 from frbench.distributed import all_gather, all_sum, rank, world_size
 from frbench.errors import UserError
 from frbench.objectives.base import Objective
 from frbench.objectives.checks import check_whole_parameters
+from frbench.objectives.table_pass import evaluation_mode, table_batches
 from frbench.properties import Properties
 from frbench.similarity import GradientSimilarity
 
@@ -242,14 +242,9 @@ class IRW(Objective):
             return None
         if train is None:
             raise UserError("IRW.scheme: global visits the training table: fit a datamodule.")
-        modes = [(module, module.training) for module in self.network.modules()]
-        self.network.eval()
-        try:
+        with evaluation_mode(self.network):
             mass = torch.as_tensor(train.training[2], device=self.device)
             scores = self._table_scores(train, mass)
-        finally:
-            for module, mode in modes:
-                module.training = mode
         weights = scores.clamp(min=0)
         total = mass @ weights
         if not total.isfinite():
@@ -290,15 +285,8 @@ class IRW(Objective):
         return all_sum(scores)
 
     def _pass_over(self, train: Any, rows: np.ndarray | None = None) -> Iterator[Batch]:
-        """Yield this process's share of the training rows, without random transforms."""
+        """Visit this process's share of the training rows."""
         loader = cast(GroupLoader, self.trainer.train_dataloader)
-        dataset = copy.copy(loader.dataset)
-        dataset.augment = None
         # No more rows per process than in training, unless they are small: passes keep graphs.
         size = loader.batch_size // world_size()
-        size = max(size, 1024) if train.is_small else size
-        batches = EvalLoader(
-            dataset, size, rank(), world_size(), loader.num_workers, loader.pin_memory, rows
-        )
-        for batch in batches:
-            yield train.transfer_batch_to_device(batch, self.device, 0)
+        return table_batches(self, max(size, 1024) if train.is_small else size, rows)
