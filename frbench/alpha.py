@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from frbench.arguments import Parser
+from frbench.arguments import Parser, seed
 from frbench.errors import UserError
 from frbench.privacy import Members, RandomizedResponse
 
@@ -33,8 +33,6 @@ def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     if args.simulate is None and (args.members or args.seed is not None):
         raise UserError("--members and --seed are about simulated surveys; add --simulate TRIALS.")
-    if args.seed is not None and args.seed < 0:
-        raise UserError(f"--seed must not be negative, got {args.seed}.")
     counts = _counts(args.answers, args.column)
     if args.groups is not None and args.groups < len(counts):
         raise UserError(f"--groups {args.groups} is less than the {len(counts)} groups answered.")
@@ -124,7 +122,7 @@ def _parser() -> Parser:
         choices=("fixed", "sampled"),
         help="simulate with the same people (default), or with people drawn anew",
     )
-    parser.add_argument("--seed", type=int, help="of the simulation; default 0")
+    parser.add_argument("--seed", type=seed, help="of the simulation; default 0")
     parser.add_argument("--format", choices=("table", "json"), default="table")
     return parser
 

@@ -8,6 +8,13 @@ from typing import Any, NoReturn
 from frbench.errors import UserError
 
 
+def seed(text: str) -> int:
+    """Read the seed of a random generator, 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a seed is a whole number from 0, got {text}")
+    return int(text)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, whose options are written out, whose examples stay.
 

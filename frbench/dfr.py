@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from frbench.arguments import Parser
+from frbench.arguments import Parser, seed
 from frbench.atomic import check_writable, replacing
 from frbench.errors import UserError
 from frbench.progress import busy, steps
@@ -79,7 +79,7 @@ class DFR:
         if self.redraws < 1:
             raise UserError(f"--redraws must be at least 1, got {self.redraws}.")
         if self.seed < 0:
-            raise UserError(f"--seed must not be negative, got {self.seed}.")
+            raise UserError(f"DFR.seed must not be negative, got {self.seed}.")
         if not self.strengths or min(self.strengths) <= 0:
             raise UserError(f"--strengths must be positive numbers, got {list(self.strengths)}.")
 
@@ -277,7 +277,7 @@ def _parser() -> Parser:
     parser.add_argument("--held_out", choices=("val", "train"), default="val")
     parser.add_argument("--redraws", type=int, help="balanced draws; default 20, train: 10")
     parser.add_argument("--strengths", type=float, nargs="+", default=STRENGTHS, metavar="C")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     return parser
 
 

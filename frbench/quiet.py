@@ -57,8 +57,11 @@ def quieten() -> None:
         )
         for logger in (name, *(f"{name}.{child}" for child in children)):
             logging.getLogger(logger).addFilter(_keep)  # once: it is the same function each time
-        if logging.getLogger(name).handlers:  # Lightning's, of the stream at its import
-            logging.getLogger(name).handlers = [_Stderr()]
+        # Lightning's own keeps the stream of its import; a user's handlers stay.
+        logging.getLogger(name).handlers = [
+            _Stderr() if type(handler) is logging.StreamHandler else handler
+            for handler in logging.getLogger(name).handlers
+        ]
     # torch's pytree warns about a class that Lightning uses on every batch.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", module="jsonargparse")

@@ -1,16 +1,18 @@
 """Fixtures that every test may use."""
 
+import inspect
 import os
 from pathlib import Path
+from typing import get_args
 
 import pytest
-
-# Before anything else that may write Union[float, int]: typing keeps one order of a union, the
-# first, and by it --trainer.limit_train_batches 1 is one batch or all of them.
-import pytorch_lightning  # noqa: F401
 import torch
+from pytorch_lightning import Trainer
 
 pytest_plugins = ["promises"]
+# typing keeps one order of Union[float, int], the first that is written: imported after others,
+# Trainer's limit_train_batches 1 would be all batches, not one.
+assert get_args(inspect.signature(Trainer).parameters["limit_train_batches"].annotation)[0] is int
 # Two cores and, in the process tests, two processes: more threads would only fight.
 torch.set_num_threads(1)
 

@@ -1,6 +1,7 @@
 """Networks for token ids."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from frbench.batch import Sizes
 from frbench.errors import UserError
 from frbench.networks import MLP, BagOfWords, PretrainedText, TransformerEncoder
 from frbench.objectives import ERM
+from frbench.objectives.checks import check_data
 from frbench.spec import from_spec, to_spec
 
 SIZES = Sizes(3, 2, (6,), vocab_size=12)
@@ -177,3 +179,10 @@ def test_errors_of_pretrained_encoders(bert, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UserError, match=r"pip install frbench\[text\]"):
         PretrainedText(str(bert)).bind(EIGHT)
+
+
+def test_a_tokenizer_must_pad_as_the_network_takes_it():
+    data = SimpleNamespace(padding=1, clean_per_batch=0)
+    with pytest.raises(UserError, match=r"with id 1, and BagOfWords takes 0 .* PretrainedText"):
+        check_data(ERM(2, 2, [5], vocab_size=9, network=BagOfWords()), data)
+    check_data(ERM(2, 2, [5], network=MLP()), data)  # not for those that take none

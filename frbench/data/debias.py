@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from frbench.arguments import Parser
+from frbench.arguments import Parser, seed
 from frbench.atomic import check_writable, replacing
 from frbench.data.factors import MAX_VALUES, Factor, cross, factor
 from frbench.data.max_entropy import MaxEntropy, rates
@@ -63,7 +63,7 @@ def _parser() -> Parser:
     add("--tau", type=float, default=1.0, help="wanted ratio of the protected shares, in (0, 1]")
     add("--band", type=float, default=0.0, help="largest distance of these shares from their goal")
     add("--n", type=int, metavar="ROWS", help="rows to draw; as many as in the input")
-    add("--seed", type=int, default=0, help="of the draws: 0")
+    add("--seed", type=seed, default=0, help="of the draws: 0")
     add("--bins", nargs="+", default=[], metavar="COL=EDGES", help="inner edges, as 25,40,60")
     add("--max-bins", type=int, default=10, help="quantile bins of other numbers: 10")
     add("--ordinal", nargs="+", default=[], metavar="COL", help="keep only the mean of a number")
@@ -80,8 +80,6 @@ def main(argv: list[str]) -> int:
         UserError: If the file, a column or an option cannot be used, or the output exists.
     """
     args = _parser().parse_args(argv)
-    if args.seed < 0:
-        raise UserError(f"--seed must not be negative, got {args.seed}.")
     if args.out.exists():
         raise UserError(f"--out {args.out} exists, and is not overwritten; give another name.")
     if args.out.suffix not in (".csv", ".parquet") or not args.out.parent.is_dir():

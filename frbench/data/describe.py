@@ -77,7 +77,7 @@ def remarks(data: GroupDataModule) -> list[str]:
         rows = data.sampled_shares * data.rows_per_batch
         lines.append(
             f"stratified: {rows.min():.0f} to {rows.max():.0f} rows of each group in a batch of "
-            f"{data.batch_size}, weighed to keep Q"
+            f"{data.rows_per_batch}, weighed to keep Q"
         )
     if len(clean):
         lines.append(f"clean rows: {len(clean)}, {data.clean_per_batch} in each batch")

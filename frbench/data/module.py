@@ -267,7 +267,7 @@ class GroupDataModule(LightningDataModule, ABC):
         if not self.clean_share or self.clean_only:
             return 0
         table, clean, _ = self.training
-        return max(1, round(min(1.0, self.batch_size / len(table)) * len(clean)))
+        return max(1, round(self.rows_per_batch / len(table) * len(clean)))
 
     def fingerprint(self) -> str:
         """Hash of what training and evaluation see; equal data gives an equal hash."""
@@ -295,7 +295,7 @@ class GroupDataModule(LightningDataModule, ABC):
             if self.rows_per_group:
                 check_strata(
                     self.rows_per_group,
-                    min(self.batch_size, sizes["train"]),
+                    self.rows_per_batch,
                     self.effective_via,
                     self.train_counts,
                     self.group_names,

@@ -93,7 +93,10 @@ class FlipLabels(Corruption):
         """Return the table with the chosen labels flipped."""
         rows = _victims(table, self.y, self.z)
         if self.rate and not len(rows):
-            raise UserError(f"FlipLabels: no training row has y = {self.y} and z = {self.z}.")
+            raise UserError(
+                f"FlipLabels: no training row has y = {self.y} and z = {self.z}; give numbers "
+                "that occur, or none."
+            )
         rows = rng.choice(rows, size=round(self.rate * len(rows)), replace=False)
         num_classes = int(table.y.max()) + 1
         if num_classes < 2:

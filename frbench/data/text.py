@@ -148,8 +148,8 @@ class TextInputs(GroupDataModule):
             ) from error
 
     @property
-    def padding(self) -> int:
-        """Token id of what fills texts up."""
+    def padding(self) -> int | None:
+        """Token id of what fills texts up; None if the tokenizer has none."""
         return self._tokenizer.pad_token_id if self.tokenizer else 0
 
     @property

@@ -98,6 +98,7 @@ def _parser() -> Any:
 def _train(argv: list[str]) -> int:
     with loading():
         from pytorch_lightning import Trainer
+    from jsonargparse.typing import NonNegativeInt
 
     from frbench.callbacks import CSVLogger, RollingCheckpoint
     from frbench.data.module import GroupDataModule
@@ -116,7 +117,7 @@ def _train(argv: list[str]) -> int:
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--grid_every", type=int, default=500)
     parser.add_argument("--save_every", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=NonNegativeInt, default=0)
     parser.add_argument("--out", type=Path, required=True)
     config, built = _parse(parser, argv)
     if config.steps < 1:

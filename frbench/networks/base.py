@@ -21,6 +21,8 @@ class Network(nn.Module, ABC):
 
     #: Whether inputs are token ids.
     reads_text = False
+    #: Token id that it takes for padding; None if it asks the tokenizer, or reads no text.
+    padding: int | None = None
 
     backbone: nn.Module
     head: nn.Module

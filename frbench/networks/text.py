@@ -54,6 +54,7 @@ class BagOfWords(Network):
     """
 
     reads_text = True
+    padding = 0
 
     def __init__(
         self, width: int = 64, hidden: list[int] | None = None, dropout: float = 0.0
@@ -143,6 +144,7 @@ class TransformerEncoder(Network):
     """
 
     reads_text = True
+    padding = 0
 
     def __init__(
         self, width: int = 64, layers: int = 2, heads: int = 4, dropout: float = 0.1

@@ -34,7 +34,8 @@ class ARL(Objective):
         pretrain_steps: Steps before lambda leaves 1.
 
     Raises:
-        UserError: For a negative rate or number of steps, or text inputs without features.
+        UserError: For a negative rate or number of steps, a width that is not positive, or text
+            inputs without features.
     """
 
     # lambda's second part is normalised by the weights, its first part is not.

@@ -97,11 +97,11 @@ def check_data(objective: Objective, data: Any) -> None:
             f"{name} needs verified rows beside the others: set data.clean_share, to 0.1 say, and "
             "leave data.clean_only false."
         )
-    padding = 0 if not getattr(data, "tokenizer", None) else data.padding
-    if padding and type(objective.network).__name__ in ("BagOfWords", "TransformerEncoder"):
+    taken, given = objective.network.padding, getattr(data, "padding", None)
+    if None not in (taken, given) and taken != given:
         raise UserError(
-            f"data.tokenizer pads with id {padding}, and {type(objective.network).__name__} takes "
-            "0 for padding; use PretrainedText, another tokenizer, or none."
+            f"data.tokenizer pads with id {given}, and {type(objective.network).__name__} takes "
+            f"{taken} for padding; use PretrainedText, another tokenizer, or none."
         )
     if data.clean_per_batch and not objective.uses_clean:
         raise UserError(

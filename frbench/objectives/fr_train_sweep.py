@@ -129,5 +129,4 @@ def _shape(model: FRTrain, data: GroupDataModule) -> str:
     """All that must be equal within a stack, as text."""
     names = [n for n in init_parameters(FRTrain) if n not in (*_FREE, "network", "penalties")]
     settings = [getattr(model, name) for name in names]
-    batch = min(data.batch_size, len(data.training[0]))
-    return repr([settings, str(model.network), batch, data.clean_per_batch])
+    return repr([settings, str(model.network), data.rows_per_batch, data.clean_per_batch])

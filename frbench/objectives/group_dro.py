@@ -44,7 +44,8 @@ class GroupDRO(Objective):
             largest losses are where they are wrong.
 
     Raises:
-        UserError: For a value out of range or an unknown group name.
+        UserError: For a value out of range, an unknown group name, or single_group with
+            present_only.
     """
 
     properties = Properties(

@@ -36,6 +36,7 @@ class Recall:
     """
 
     def __init__(self, model: nn.Module) -> None:
+        # A hook may return another output, and would change that again.
         layers = (m for m in model.modules() if type(m) is nn.Linear and not m._forward_hooks)
         self._calls: dict[nn.Module, deque[tuple[Tensor, int]]] = {m: deque() for m in layers}
         self._handles: list[Any] = []

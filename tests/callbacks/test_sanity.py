@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -191,6 +192,13 @@ def test_weights_do_not_fill_batches() -> None:
 
 
 # ---- weights -----------------------------------------------------------------------------------
+def test_a_batch_larger_than_the_table_is_the_table() -> None:
+    data = Rows(train=(400, 400, 400, 2), batch_size=100_000)
+    assert data.rows_per_batch == 1202
+    with pytest.warns(SanityWarning, match="a batch of 1202 holds 2.0 rows"):
+        SanityCheck().on_fit_start(SimpleNamespace(datamodule=data), ERM(2, 2, [EPOCHS + 2]))
+
+
 def test_one_sample_holds_the_weight_of_a_batch() -> None:
     data = Rows(train=(1, 200, 200, 200), balance="joint", marginals="uniform", via="weight")
     _, messages = run(data)  # its weight is about 150 times the others'

@@ -125,6 +125,11 @@ def test_verified_rows_of_the_data_sets_own_with_a_stated_share_and_noise():
     table, clean, _ = noisy.training
     assert len(table) == 40 and clean.clean.all() and clean.x[:, 0].tolist() == [*range(100, 110)]
     assert (clean.y != own.y).sum() == 3 and noisy.clean_per_batch == 10
+    folds = [Tiny(splits, clean_share=0.2, clean_noise=0.3, batch_size=40) for _ in range(5)]
+    for fold, data in enumerate(folds):
+        data.fold = fold
+    wrong = [tuple(np.flatnonzero(data.training[1].y != own.y)) for data in folds]
+    assert wrong[0] == tuple(np.flatnonzero(clean.y != own.y)) and len(set(wrong)) > 1
     alone = Tiny(splits, clean_share=0.1, clean_only=True, corrupt=[FlipLabels(rate=1.0)])
     table, clean, _ = alone.training
     assert len(table) == 5 and not len(clean) and alone.clean_per_batch == 0

@@ -92,6 +92,7 @@ def test_trained_gan_as_generator_and_metrics_of_a_grid(in_tmp, capsys):
     [
         (("nothing",), "train, pairs, metrics, show"),
         (("train", "--data=GeneratedFaces", "--steps=0", "--out=x"), "--steps"),
+        (("train", "--data=GeneratedFaces", "--seed=-1", "--out=x"), "seed"),
         (("train", "--data=TwoGaussians", "--out=x"), "square images"),
         (("train", "--data=GeneratedFaces", "--out=x", "--model.depth=3"), "depth"),
         (("pairs", "--generator=AnalyticFaces", "--target=no.ckpt", "--protected=no.ckpt",

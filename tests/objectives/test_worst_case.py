@@ -350,3 +350,8 @@ def test_bpf_says_that_the_network_has_diverged(max_change):
 def test_wrong_options_are_refused(cls, kwargs, message):
     with pytest.raises(UserError, match=message):
         make(cls, **kwargs)
+
+
+def test_bpf_needs_a_table_to_weigh():
+    with pytest.raises(UserError, match="fit a datamodule"):
+        make(BPF).on_epoch_weights(None)

@@ -85,3 +85,12 @@ def test_order_does_not_matter():
     for order in itertools.permutations(range(3)):
         mixed = holm([values[i] for i in order])
         assert mixed == [holm(values)[i] for i in order]
+
+
+def test_corrected_values_equal_a_loop():
+    p = [0.012, 0.2, 0.001, 0.02]
+    slow = []
+    for value in p:
+        smaller = sorted(p)[: sorted(p).index(value) + 1]
+        slow.append(min(1, max((len(p) - i) * v for i, v in enumerate(smaller))))
+    assert holm(p) == pytest.approx(slow) and holm([]) == []
