@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from frbench.contracts.checkpoint_format import read_section
 from frbench.errors import UserError
 from frbench.spec import from_spec
 
 if TYPE_CHECKING:
     from frbench.objectives import Objective
-
-#: Version of what ``checkpoint["frbench"]`` holds; later ones are refused.
-FORMAT = 1
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -35,13 +33,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise UserError(
             f"{path} is not a readable checkpoint: it is damaged, or something else than weights."
         ) from error
-    if not isinstance(checkpoint, dict) or "frbench" not in checkpoint:
+    if not isinstance(checkpoint, dict) or "model" not in read_section(checkpoint, path=path):
         raise UserError(f"{path} was not written by frbench; train with `frbench fit`.")
-    if (theirs := checkpoint["frbench"].get("format", 1)) > FORMAT:
-        raise UserError(
-            f"{path} was written by a later frbench (format {theirs}, this one reads up to "
-            f"{FORMAT}): update frbench."
-        )
     return checkpoint
 
 
@@ -57,8 +50,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _description(path: Path, written: int) -> dict[str, Any]:
-    result: dict[str, Any] = read_checkpoint(path)["frbench"]
-    return result
+    return read_section(read_checkpoint(path))
 
 
 def load(path: str | Path) -> Objective:
@@ -76,7 +68,7 @@ def load(path: str | Path) -> Objective:
     """
     checkpoint = read_checkpoint(path)
     with explained(path):
-        objective = from_spec(checkpoint["frbench"]["model"])
+        objective = from_spec(read_section(checkpoint)["model"])
         objective.load_state_dict(checkpoint["state_dict"])
     result: Objective = objective.eval()
     return result

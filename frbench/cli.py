@@ -24,7 +24,7 @@ from frbench.callbacks import (
     RollingCheckpoint,
     SanityCheck,
 )
-from frbench.checkpoint import explained, read_checkpoint, read_description
+from frbench.checkpoint import explained, read_description
 from frbench.data.module import GroupDataModule
 from frbench.errors import UserError, interruptible
 from frbench.help import page
@@ -209,10 +209,10 @@ class FrbenchCLI(LightningCLI):
             names = data.test_names if subcommand == "test" else data.val_names
             log_final_table(self.trainer.loggers, metrics, names)
             print_metrics(metrics, names)
-            checkpoint = read_checkpoint(str(kwargs["ckpt_path"]))
+            checkpoint = read_description(str(kwargs["ckpt_path"]))
             record = {
                 "data": self.datamodule.fingerprint(),
-                "selection": checkpoint.get("frbench_selection"),
+                "selection": checkpoint.get("selection"),
                 "metrics": metrics,
             }
             print(f"written to {write_new(folder, subcommand, record)}")

@@ -14,6 +14,7 @@ import numpy as np
 
 from frbench.arguments import Parser, seed
 from frbench.atomic import check_writable, replacing
+from frbench.contracts.checkpoint_format import read_section
 from frbench.errors import UserError
 from frbench.progress import busy, steps
 
@@ -245,8 +246,11 @@ def reweight(
         "state_dict": objective.state_dict(),
         "optimizer_states": [],
         "lr_schedulers": [],
-        "frbench": {**checkpoint["frbench"], "dfr": record},
-        "frbench_selection": {**(checkpoint.get("frbench_selection") or {}), "dfr": record},
+        "frbench": {
+            **read_section(checkpoint),
+            "dfr": record,
+            "selection": {**(read_section(checkpoint).get("selection") or {}), "dfr": record},
+        },
     }
     return changed, head
 
@@ -341,7 +345,7 @@ def checkpoint_data(checkpoint: dict[str, Any], path: Path, extra: list[str]) ->
     """Build the data that the checkpoint was trained on, with options of the command line."""
     from frbench.data.inspect import build
 
-    stored = checkpoint["frbench"]["data"]
+    stored = read_section(checkpoint)["data"]
     if stored is None:
         raise UserError(
             f"{path} does not say what data it was trained on; use frbench.dfr.reweight in Python."

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+import sys
 import textwrap
 from collections.abc import Sequence
 from functools import cache
@@ -142,7 +143,26 @@ def to_spec(value: Any) -> Any:
                 f"`self.{name} = {name}` to its __init__, so that checkpoints can rebuild it."
             )
         init_args[name] = to_spec(getattr(value, name))
-    return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": init_args}
+    return {"class_path": public_name(cls), "init_args": init_args}
+
+
+def public_name(cls: type) -> str:
+    """Return the shortest dotted name by which a class can be imported.
+
+    A class of frbench is exported by a package above its file, and that name survives when the
+    file moves; a class of a user's own has the name of its file.
+
+    Example:
+        >>> from frbench.objectives import ERM
+        >>> ERM.__module__, public_name(ERM)
+        ('frbench.objectives.erm', 'frbench.objectives.ERM')
+    """
+    parts = cls.__module__.split(".")
+    for size in range(1, len(parts)):
+        package = ".".join(parts[:size])
+        if getattr(sys.modules.get(package), cls.__qualname__, None) is cls:
+            return f"{package}.{cls.__qualname__}"
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def import_class(path: str) -> type:

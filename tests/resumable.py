@@ -97,7 +97,7 @@ def outcome(trainer, model):
         name: {k: v for k, v in state.items() if str(folder) not in str(v)}
         for name, state in last["callbacks"].items()
     }
-    own = ("epoch", "global_step", "callbacks", "lr_schedulers", "frbench", "frbench_csv_rows")
+    own = ("epoch", "global_step", "callbacks", "lr_schedulers", "frbench")
     return {
         "state": model.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],

@@ -372,7 +372,7 @@ def test_stopping_on_test_is_an_oracle(tmp_path):
     run.fit(ERM(2, 2, [2]), datamodule=data)
     assert best.selection(run)["oracle"]
     stored = torch.load(tmp_path / "best.ckpt", weights_only=True)
-    assert stored["frbench_selection"]["oracle"]
+    assert stored["frbench"]["selection"]["oracle"]
     assert load(tmp_path / "best.ckpt").num_classes == 2
 
 

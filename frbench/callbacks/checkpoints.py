@@ -16,6 +16,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from frbench.atomic import replacing
 from frbench.callbacks.csv_logger import CSVLogger
+from frbench.contracts.checkpoint_format import read_section, write_section
 from frbench.errors import UserError
 from frbench.metrics import evaluate, higher_is_better
 
@@ -165,7 +166,7 @@ class BestCheckpoint(ModelCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Store the rule in every checkpoint."""
-        checkpoint["frbench_selection"] = self.selection(trainer)
+        write_section(checkpoint, selection=self.selection(trainer))
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the metric before training starts."""
@@ -309,8 +310,7 @@ class RollingCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Store how many rows each CSV log has, to go on from and in all."""
-        checkpoint["frbench_csv_rows"] = self._rows
-        checkpoint["frbench_csv_rows_in_all"] = self._logged(trainer)
+        write_section(checkpoint, csv_rows=self._rows, csv_rows_in_all=self._logged(trainer))
         loop = checkpoint["loops"]["fit_loop"]
         if self._epoch == "over" and trainer.max_steps != -1:
             _end_epoch(loop)
@@ -324,8 +324,9 @@ class RollingCheckpoint(Checkpoint):
     ) -> None:
         """Note what was logged before the checkpoint."""
         if trainer.state.fn == "fit":
-            self._kept = checkpoint.get("frbench_csv_rows", [])
-            self._all = checkpoint.get("frbench_csv_rows_in_all", [])
+            run = read_section(checkpoint)
+            self._kept = run.get("csv_rows", [])
+            self._all = run.get("csv_rows_in_all", [])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Cut what was logged after the checkpoint; the resumed run logs it again."""

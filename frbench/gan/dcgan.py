@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from frbench.batch import Batch
+from frbench.contracts.checkpoint_format import read_section, write_section
 from frbench.distributed import all_sum, rank, world_size
 from frbench.errors import UserError
 from frbench.objectives.checks import check_same_data, data_spec
@@ -215,17 +216,20 @@ class DCGAN(LightningModule):
     # ---- checkpoints ------------------------------------------------------------------------
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store class and arguments, and the seed."""
-        checkpoint["frbench_gan"] = {
-            "model": to_spec(self),
-            "data": data_spec(self.trainer),
-            "seed": self._seed,
-        }
+        write_section(
+            checkpoint,
+            "frbench_gan",
+            model=to_spec(self),
+            data=data_spec(self.trainer),
+            seed=self._seed,
+        )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the seed."""
         if self._trainer is not None:
-            check_same_data(checkpoint["frbench_gan"]["data"], self.trainer)
-            self._seed = checkpoint["frbench_gan"]["seed"]
+            run = read_section(checkpoint, "frbench_gan")
+            check_same_data(run["data"], self.trainer)
+            self._seed = run["seed"]
 
 
 def load_gan(path: str | Path) -> DCGAN:
@@ -239,7 +243,9 @@ def load_gan(path: str | Path) -> DCGAN:
         raise UserError(f"There is no checkpoint {path}.")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        spec = checkpoint["frbench_gan"]["model"]
+        spec = read_section(checkpoint, "frbench_gan", path)["model"]
+    except UserError:
+        raise
     except Exception as error:  # torch raises many types for a damaged or foreign file
         raise UserError(
             f"{path} is no checkpoint of a GAN; train one with `frbench gan train`."

@@ -15,7 +15,7 @@ from pytorch_lightning import Callback
 from torch import Tensor, nn
 
 from frbench.batch import Batch, OncePerBatch, Outputs, Sizes
-from frbench.checkpoint import FORMAT
+from frbench.contracts.checkpoint_format import read_section, write_section
 from frbench.data.loader import GroupLoader
 from frbench.distributed import rank, world_size
 from frbench.errors import UserError
@@ -345,22 +345,23 @@ class Objective(Evaluated, Staged, ABC):
     # ---- checkpoints ------------------------------------------------------------------------
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store class and arguments, the seed, and the sums of the epoch over all processes."""
-        checkpoint["frbench"] = {
-            "format": FORMAT,
-            "model": to_spec(self),
-            "data": data_spec(self.trainer),
-            "seed": self._seed,
-            "training_log": self.training_log.state_dict(),
-        }
+        write_section(
+            checkpoint,
+            model=to_spec(self),
+            data=data_spec(self.trainer),
+            seed=self._seed,
+            training_log=self.training_log.state_dict(),
+        )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what only training needs."""
         if self._trainer is not None and self.trainer.state.fn == "fit":
-            if "dfr" in checkpoint["frbench"]:
+            run = read_section(checkpoint)
+            if "dfr" in run:
                 raise UserError(
                     "The last layer of this checkpoint was refitted by frbench dfr; continue "
                     "training from the run's last.ckpt."
                 )
-            check_same_data(checkpoint["frbench"]["data"], self.trainer)
-            self._seed = checkpoint["frbench"]["seed"]
-            self.training_log.load_state_dict(checkpoint["frbench"]["training_log"])
+            check_same_data(run["data"], self.trainer)
+            self._seed = run["seed"]
+            self.training_log.load_state_dict(run["training_log"])

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frbench.contracts.checkpoint_format import read_section, write_section
 from frbench.data.loader import GroupLoader
 from frbench.distributed import all_sum
 from frbench.errors import UserError
@@ -155,12 +156,12 @@ class BPF(ERM):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the adversary's weights: they depend on every epoch before."""
         super().on_save_checkpoint(checkpoint)
-        stored = None if self._adversary is None else torch.from_numpy(self._adversary.copy())
-        checkpoint["frbench"]["adversary"] = stored
+        weights = None if self._adversary is None else torch.from_numpy(self._adversary.copy())
+        write_section(checkpoint, adversary=weights)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore them, for training alone."""
         super().on_load_checkpoint(checkpoint)
-        stored = checkpoint["frbench"].get("adversary")
-        if stored is not None and self._trainer is not None and self.trainer.state.fn == "fit":
-            self._adversary = stored.numpy()
+        weights = read_section(checkpoint).get("adversary")
+        if weights is not None and self._trainer is not None and self.trainer.state.fn == "fit":
+            self._adversary = weights.numpy()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from frbench.batch import Batch, OncePerBatch, Outputs
+from frbench.contracts.checkpoint_format import read_section, write_section
 from frbench.distributed import all_gather, all_mean
 from frbench.errors import UserError
 from frbench.objectives.fr_train_checks import check_values
@@ -352,12 +353,16 @@ class FRTrain(ManualObjective):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the sample weights, too."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["frbench"]["sample_weight"] = self.sample_weight.cpu().clone()
-        checkpoint["frbench"]["renewed_at"] = self.renewed_at.cpu().clone()
+        write_section(
+            checkpoint,
+            sample_weight=self.sample_weight.cpu().clone(),
+            renewed_at=self.renewed_at.cpu().clone(),
+        )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what only training needs."""
         super().on_load_checkpoint(checkpoint)
         if self._trainer is not None and self.trainer.state.fn == "fit":
-            self.sample_weight = checkpoint["frbench"]["sample_weight"].to(self.device)
-            self.renewed_at = checkpoint["frbench"]["renewed_at"].to(self.device)
+            run = read_section(checkpoint)
+            self.sample_weight = run["sample_weight"].to(self.device)
+            self.renewed_at = run["renewed_at"].to(self.device)

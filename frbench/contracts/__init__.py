@@ -1,0 +1,1 @@
+"""What every part signs: batches, staged state, declared properties, checkpoints, errors."""
