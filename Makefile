@@ -44,7 +44,7 @@ types: install  ## check types
 	$(BIN)/mypy
 
 notebooks: install  ## execute the notebooks
-	$(BIN)/python -m pytest tests/test_notebooks.py
+	$(BIN)/python -m pytest tests/docs/test_notebooks.py
 
 docs: install  ## build the pages and the API reference into build/site, every link checked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -57,7 +57,7 @@ bench: install  ## measure speed: steps, metrics, images
 	$(BIN)/python benchmarks/images.py
 
 results: install  ## write docs/results.md and its pages from the kept records
-	$(BIN)/python -m frbench.studies.pages write
+	$(BIN)/python -m studies.pages write
 
 clean:  ## remove what the verbs made, results excepted
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage htmlcov

@@ -23,7 +23,7 @@ from pytorch_lightning import Trainer
 from frbench.data import TwoGaussians
 from frbench.networks import MLP
 from frbench.objectives import FRTrain
-from frbench.objectives.fr_train_sweep import sweep
+from frbench.objectives.fr_train.sweep import sweep
 
 SETTINGS = {
     "official, poisoned (k = 5, D_R in the loss)": {

@@ -30,7 +30,7 @@ case "$kind" in
     pairs="--settings.n=1400 --settings.fit=4000"
     gan="one"; gan_recipe=""
     [ -f pairs/drawn-even/list_eval_partition.txt ] || python -c "
-from frbench.data.faces import draw_celeba
+from frbench.data.images.drawn_celeba import draw_celeba
 draw_celeba('pairs/drawn', 2000, 10, even_evaluation=True, hair_spread=90)
 draw_celeba('pairs/drawn-even', 1200, 99, [[1, 1], [1, 1]], hair_spread=90)" ;;
   *) echo "usage: gan_debiasing.sh faces|mnist|celeba \"SEED ...\"" >&2; exit 2 ;;

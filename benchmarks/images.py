@@ -28,7 +28,7 @@ from torchvision import transforms
 from torchvision.datasets.folder import default_loader
 
 from frbench.data import CelebA
-from frbench.data.faces import draw_celeba
+from frbench.data.images.drawn_celeba import draw_celeba
 from frbench.networks import Timm
 from frbench.objectives import ERM
 

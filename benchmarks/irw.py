@@ -27,13 +27,13 @@ import torch.nn.functional as F
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor, nn
 
-from frbench.batch import Batch, Sizes
+from frbench.contracts.batch import Batch, Sizes
+from frbench.contracts.errors import UserError
 from frbench.data.module import GroupDataModule
 from frbench.data.table import Table
-from frbench.errors import UserError
+from frbench.gradients import per_sample_gradients
 from frbench.networks import MLP, Network
 from frbench.objectives import ARL, BPF, ERM, IRW, IRWO, Chi2DRO, CVaR, Objective
-from frbench.similarity import per_sample_gradients
 
 ALPHA = 0.1
 

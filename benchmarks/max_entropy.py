@@ -14,11 +14,11 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from frbench.data.calmon import OptimizedPreprocessing
+from frbench.contracts.errors import UserError
 from frbench.data.max_entropy import Column, Domain, MaxEntropy, Samples, solve
-from frbench.data.released import AdultSmall, CompasLarge, CompasSmall
+from frbench.data.steps.calmon import OptimizedPreprocessing
 from frbench.data.table import Table
-from frbench.errors import UserError
+from frbench.data.tables.released import AdultSmall, CompasLarge, CompasSmall
 
 #: Targets in ms: fit of the compressed samples, draw of 10,000 samples.
 TARGETS = {"COMPAS small": (1.0, 5.0), "Adult": (1.5, 5.0), "COMPAS large": (10.0, 5.0)}

@@ -33,6 +33,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 
 from frbench.data import ImageTable, TableData, TwoGaussians
+from frbench.data.fingerprint import fingerprint
 from frbench.data.module import GroupDataModule
 from frbench.metrics import GroupCounts, evaluate
 from frbench.networks import MLP
@@ -83,11 +84,11 @@ def use(stages: Stages, build: Callable[[], GroupDataModule], decode: bool) -> N
         data = build()
         assert data.splits
     with stages("balance"):
-        assert len(data.training[2])
+        assert len(data.training.weight)
     with stages("checks of set-up"):
         data.setup("fit")
     with stages("fingerprint"):
-        data.fingerprint()
+        fingerprint(data)
     with stages("loader, one order of an epoch"):
         loader = data.train_dataloader()
         assert sum(len(rows) for rows, _ in loader.keys())  # noqa: SIM118 - no mapping

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning import Callback, Trainer
 
-from frbench.batch import Sizes
+from frbench.contracts.batch import Sizes
 from frbench.data.module import GroupDataModule
 from frbench.data.table import Table
 from frbench.networks import MLP, SmallCNN

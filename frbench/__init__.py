@@ -3,16 +3,16 @@
 The package imports no torch by itself: public names are resolved on first use.
 """
 
-from frbench.lazy import lazy
+from frbench.support.lazy import lazy
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Batch": "batch",
-    "Outputs": "batch",
-    "Sizes": "batch",
-    "load": "checkpoint",
-    "UserError": "errors",
+    "Batch": "contracts.batch",
+    "Outputs": "contracts.batch",
+    "Sizes": "contracts.batch",
+    "load": "runs.checkpoint",
+    "UserError": "contracts.errors",
 }
 __all__ = ["__version__", *sorted(_HOME)]
 

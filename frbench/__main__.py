@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from importlib import import_module
 
 from frbench import __version__
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 
 USAGE = """\
 usage: frbench COMMAND [options]
@@ -34,76 +34,20 @@ inspect
 130 interrupted (continue where the message says).
 """
 
-
-def _train(argv: list[str]) -> int:
-    from frbench.progress import loading
-
-    with loading():
-        from frbench.cli import run
-    return run(argv)
-
-
-def _dfr(argv: list[str]) -> int:
-    from frbench.dfr import main as dfr
-
-    return dfr(argv[1:])
-
-
-def _bench(argv: list[str]) -> int:
-    from frbench.bench import main as bench
-
-    return bench(argv[1:])
-
-
-def _report(argv: list[str]) -> int:
-    from frbench.report import main as report
-
-    return report(argv[1:])
-
-
-def _data(argv: list[str]) -> int:
-    from frbench.data.inspect import main as data
-
-    return data(argv[1:])
-
-
-def _graph(argv: list[str]) -> int:
-    from frbench.causal.command import main as graph
-
-    return graph(argv[1:])
-
-
-def _audit(argv: list[str]) -> int:
-    from frbench.audit import main as audit
-
-    return audit(argv[1:])
-
-
-def _gan(argv: list[str]) -> int:
-    from frbench.gan.command import main as gan
-
-    return gan(argv[1:])
-
-
-def _alpha(argv: list[str]) -> int:
-    from frbench.alpha import main as alpha
-
-    return alpha(argv[1:])
-
-
-COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "fit": _train,
-    "validate": _train,
-    "test": _train,
-    "predict": _train,
-    "dfr": _dfr,
-    "bench": _bench,
-    "report": _report,
-    "data": _data,
-    "audit": _audit,
-    "graph": _graph,
-    "alpha": _alpha,
-    "gan": _gan,
+#: Command -> module of :mod:`frbench.commands` whose ``main(argv)`` runs it.
+COMMANDS = {
+    "fit": "fit",
+    "validate": "fit",
+    "test": "fit",
+    "predict": "fit",
+    "dfr": "dfr",
+    "gan": "gan",
+    "bench": "bench",
+    "report": "report",
+    "graph": "graph",
+    "data": "data",
+    "audit": "audit",
+    "alpha": "alpha",
 }
 
 
@@ -121,7 +65,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if argv[0] not in COMMANDS:
             raise UserError(f"unknown command {argv[0]!r}; commands: {', '.join(COMMANDS)}.")
-        return COMMANDS[argv[0]](argv)
+        command = import_module(f"frbench.commands.{COMMANDS[argv[0]]}")
+        status: int = command.main(argv if COMMANDS[argv[0]] == "fit" else argv[1:])
+        return status
     except UserError as error:
         print(f"frbench: error: {error}", file=sys.stderr)
         return 2

@@ -10,17 +10,18 @@ from torch import nn
 
 from frbench import load
 from frbench.__main__ import main
-from frbench.batch import Sizes
 from frbench.callbacks import BestCheckpoint, EarlyStop, RollingCheckpoint
+from frbench.contracts.batch import Sizes
+from frbench.contracts.errors import UserError
+from frbench.contracts.spec import to_spec
+from frbench.contracts.state import Staged
 from frbench.data import FlipLabels, PoisonLargestMargin, TwoGaussians
+from frbench.data.fingerprint import fingerprint
 from frbench.data.loader import GroupLoader, TensorTable
 from frbench.data.module import GroupDataModule
 from frbench.data.table import Table
-from frbench.errors import UserError
 from frbench.networks import MLP, Timm
 from frbench.objectives import ERM, GroupDRO
-from frbench.spec import to_spec
-from frbench.state import Staged
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning"),
@@ -339,7 +340,7 @@ class Lazy:
 
 def test_the_fingerprint_sees_inputs_that_are_not_arrays():
     prints = {
-        Given(rows(x=x)).fingerprint()
+        fingerprint(Given(rows(x=x)))
         for x in (torch.ones(40, 2), 3 * torch.ones(40, 2), Lazy(1), Lazy(2))
     }
     assert len(prints) == 4

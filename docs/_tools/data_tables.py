@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from frbench.data.inspect import build
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
+from frbench.data.describe import describe
+from frbench.runs.build import build
 
 #: Options of ``frbench data``, and where the data is from.
 SETS = [
@@ -45,7 +46,7 @@ def main() -> None:
     for options, note in SETS:
         start = time.monotonic()
         try:
-            text = build(options.split()).describe()
+            text = describe(build(options.split()))
         except UserError as error:
             raise SystemExit(f"{options}: {error}") from error
         title = options.replace("--data ", "").replace(" --data.", ", ")

@@ -18,17 +18,19 @@ PAGES = {
     "frbench": ["frbench"],
     "data": ["frbench.data"],
     "max_entropy": ["frbench.data.max_entropy"],
-    "objectives": ["frbench.objectives", "frbench.objectives.manual"],
+    "objectives": ["frbench.objectives", "frbench.training.manual"],
     "penalties": ["frbench.penalties"],
     "networks": ["frbench.networks"],
     "metrics": ["frbench.metrics"],
     "causal": ["frbench.causal"],
     "gan": ["frbench.gan"],
-    "similarity": ["frbench.similarity"],
+    "gradients": ["frbench.gradients"],
     "report": ["frbench.report"],
     "callbacks": ["frbench.callbacks"],
-    "further": ["frbench.dfr", "frbench.privacy", "frbench.distributed", "frbench.state",
-                "frbench.bench", "frbench.data.oracle", "frbench.data.structural"],
+    "further": ["frbench.postprocessing.dfr", "frbench.training.extract",
+                "frbench.metrics.privacy", "frbench.distributed", "frbench.contracts.state",
+                "frbench.contracts.checkpoint_format", "frbench.grids.work",
+                "frbench.data.tasks.oracle", "frbench.data.tasks.structural"],
 }  # fmt: skip
 
 

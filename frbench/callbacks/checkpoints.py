@@ -14,11 +14,12 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from frbench.atomic import replacing
 from frbench.callbacks.csv_logger import CSVLogger
 from frbench.contracts.checkpoint_format import read_section, write_section
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
+from frbench.data.module import datamodule_of
 from frbench.metrics import evaluate, higher_is_better
+from frbench.support.atomic import replacing
 
 DEFAULT_RULE = "val/worst_group_accuracy"
 NEVER = 10**9
@@ -54,7 +55,7 @@ def check_monitor(option: str, monitor: str, trainer: Trainer, decides: bool = T
             or if there is no such table or metric, or no value of it; the message names the
             option.
     """
-    data = getattr(trainer, "datamodule", None)
+    data = datamodule_of(trainer)
     if data is None:
         return
     option += ".monitor"

@@ -10,7 +10,7 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from frbench.atomic import replacing
+from frbench.support.atomic import replacing
 
 
 class CSVLogger(Logger):

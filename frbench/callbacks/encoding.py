@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from pytorch_lightning import Callback, Trainer
 
+from frbench.contracts.errors import UserError
 from frbench.data.loader import EvalLoader, TensorTable
+from frbench.data.module import datamodule_of
 from frbench.distributed import rank
-from frbench.errors import UserError
-from frbench.metrics import encoding
+from frbench.metrics import Evaluation, encoding
 
 
 class EncodingProbe(Callback):
@@ -41,7 +42,7 @@ class EncodingProbe(Callback):
         Raises:
             UserError: If there is no such test table.
         """
-        data: Any = getattr(trainer, "datamodule", None)
+        data = datamodule_of(trainer)
         if data is None or self.tables is None:
             return
         if unknown := [name for name in self.tables if name not in data.test_names]:
@@ -58,10 +59,10 @@ class EncodingProbe(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Fit the probes; the first process does it, on whole tables, and none waits."""
-        data: Any = getattr(trainer, "datamodule", None)
+        data = datamodule_of(trainer)
         if data is None or rank() != 0:
             return
-        found: dict[str, float] = {}
+        found: dict[str, dict[str, float]] = {}
         for name in self.chosen(data.test_names):
             table = data.splits[name]
             rows = np.arange(len(table))
@@ -71,11 +72,13 @@ class EncodingProbe(Callback):
             for factor, codes in data.factors(name).items():
                 y = table.y[rows] if self.balanced else None
                 result = encoding(features, codes[rows], y)
-                found[f"{name}/encoding/{factor}"] = result.accuracy
+                metrics = found.setdefault(name, {})
+                metrics[f"encoding/{factor}"] = result.accuracy
                 for part in ("chance", "low", "high"):
-                    found[f"{name}/encoding_{part}/{factor}"] = getattr(result, part)
-        pl_module.last_metrics |= found
-        pl_module.training_log.emit(found, to_callbacks=False)
+                    metrics[f"encoding_{part}/{factor}"] = getattr(result, part)
+        for name, metrics in found.items():
+            pl_module.evaluation[name] |= metrics
+        pl_module.emit(Evaluation(found).flat(), to_callbacks=False)
 
     @staticmethod
     def _features(pl_module: Any, data: Any, table: Any) -> np.ndarray:

@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from frbench.data.module import datamodule_of
 from frbench.distributed import all_gather, rank, world_size
-from frbench.objectives.training_log import is_due
+from frbench.training.evaluation import Evaluated
+from frbench.training.log import is_due
+from frbench.training.objective import Objective
 
 
 def weighs_epochs(pl_module: LightningModule) -> bool:
     """Whether a method gives epochs weights of its own."""
-    from frbench.objectives import Objective
-
     method = getattr(type(pl_module), "on_epoch_weights", None)
     return method is not None and method is not Objective.on_epoch_weights
 
@@ -57,7 +58,7 @@ class SanityCheck(Callback):
     # ---- before training --------------------------------------------------------------------
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check group sizes of batches and of the validation table."""
-        data: Any = getattr(trainer, "datamodule", None)
+        data = datamodule_of(trainer)
         if data is None:
             return
         expected = data.sampled_shares * data.rows_per_batch
@@ -71,8 +72,7 @@ class SanityCheck(Callback):
                 "data.batch_size or use data.balance: joint with data.marginals: uniform.",
             )
         self._check_sizes(data, data.val_names)
-        for name, message in getattr(pl_module, "cautions", lambda _: {})(data).items():
-            self._warn(name, message)
+        self._check_method(trainer, pl_module)
         weighs = data.effective_via == "weight" or weighs_epochs(pl_module)
         self._share = torch.zeros((), device=pl_module.device) if weighs else None
 
@@ -103,13 +103,13 @@ class SanityCheck(Callback):
             share = batch.weight.max() / (world_size() * batch.weight.sum()).clamp(min=1e-12)
             self._share = torch.maximum(self._share, share)
         if is_due(trainer, trainer.global_step):
-            self._check_weights(pl_module)
+            self._check_weights(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the weights once more: an epoch may be shorter than the logging interval."""
-        self._check_weights(pl_module)
+        self._check_weights(trainer, pl_module)
 
-    def _check_weights(self, pl_module: LightningModule) -> None:
+    def _check_weights(self, trainer: Trainer, pl_module: LightningModule) -> None:
         share = 0.0 if self._share is None else float(all_gather(self._share.view(1)).max())
         if share > 0.5:
             self._warn(
@@ -117,21 +117,19 @@ class SanityCheck(Callback):
                 f"one sample holds {share:.0%} of a batch's weight; use via: sample "
                 "or a coarser balance.",
             )
-        log_q = getattr(pl_module, "log_q", None)
-        if log_q is not None and float(log_q.max().exp()) > 0.99:
-            group = getattr(pl_module, "group_names", range(len(log_q)))[int(log_q.argmax())]
-            self._warn(
-                "saturated_group_weights",
-                f"q of {group} exceeds .99: the other groups are no longer trained; lower eta "
-                "or set min_weight.",
-            )
+        self._check_method(trainer, pl_module)
+
+    def _check_method(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if isinstance(pl_module, Objective):
+            for name, message in pl_module.cautions(datamodule_of(trainer)).items():
+                self._warn(name, message)
 
     # ---- after evaluation -------------------------------------------------------------------
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the validation tables."""
         if trainer.sanity_checking:
             return
-        data = getattr(trainer, "datamodule", None)
+        data = datamodule_of(trainer)
         if trainer.state.fn != "fit" and data is not None:
             self._check_sizes(data, data.val_names)
         if trainer.state.fn != "fit":  # a network that has hardly been trained is often constant
@@ -154,13 +152,15 @@ class SanityCheck(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the test tables."""
-        data = getattr(trainer, "datamodule", None)
+        data = datamodule_of(trainer)
         if data is not None:
             self._check_sizes(data, data.test_names)
         self._check_predictions(pl_module)
 
     def _check_predictions(self, pl_module: LightningModule) -> None:
-        for name, counts in getattr(pl_module, "last_counts", {}).items():
+        if not isinstance(pl_module, Evaluated):
+            return
+        for name, counts in pl_module.last_counts.items():
             table = counts.sum(1)  # over attributes: [y, prediction]
             total = table.sum()
             accuracy, majority = np.trace(table) / total, table.sum(1).max() / total

@@ -1,6 +1,6 @@
 """Causal graphs of classification tasks: what balancing and regularising can and cannot do."""
 
-from frbench.lazy import lazy
+from frbench.support.lazy import lazy
 
 _HOME = {
     "EXAMPLES": "examples",
@@ -14,7 +14,6 @@ _HOME = {
     "balanced_graphs": "independence",
     "confront": "evidence",
     "example": "examples",
-    "main": "command",
     "practice": "feasibility",
 }
 __all__ = sorted(_HOME)

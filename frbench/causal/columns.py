@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from frbench.causal.graph import CausalTask
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,8 +19,13 @@ if TYPE_CHECKING:
 _TABLES = (".csv", ".parquet", ".pq", ".jsonl", ".json")
 
 
+def is_table(data: str) -> bool:
+    """Whether a name is that of a table's file (``.csv``, ``.jsonl``, ``.parquet``)."""
+    return data.removesuffix(".gz").endswith(_TABLES)
+
+
 def columns(
-    task: CausalTask, data: str, options: Sequence[str] = (), named: Sequence[str] = ()
+    task: CausalTask, data: str | GroupDataModule, named: Sequence[str] = ()
 ) -> tuple[dict[str, np.ndarray], str]:
     """Find a column for every node that has one.
 
@@ -31,9 +35,7 @@ def columns(
 
     Args:
         task: The graph.
-        data: A table (``.csv``, ``.jsonl``, ``.parquet``), a YAML file with a ``data`` entry, or
-            the name of a data set.
-        options: ``--data.NAME VALUE`` words for a data set.
+        data: The path of a table (:func:`is_table`), or a data set.
         named: ``NODE=COLUMN`` pairs.
 
     Returns:
@@ -41,17 +43,14 @@ def columns(
         corruption and balancing.
 
     Raises:
-        UserError: For data, options, nodes or columns that do not exist.
+        UserError: For files, nodes or columns that do not exist.
     """
-    plain = data.removesuffix(".gz")
-    if plain.endswith(_TABLES):
+    if isinstance(data, str):
         from frbench.data.reading import read_table
 
-        if options:
-            raise UserError(f"--data {data} is a table and takes no {options[0]}.")
         frame, source = read_table(data), Path(data).name
     else:
-        frame, source = _from_module(task, data, options)
+        frame, source = _from_module(task, data)
     pairs = dict(_pair(text) for text in named)
     for node, name in pairs.items():
         if node not in task.observed:
@@ -79,11 +78,10 @@ def _pair(text: str) -> tuple[str, str]:
     return node, name
 
 
-def _from_module(task: CausalTask, data: str, options: Sequence[str]) -> tuple[pd.DataFrame, str]:
+def _from_module(task: CausalTask, module: GroupDataModule) -> tuple[pd.DataFrame, str]:
     """Read the training split of a data set of ours as a table."""
     import pandas as pd
 
-    module = load(data, options)
     train = module.splits["train"]
     if isinstance(train.x, pd.DataFrame):
         frame = train.x.reset_index(drop=True)
@@ -97,30 +95,3 @@ def _from_module(task: CausalTask, data: str, options: Sequence[str]) -> tuple[p
         if node not in frame:  # as it is where the factor of the graph is not the data's z
             frame[node] = texts[codes]  # an unknown z is -1, the last
     return frame, f"{type(module).__name__} (training split)"
-
-
-def load(data: str, options: Sequence[str]) -> GroupDataModule:
-    """Build a data set from its name, or from a YAML file as ``frbench fit --config`` takes it.
-
-    Raises:
-        UserError: If there is no such file or data set, or an option is wrong.
-    """
-    from frbench.data.inspect import build
-
-    entry = _entry(data) if data.endswith((".yaml", ".yml")) else data
-    return build([f"--data={entry}", *options])
-
-
-def _entry(path: str) -> str:
-    import yaml
-
-    try:
-        content: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"--data: there is no file {path}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--data: {path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict) or "data" not in content:
-        raise UserError(f"--data: {path} has no entry `data`; see configs/data for examples.")
-    entry = content["data"]
-    return entry if isinstance(entry, str) else json.dumps(entry)

@@ -12,9 +12,9 @@ import numpy as np
 from frbench.causal.graph import CausalTask
 from frbench.causal.independence import Independence, Law, minimal
 from frbench.causal.statistics import Outcome, column, detectable, examine
-from frbench.errors import UserError
-from frbench.multiplicity import holm
-from frbench.progress import steps
+from frbench.contracts.errors import UserError
+from frbench.metrics.multiplicity import holm
+from frbench.support.progress import steps
 
 #: A test that needs a larger effect (Cohen's w: medium) to be noticed has low power.
 MEDIUM = 0.3

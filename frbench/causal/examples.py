@@ -7,7 +7,7 @@ from importlib import resources
 import yaml
 
 from frbench.causal.graph import CausalTask
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 
 # name: (edges, undesired, latents, shifting, note). Parts of X: XZ, XY, XYZ, XV or X.
 _GRAPHS = {

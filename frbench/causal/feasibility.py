@@ -11,8 +11,8 @@ import numpy as np
 from frbench.causal.advice import Recommendation
 from frbench.causal.graph import CausalTask
 from frbench.causal.statistics import column
+from frbench.contracts.errors import UserError
 from frbench.data.balance import cell_weights
-from frbench.errors import UserError
 
 #: Expected rows of a cell in a batch below which the default MMD estimate is mostly its own bias:
 #: the estimator study of the failure modes found logits shrunk at 6 rows and not at 24.

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import networkx as nx
 import yaml
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 
 Edge = tuple[str, str]
 Edges = Sequence[str | Sequence[str]]

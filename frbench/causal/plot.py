@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 import numpy as np
 
-from frbench.atomic import replacing
 from frbench.causal.graph import CausalTask
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
+from frbench.support.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

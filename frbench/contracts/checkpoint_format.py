@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 
 #: Version of what is written; later ones are refused, earlier ones are upgraded when read.
 FORMAT = 2
@@ -101,4 +101,4 @@ def _public_names(checkpoint: dict[str, Any], section: dict[str, Any]) -> None:
 _UPGRADES: dict[int, Callable[[dict[str, Any], dict[str, Any]], None]] = {1: _public_names}
 
 #: Public names of earlier releases -> the present ones.
-MOVED: dict[str, str] = {}
+MOVED = {"frbench.data.GeneratedFaces": "frbench.gan.GeneratedFaces"}

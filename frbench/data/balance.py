@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from frbench.contracts.errors import UserError
 from frbench.data.table import Table
-from frbench.errors import UserError
 
 Balance = Literal["none", "class", "group", "conditional", "joint", "reweighing"]
 Via = Literal["sample", "weight", "subsample"]

@@ -2,58 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import numpy as np
 
-from frbench.batch import Sizes
+from frbench.contracts.batch import Sizes
+from frbench.contracts.errors import UserError
 from frbench.data.balance import Balance, Marginals, Via
 from frbench.data.table import Table
-from frbench.errors import UserError
-
-if TYPE_CHECKING:
-    from frbench.data.module import GroupDataModule
 
 
-def check_options(data: GroupDataModule) -> None:
+def check_options(
+    *,
+    seed: int,
+    batch_size: int,
+    rows_per_group: int,
+    passes: int,
+    clean_share: float,
+    clean_noise: float,
+    clean_only: bool,
+    balance: Balance,
+    via: Via | None,
+    marginals: Marginals,
+) -> None:
     """Check the options that every data set has, alone and together.
-
-    Args:
-        data: The data set.
 
     Raises:
         UserError: Naming the option and what it may be.
     """
-    if data.seed < 0:
-        raise UserError(f"data.seed must not be negative, got {data.seed}.")
-    if data.batch_size < 1:
-        raise UserError(f"data.batch_size must be at least 1, got {data.batch_size}.")
-    if data.rows_per_group < 0:
-        raise UserError(f"data.rows_per_group must not be negative, got {data.rows_per_group}.")
-    if data.passes < 1:
-        raise UserError(f"data.passes must be at least 1, got {data.passes}.")
-    if not 0 <= data.clean_share < 1:
-        raise UserError(f"data.clean_share must lie in [0, 1), got {data.clean_share}.")
-    if (data.clean_noise or data.clean_only) and not data.clean_share:
+    if seed < 0:
+        raise UserError(f"data.seed must not be negative, got {seed}.")
+    if batch_size < 1:
+        raise UserError(f"data.batch_size must be at least 1, got {batch_size}.")
+    if rows_per_group < 0:
+        raise UserError(f"data.rows_per_group must not be negative, got {rows_per_group}.")
+    if passes < 1:
+        raise UserError(f"data.passes must be at least 1, got {passes}.")
+    if not 0 <= clean_share < 1:
+        raise UserError(f"data.clean_share must lie in [0, 1), got {clean_share}.")
+    if (clean_noise or clean_only) and not clean_share:
         raise UserError(
             "data.clean_noise and data.clean_only are about verified rows: set data.clean_share "
             "to have some."
         )
-    if not 0 <= data.clean_noise <= 1:
-        raise UserError(f"data.clean_noise must lie in [0, 1], got {data.clean_noise}.")
-    given = {"balance": data.balance, "via": data.via or "sample", "marginals": data.marginals}
+    if not 0 <= clean_noise <= 1:
+        raise UserError(f"data.clean_noise must lie in [0, 1], got {clean_noise}.")
+    given = {"balance": balance, "via": via or "sample", "marginals": marginals}
     for name, kind in (("balance", Balance), ("via", Via), ("marginals", Marginals)):
         if given[name] not in get_args(kind):
             raise UserError(
                 f"data.{name}: expected one of {', '.join(get_args(kind))}, got {given[name]!r}."
             )
-    if data.balance == "reweighing" and data.via not in (None, "weight"):
+    if balance == "reweighing" and via not in (None, "weight"):
         raise UserError(
-            f"data.balance: reweighing is by weight; for via: {data.via} use balance: joint."
+            f"data.balance: reweighing is by weight; for via: {via} use balance: joint."
         )
-    if data.marginals == "uniform" and data.balance != "joint":
+    if marginals == "uniform" and balance != "joint":
         raise UserError(
-            f"data.marginals: uniform has no effect with balance: {data.balance}; use balance: "
+            f"data.marginals: uniform has no effect with balance: {balance}; use balance: "
             "joint, or drop marginals."
         )
 

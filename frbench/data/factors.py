@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from frbench.contracts.errors import UserError
 from frbench.data.encode import sorted_values
-from frbench.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from frbench.batch import Batch
+from frbench.contracts.batch import Batch
+from frbench.contracts.errors import UserError
 from frbench.data.strata import stratified_order
 from frbench.data.table import Table
-from frbench.errors import UserError
 
 
 @contextlib.contextmanager

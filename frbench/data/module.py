@@ -5,14 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
-from frbench.batch import Batch, Sizes
+from frbench.contracts.batch import Batch, Sizes
+from frbench.contracts.errors import UserError
 from frbench.data.balance import (
     Balance,
     Marginals,
@@ -21,15 +22,26 @@ from frbench.data.balance import (
     subsample_rows,
 )
 from frbench.data.checks import check_inputs, check_options, check_tables
-from frbench.data.describe import describe
-from frbench.data.fingerprint import fingerprint
 from frbench.data.loader import EvalLoader, GroupLoader, TensorTable
 from frbench.data.mixed import Mixed, join
-from frbench.data.steps import Augmentation, Corruption
+from frbench.data.step import Augmentation, Corruption
 from frbench.data.strata import allot, check_strata
 from frbench.data.table import Table
 from frbench.data.verified import hold_out, mislabel
-from frbench.errors import UserError
+
+
+class TrainingRows(NamedTuple):
+    """What training sees of a data set.
+
+    Attributes:
+        table: The training table after corruption, augmentation and subsampling.
+        clean: The verified rows that are held out of it; possibly none.
+        weight: One balance weight per row of ``table``, of mean one, float64 [N].
+    """
+
+    table: Table
+    clean: Table
+    weight: np.ndarray
 
 
 class GroupDataModule(LightningDataModule, ABC):
@@ -107,7 +119,18 @@ class GroupDataModule(LightningDataModule, ABC):
         self.seed = seed
         self.test_while_training = test_while_training
         self.notes: list[str] = []
-        check_options(self)
+        check_options(
+            seed=seed,
+            batch_size=batch_size,
+            rows_per_group=rows_per_group,
+            passes=passes,
+            clean_share=clean_share,
+            clean_noise=clean_noise,
+            clean_only=clean_only,
+            balance=balance,
+            via=via,
+            marginals=marginals,
+        )
 
     # ---- what a subclass writes -------------------------------------------------------------
     @abstractmethod
@@ -184,8 +207,8 @@ class GroupDataModule(LightningDataModule, ABC):
         return tables
 
     @cached_property
-    def training(self) -> tuple[Table, Table, np.ndarray]:
-        """What training sees: its table, the clean rows, and one balance weight per row."""
+    def training(self) -> TrainingRows:
+        """What training sees."""
         rng = np.random.default_rng([self.seed, 7, self.fold])
         table, clean = hold_out(
             self.splits["train"], self.splits.get("clean"), self.clean_share, rng
@@ -213,7 +236,7 @@ class GroupDataModule(LightningDataModule, ABC):
             table = table.take(subsample_rows(ratio, cell, rng))
             ratio = np.ones(len(table))
         weight = table.weight * ratio
-        return table, clean, weight / weight.mean()
+        return TrainingRows(table, clean, weight / weight.mean())
 
     @property
     def effective_via(self) -> Via:
@@ -229,7 +252,7 @@ class GroupDataModule(LightningDataModule, ABC):
     @cached_property
     def train_counts(self) -> np.ndarray:
         """Rows of each (y, z) cell of the table that training sees, before weights [C, A]."""
-        return self.training[0].counts(self.num_classes, self.num_attributes)
+        return self.training.table.counts(self.num_classes, self.num_attributes)
 
     @cached_property
     def sampled_shares(self) -> np.ndarray:
@@ -249,7 +272,7 @@ class GroupDataModule(LightningDataModule, ABC):
     @property
     def rows_per_batch(self) -> int:
         """Training rows of a batch: ``batch_size``, or all of them where there are fewer."""
-        return min(self.batch_size, len(self.training[0]))
+        return min(self.batch_size, len(self.training.table))
 
     @property
     def test_names(self) -> list[str]:
@@ -269,10 +292,6 @@ class GroupDataModule(LightningDataModule, ABC):
         table, clean, _ = self.training
         return max(1, round(self.rows_per_batch / len(table) * len(clean)))
 
-    def fingerprint(self) -> str:
-        """Hash of what training and evaluation see; equal data gives an equal hash."""
-        return fingerprint(self)
-
     # ---- Lightning --------------------------------------------------------------------------
     @property
     def _rank(self) -> int:
@@ -291,7 +310,7 @@ class GroupDataModule(LightningDataModule, ABC):
             )
         sizes = {name: len(table) for name, table in self.splits.items() if name != "train"}
         if stage == "fit":
-            sizes["train"] = len(self.training[0])
+            sizes["train"] = len(self.training.table)
             if self.rows_per_group:
                 check_strata(
                     self.rows_per_group,
@@ -299,7 +318,7 @@ class GroupDataModule(LightningDataModule, ABC):
                     self.effective_via,
                     self.train_counts,
                     self.group_names,
-                    bool((self.training[0].z < 0).any()),
+                    bool((self.training.table.z < 0).any()),
                 )
             if self.clean_per_batch % self._world:
                 raise UserError(
@@ -404,6 +423,7 @@ class GroupDataModule(LightningDataModule, ABC):
             return batch
         return Batch(*(column.to(device, non_blocking=True) for column in batch))
 
-    def describe(self) -> str:
-        """Table of group counts per split, with the training distribution and the notes."""
-        return describe(self)
+
+def datamodule_of(trainer: Any) -> GroupDataModule | None:
+    """Return the data set that a trainer was given; None where it was given plain loaders."""
+    return getattr(trainer, "datamodule", None)  # Lightning sets it only when there is one

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from frbench.data.files import FILES, locate, open_binary
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
+from frbench.support.files import FILES, locate, open_binary
 
 if TYPE_CHECKING:
     import pandas as pd

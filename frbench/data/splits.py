@@ -5,43 +5,13 @@ from typing import Literal
 
 import numpy as np
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
+from frbench.support.stratified import cut, stratified_order
 
 #: Names of the splits in the order of their part ids.
 SPLITS = ("train", "val", "test")
 
 Split = Literal["fraction", "column", "folds"]
-
-
-def _order(strata: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rows sorted by stratum, at random inside each."""
-    shuffled = rng.permutation(len(strata))
-    return shuffled[np.argsort(strata[shuffled], kind="stable")]
-
-
-def cut(strata: np.ndarray, shares: tuple[float, ...], rng: np.random.Generator) -> np.ndarray:
-    """Assign rows to parts so that each stratum is divided by the same shares.
-
-    Args:
-        strata: Stratum of each row, int [N].
-        shares: Share of each part; they are normalised.
-        rng: Source of randomness.
-
-    Returns:
-        Part of each row, int64 in 0..len(shares)-1 [N].
-
-    Example:
-        >>> part = cut(np.repeat([0, 1], [10, 20]), (3, 2), np.random.default_rng(0))
-        >>> np.bincount(part[:10]).tolist(), np.bincount(part[10:]).tolist()
-        ([6, 4], [12, 8])
-    """
-    part = np.empty(len(strata), dtype=np.int64)
-    bounds = np.cumsum(shares)[:-1] / np.sum(shares)
-    order = _order(strata, rng)
-    _, starts = np.unique(strata[order], return_index=True)
-    for rows in np.split(order, starts[1:]):
-        part[rows] = np.searchsorted(np.rint(bounds * len(rows)), np.arange(len(rows)), "right")
-    return part
 
 
 def deal(strata: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
@@ -61,7 +31,7 @@ def deal(strata: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
         ([4, 4, 3], [2, 1, 1])
     """
     fold = np.empty(len(strata), dtype=np.int64)
-    fold[_order(strata, rng)] = np.arange(len(strata)) % k
+    fold[stratified_order(strata, rng)] = np.arange(len(strata)) % k
     return fold
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 
 
 def allot(share: np.ndarray, batch_size: int, least: np.ndarray) -> np.ndarray:

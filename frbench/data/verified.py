@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from frbench.contracts.errors import UserError
 from frbench.data.table import Table
-from frbench.errors import UserError
 
 
 def hold_out(

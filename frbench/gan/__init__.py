@@ -1,10 +1,11 @@
 """Latent de-biasing with generators; names resolve on first use."""
 
-from frbench.lazy import lazy
+from frbench.support.lazy import lazy
 
 _HOME = {
     "AnalyticFaces": "generator",
     "DCGAN": "dcgan",
+    "GeneratedFaces": "generated_faces",
     "Generator": "generator",
     "Hyperplane": "latent",
     "OwnGenerator": "generator",

@@ -13,12 +13,13 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from frbench.batch import Batch
+from frbench.contracts.batch import Batch
 from frbench.contracts.checkpoint_format import read_section, write_section
+from frbench.contracts.errors import UserError
+from frbench.contracts.spec import from_spec, to_spec
+from frbench.data.module import datamodule_of
 from frbench.distributed import all_sum, rank, world_size
-from frbench.errors import UserError
-from frbench.objectives.checks import check_same_data, data_spec
-from frbench.spec import from_spec, to_spec
+from frbench.training.checks import check_same_data, data_spec
 
 
 class ImageGenerator(nn.Module):
@@ -220,7 +221,7 @@ class DCGAN(LightningModule):
             checkpoint,
             "frbench_gan",
             model=to_spec(self),
-            data=data_spec(self.trainer),
+            data=data_spec(datamodule_of(self.trainer)),
             seed=self._seed,
         )
 
@@ -228,7 +229,7 @@ class DCGAN(LightningModule):
         """Restore the seed."""
         if self._trainer is not None:
             run = read_section(checkpoint, "frbench_gan")
-            check_same_data(run["data"], self.trainer)
+            check_same_data(run["data"], datamodule_of(self.trainer))
             self._seed = run["seed"]
 
 

@@ -14,7 +14,7 @@ from frbench.gan.generator import device_of
 
 if TYPE_CHECKING:
     from frbench.data.module import GroupDataModule
-    from frbench.objectives import Objective
+    from frbench.training.objective import Objective
 
 #: Rows of a side at most: KID keeps all features, and FID has converged far below.
 LIMIT = 5000

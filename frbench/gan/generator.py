@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 
 
 class Generator(nn.Module, ABC):

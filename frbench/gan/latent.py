@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 
 #: Smallest sin^2 of the angle between a normal and the span of the others: below, the move that
 #: changes one score and keeps the others is more than 30 times longer than needed to change it.

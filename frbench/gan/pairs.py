@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
-from frbench.atomic import check_writable, write_text
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.gan.generator import Generator, device_of, generate
 from frbench.gan.latent import Hyperplane, complement, fit_hyperplane
 from frbench.gan.quality import quality
-from frbench.objectives import Objective
-from frbench.progress import busy, steps
+from frbench.support.atomic import check_writable, write_text
+from frbench.support.progress import busy, steps
+from frbench.training.objective import Objective
 
 if TYPE_CHECKING:
     from frbench.data.module import GroupDataModule

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from frbench.atomic import replacing
+from frbench.support.atomic import replacing
 
 
 def grid(images: np.ndarray, columns: int, scale: int = 1) -> np.ndarray:

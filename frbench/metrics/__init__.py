@@ -1,11 +1,12 @@
 """Group metrics with uncertainty; no torch is imported until `GroupCounts` is asked for."""
 
-from frbench.lazy import lazy
+from frbench.support.lazy import lazy
 
 _HOME = {
     "GroupCounts": "module",
     "Rows": "encode",
     "Encoding": "probe",
+    "Evaluation": "evaluation",
     "average_precision": "debiasing",
     "bias_amplification": "debiasing",
     "bootstrap": "uncertainty",

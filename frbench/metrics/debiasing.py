@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.metrics.scores import score_kl, score_kl_noise_floor, score_state
 
 RELEASED_BINS = 50

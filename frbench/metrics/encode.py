@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.metrics.names import check_names
 
 _MAX_VALUES = 1000

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 
 #: Metrics that are risks, or one minus a risk, of the member's own rows.
 RISKS = ("accuracy", "negative_log_likelihood", "brier_score")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 
 #: Distances held at once, of all columns together: 4 MB of doubles, which stay in the cache.
 _HELD = 500_000

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 
 # 1: higher is better; -1: lower is better; 0: neither by itself, so no rule may maximise it.
 DIRECTION: dict[str, int] = {

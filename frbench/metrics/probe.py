@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.metrics.uncertainty import wilson
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.metrics.counts import rate
 
 # Shares that have a key of their own.

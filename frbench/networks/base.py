@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from frbench.batch import Sizes
-from frbench.errors import UserError
+from frbench.contracts.batch import Sizes
+from frbench.contracts.errors import UserError
 
 
 class Network(nn.Module, ABC):

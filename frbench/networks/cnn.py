@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from frbench.batch import Sizes
-from frbench.errors import UserError
+from frbench.contracts.batch import Sizes
+from frbench.contracts.errors import UserError
 from frbench.networks.base import Network, check_image
 
 

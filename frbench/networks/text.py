@@ -11,11 +11,12 @@ from typing import Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from frbench.batch import Sizes
-from frbench.errors import UserError
+from frbench.contracts.batch import Sizes
+from frbench.contracts.errors import UserError
 from frbench.networks.base import Network
+from frbench.support.lazy import import_transformers
 
-PADDING = 0  # as in frbench.data.text, which networks do not import
+PADDING = 0  # as in frbench.data.texts.text_table, which networks do not import
 
 
 def _mean(tokens: Tensor, mask: Tensor) -> Tensor:
@@ -163,21 +164,6 @@ class TransformerEncoder(Network):
     def build(self, sizes: Sizes) -> tuple[nn.Module, int]:
         """Return the encoder and D."""
         return _Encoder(sizes, self.width, self.layers, self.heads, self.dropout), self.width
-
-
-def import_transformers() -> ModuleType:
-    """Import the optional package.
-
-    Raises:
-        UserError: If it is not installed.
-    """
-    try:
-        import transformers
-    except ImportError as error:
-        raise UserError(
-            "Pretrained text models need the package transformers: pip install frbench[text]."
-        ) from error
-    return transformers
 
 
 class _Pretrained(nn.Module):

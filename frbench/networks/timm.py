@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frbench.batch import Sizes
-from frbench.data.files import find
-from frbench.errors import UserError
+from frbench.contracts.batch import Sizes
+from frbench.contracts.errors import UserError
 from frbench.networks.base import Network, check_image
+from frbench.support.files import find
 
 
 class Timm(Network):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from frbench.batch import Sizes
-from frbench.errors import UserError
+from frbench.contracts.batch import Sizes
+from frbench.contracts.errors import UserError
 from frbench.networks.base import Network, check_image
 
 

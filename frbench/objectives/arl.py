@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frbench.batch import Batch, Outputs
+from frbench.contracts.batch import Batch, Outputs
+from frbench.contracts.errors import UserError
+from frbench.contracts.properties import Properties
 from frbench.distributed import all_gather
-from frbench.errors import UserError
-from frbench.objectives.base import Objective
-from frbench.properties import Properties
+from frbench.training.objective import Objective
 
 
 class ARL(Objective):

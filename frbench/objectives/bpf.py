@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from frbench.contracts.checkpoint_format import read_section, write_section
+from frbench.contracts.errors import UserError
+from frbench.contracts.properties import Properties
 from frbench.data.loader import GroupLoader
 from frbench.distributed import all_sum
-from frbench.errors import UserError
-from frbench.objectives.base import Objective
 from frbench.objectives.erm import ERM
-from frbench.objectives.table_pass import evaluation_mode, table_batches
 from frbench.objectives.worst_case import check_alpha
-from frbench.properties import Properties
+from frbench.training.objective import Objective
+from frbench.training.table_pass import evaluation_mode, table_batches
 
 
 @torch.no_grad()
@@ -142,7 +142,7 @@ class BPF(ERM):
         if train is None:
             raise UserError("BPF weighs the rows of the training table: fit a datamodule.")
         if self._adversary is None:
-            self._adversary = np.full(len(train.training[0]), self.alpha)
+            self._adversary = np.full(len(train.training.table), self.alpha)
         else:
             losses = training_losses(self).double().cpu().numpy()
             if bad := int((~np.isfinite(losses)).sum()):

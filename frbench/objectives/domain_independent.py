@@ -7,10 +7,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from frbench.batch import Batch, Outputs, Sizes
-from frbench.errors import UserError
-from frbench.objectives.base import Objective
-from frbench.properties import Properties
+from frbench.contracts.batch import Batch, Outputs, Sizes
+from frbench.contracts.errors import UserError
+from frbench.contracts.properties import Properties
+from frbench.training.objective import Objective
 
 Inference = Literal["sum_logits", "sum_probabilities", "max"]
 

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from frbench.batch import Batch, Outputs
-from frbench.objectives.base import Objective
-from frbench.properties import Properties
+from frbench.contracts.batch import Batch, Outputs
+from frbench.contracts.properties import Properties
+from frbench.training.objective import Objective
 
 
 class ERM(Objective):

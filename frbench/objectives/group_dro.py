@@ -8,11 +8,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from frbench.batch import Batch, Outputs
+from frbench.contracts.batch import Batch, Outputs
+from frbench.contracts.errors import UserError
+from frbench.contracts.properties import Properties
+from frbench.data.module import GroupDataModule, datamodule_of
 from frbench.distributed import all_sum, world_size
-from frbench.errors import UserError
-from frbench.objectives.base import Objective
-from frbench.properties import Properties
+from frbench.training.objective import Objective
 
 
 class GroupDRO(Objective):
@@ -112,17 +113,28 @@ class GroupDRO(Objective):
     def setup(self, stage: str) -> None:
         """Read group counts and adjustments of the table that training sees."""
         super().setup(stage)
-        data = getattr(self.trainer, "datamodule", None)
+        data = datamodule_of(self.trainer)
         if stage != "fit":
             return
         if data is not None:
-            self._may_be_unknown = bool((data.training[0].z < 0).any())
+            self._may_be_unknown = bool((data.training.table.z < 0).any())
             self.bind_groups(torch.as_tensor(data.train_counts).flatten(), data.group_names)
         elif (self.mode == "greedy" or self.adjustment) and not self.train_counts.any():
             raise UserError(
                 "GroupDRO needs the groups' training counts for greedy and adjustment: fit with a "
                 "datamodule, or call bind_groups first."
             )
+
+    def cautions(self, train: GroupDataModule | None) -> dict[str, str]:
+        """Warn when q has collapsed onto one group."""
+        if float(self.log_q.max().exp()) <= 0.99:
+            return {}
+        place = int(self.log_q.argmax())
+        group = train.group_names[place] if train is not None else place
+        return {
+            "saturated_group_weights": f"q of {group} exceeds .99: the other groups are no longer "
+            "trained; lower eta or set min_weight."
+        }
 
     def bind_groups(self, train_counts: Tensor, group_names: list[str]) -> None:
         """Set n_g and C_g / sqrt(n_g).

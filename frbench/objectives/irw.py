@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frbench.batch import Batch, Outputs
+from frbench.contracts.batch import Batch, Outputs
+from frbench.contracts.errors import UserError
+from frbench.contracts.properties import Properties
 from frbench.data.loader import GroupLoader
+from frbench.data.module import GroupDataModule, datamodule_of
 from frbench.distributed import all_gather, all_sum, rank, world_size
-from frbench.errors import UserError
-from frbench.objectives.base import Objective
-from frbench.objectives.checks import check_whole_parameters
-from frbench.objectives.table_pass import evaluation_mode, table_batches
-from frbench.properties import Properties
-from frbench.similarity import GradientSimilarity
+from frbench.gradients import GradientSimilarity
+from frbench.training.checks import check_whole_parameters
+from frbench.training.objective import Objective
+from frbench.training.table_pass import evaluation_mode, table_batches
 
 #: Expected members of S below which the worst share of a batch is mostly chance: at 8 of them
 #: about four in five belong to the worst share of the table.
@@ -120,7 +121,10 @@ class IRW(Objective):
             UserError: For a compiled network, or a strategy that shards parameters.
         """
         super().setup(stage)
-        check_whole_parameters(self, "takes the products of single samples' gradients")
+        name = type(self).__name__
+        check_whole_parameters(
+            name, self.trainer.strategy, "takes the products of single samples' gradients"
+        )
         compiled = (
             hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) is not None
             for m in self.network.modules()
@@ -130,16 +134,18 @@ class IRW(Objective):
                 f"{type(self).__name__} records single layers, which a compiled network hides, "
                 "and forward mode would silently run it uncompiled: do not compile it."
             )
-        data: Any = getattr(self.trainer, "datamodule", None)
+        data = datamodule_of(self.trainer)
         if stage == "fit":
             self._plain_weights = (
                 data is not None
                 and not data.rows_per_group
-                and (data.effective_via != "weight" or bool((data.training[2] == 1).all()))
+                and (data.effective_via != "weight" or bool((data.training.weight == 1).all()))
             )
 
-    def cautions(self, train: Any) -> dict[str, str]:
+    def cautions(self, train: GroupDataModule | None) -> dict[str, str]:
         """Warn where the worst share of a batch is too few samples to mean anything."""
+        if train is None:
+            return {}
         members = self.alpha * train.rows_per_batch
         if self.scheme == "global" or members >= MIN_MEMBERS:
             return {}
@@ -243,7 +249,7 @@ class IRW(Objective):
         if train is None:
             raise UserError("IRW.scheme: global visits the training table: fit a datamodule.")
         with evaluation_mode(self.network):
-            mass = torch.as_tensor(train.training[2], device=self.device)
+            mass = torch.as_tensor(train.training.weight, device=self.device)
             scores = self._table_scores(train, mass)
         weights = scores.clamp(min=0)
         total = mass @ weights

@@ -7,13 +7,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from frbench.contracts.errors import UserError
+from frbench.contracts.properties import Properties
+from frbench.data.module import datamodule_of
 from frbench.distributed import all_gather, rank, world_size
-from frbench.errors import UserError
+from frbench.gradients.density import noise_of
+from frbench.gradients.layer import BLOCK
+from frbench.gradients.settings import batch_statistics
 from frbench.objectives.irw import IRW
-from frbench.properties import Properties
-from frbench.similarity.density import noise_of
-from frbench.similarity.layer import BLOCK
-from frbench.similarity.settings import batch_statistics
 
 
 class IRWO(IRW):
@@ -82,7 +83,7 @@ class IRWO(IRW):
             UserError: If it has fewer than ``min_samples`` rows: all would be noise, and stay.
         """
         super().setup(stage)
-        data: Any = getattr(self.trainer, "datamodule", None)
+        data = datamodule_of(self.trainer)
         if stage == "fit" and data is not None and data.batch_size < self.min_samples:
             raise UserError(
                 f"IRWO.min_samples: {self.min_samples} neighbours do not fit into a batch of "

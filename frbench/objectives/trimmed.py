@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from frbench.batch import Batch, Outputs
+from frbench.contracts.batch import Batch, Outputs
+from frbench.contracts.errors import UserError
+from frbench.contracts.properties import Properties
 from frbench.distributed import all_gather, world_size
-from frbench.errors import UserError
-from frbench.objectives.base import Objective
-from frbench.properties import Properties
+from frbench.training.objective import Objective
 
 
 class Trimmed(Objective):

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frbench.batch import Batch, Outputs
+from frbench.contracts.batch import Batch, Outputs
+from frbench.contracts.errors import UserError
+from frbench.contracts.properties import Properties
 from frbench.distributed import all_gather
-from frbench.errors import UserError
-from frbench.objectives.base import Objective
-from frbench.properties import Properties
+from frbench.training.objective import Objective
 
 
 def check_alpha(name: str, alpha: float) -> None:

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frbench.batch import Batch, Outputs, Sizes
+from frbench.contracts.batch import Batch, Outputs, Sizes
+from frbench.contracts.errors import UserError
+from frbench.contracts.properties import Properties
 from frbench.distributed import all_sum, world_size
-from frbench.errors import UserError
 from frbench.penalties.base import Penalty
 from frbench.penalties.mutual_information import Target, check_target
-from frbench.properties import Properties
 
 Sees = Literal["logits", "probabilities", "features"]
 #: Logits beyond it are cut for those who learn from them. In float32 a probability is 1 from a

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from frbench.batch import Batch, Outputs, Sizes
-from frbench.errors import UserError
-from frbench.properties import Properties
-from frbench.state import Staged
+from frbench.contracts.batch import Batch, Outputs, Sizes
+from frbench.contracts.errors import UserError
+from frbench.contracts.properties import Properties
+from frbench.contracts.state import Staged
 
 
 class Penalty(Staged, ABC):

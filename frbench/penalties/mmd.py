@@ -10,11 +10,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from frbench.batch import Batch, Outputs, Sizes
+from frbench.contracts.batch import Batch, Outputs, Sizes
+from frbench.contracts.errors import UserError
+from frbench.contracts.properties import Properties
 from frbench.distributed import all_gather
-from frbench.errors import UserError
 from frbench.penalties.base import Penalty
-from frbench.properties import Properties
 
 #: Keeps 0 / 0 of an empty cell, and the slope of the root at zero, finite.
 TINY = 1e-12

@@ -7,9 +7,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from frbench.batch import Batch, Outputs, Sizes
+from frbench.contracts.batch import Batch, Outputs, Sizes
+from frbench.contracts.errors import UserError
 from frbench.distributed import all_total
-from frbench.errors import UserError
 from frbench.penalties.base import Penalty
 
 Target = Literal["demographic_parity", "equal_opportunity", "equalized_odds"]
@@ -184,7 +184,7 @@ class MutualInformation(Penalty):
 
     def bind_data(self, data: Any) -> None:
         """Read the entropy of the training labels."""
-        counts = torch.as_tensor(data.training[0].y).bincount().double()
+        counts = torch.as_tensor(data.training.table.y).bincount().double()
         self.label_entropy.fill_(_entropy(counts / counts.sum()))
 
     def forward(self, out: Outputs, batch: Batch) -> Tensor:

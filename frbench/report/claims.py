@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.report.interval import Estimate, estimate
 
 _TERM = re.compile(

@@ -6,10 +6,10 @@ import math
 import re
 from pathlib import Path
 
-from frbench.atomic import replacing
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.report.plot import COLORS, GREY, SHAPES, axis_name
 from frbench.report.summary import Report
+from frbench.support.atomic import replacing
 
 _MEMBER = re.compile(r"test/[^/=]+=(-?\d+(?:\.\d+)?)")
 _PANEL = (6.4, 3.8)  # inches, with the names of the methods

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.report.claims import Claim, Outcome, Term, decide, parse_claim
 from frbench.report.interval import Estimate, estimate
 from frbench.report.results import RANGE, Run

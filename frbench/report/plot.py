@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from frbench.atomic import replacing
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.metrics.names import direction
 from frbench.report.interval import Estimate
 from frbench.report.summary import Report
+from frbench.support.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 
 #: Before a pattern of metrics, whose spread is meant.
 RANGE = "range of "
@@ -205,3 +208,42 @@ def _run(record: dict[str, Any], out: Path) -> Run:
         folder=out / "runs" / record["cell"],
         record=record,
     )
+
+
+def read_results(path: Path, since: int = 0) -> dict[str, dict[str, Any]]:
+    """Read the latest record of each cell; a half-written last line is left out.
+
+    Args:
+        path: The results file; it may be missing.
+        since: Lines at its start that are left out.
+    """
+    records = {}
+    if path.exists():
+        for line in path.read_text().splitlines()[since:]:
+            with contextlib.suppress(json.JSONDecodeError):
+                record = json.loads(line)
+                records[record["cell"]] = record
+    return records
+
+
+def finite(value: Any) -> Any:
+    """Write what is not a finite number as null, which JSON has."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def append(path: Path, record: dict[str, Any]) -> None:
+    """Append one line, whole or not at all, whoever else is writing."""
+    line = json.dumps(finite(record), allow_nan=False) + "\n"
+    with path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # A writer that was killed in mid-line leaves no line end; ours must start on a new line.
+        file.seek(0, os.SEEK_END)
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = "\n" + line
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.metrics.names import direction, higher_is_better
 
 # Group names may hold + and -: only before a metric are they operators.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from scipy.special import stdtr, stdtrit
 
-from frbench.multiplicity import holm
+from frbench.metrics.multiplicity import holm
 from frbench.report.interval import LEVEL, Estimate
 from frbench.report.summary import Row
 

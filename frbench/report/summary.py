@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.metrics.names import DIRECTION, direction
 from frbench.report.interval import Estimate, estimate
 from frbench.report.results import Run

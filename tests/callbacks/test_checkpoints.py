@@ -10,7 +10,7 @@ from command import QUICK, SMALL, column, evaluate, fit, rows, run
 
 from frbench.__main__ import main
 from frbench.callbacks import BestCheckpoint, EarlyStop
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning")
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from pytorch_lightning import Trainer, seed_everything
 
-from frbench.batch import Sizes
 from frbench.callbacks import RollingCheckpoint, SanityCheck
 from frbench.callbacks.sanity import SanityWarning
+from frbench.contracts.batch import Sizes
 from frbench.data import GroupDataModule, Table
 from frbench.networks import MLP
 from frbench.objectives import ERM, GroupDRO
-from frbench.quiet import quieten
+from frbench.runs.quiet import quieten
 
 EPOCHS = 6
 

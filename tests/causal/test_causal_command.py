@@ -5,9 +5,10 @@ import json
 import pytest
 import yaml
 
-from frbench.causal import EXAMPLES, REAL, CausalTask, analyze, example, main
+from frbench.causal import EXAMPLES, REAL, CausalTask, analyze, example
 from frbench.causal.plot import _cross, _distance, layout
-from frbench.errors import UserError
+from frbench.commands.graph import main
+from frbench.contracts.errors import UserError
 
 
 def run(capsys, *words):

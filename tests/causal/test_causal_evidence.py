@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 from scipy.stats import binom, chi2_contingency
 
-from frbench.causal import confront, example, main
+from frbench.causal import confront, example
 from frbench.causal.columns import columns
 from frbench.causal.independence import Law
 from frbench.causal.statistics import column, detectable, examine
-from frbench.errors import UserError
-from frbench.multiplicity import holm
+from frbench.commands.graph import main
+from frbench.contracts.errors import UserError
+from frbench.metrics.multiplicity import holm
 
 
 def binary(rng, p):

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from frbench.batch import Batch, Outputs, Sizes
-from frbench.causal import analyze, example, main, practice
+from frbench.causal import analyze, example, practice
+from frbench.commands.graph import main
+from frbench.contracts.batch import Batch, Outputs, Sizes
+from frbench.contracts.errors import UserError
 from frbench.data.balance import effective_sample_size
-from frbench.errors import UserError
 from frbench.penalties import ConditionalMMD
 
 

@@ -4,10 +4,11 @@ import re
 
 import pytest
 
-from frbench.causal import REAL, CausalTask, analyze, confront, example, main
+from frbench.causal import REAL, CausalTask, analyze, confront, example
 from frbench.causal.columns import columns
 from frbench.causal.examples import source
-from frbench.data.files import find
+from frbench.commands.graph import main
+from frbench.support.files import find
 
 # action, certified, direction, kinds of the parts
 VERDICTS = {

@@ -3,7 +3,7 @@
 import pytest
 
 from frbench.causal import EXAMPLES, CausalTask, example
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 
 GOOD = {
     "edges": ["U>Y", "U>Z", "Y>XZ", "Z>XY"],

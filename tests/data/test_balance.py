@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from frbench.contracts.errors import UserError
 from frbench.data.balance import (
     balance_weights,
     effective_sample_size,
@@ -8,7 +9,6 @@ from frbench.data.balance import (
     target_distribution,
 )
 from frbench.data.table import Table
-from frbench.errors import UserError
 
 WAYS = [
     ("class", "keep"),

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from frbench.contracts.errors import UserError
 from frbench.data.encode import MAX_LEVELS, TableEncoder
-from frbench.errors import UserError
 
 
 def slow(train: pd.DataFrame, frame: pd.DataFrame, categorical: set[str]) -> np.ndarray:

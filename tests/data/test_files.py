@@ -9,10 +9,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from frbench.data import files
-from frbench.data.files import FILES, KnownFile, content_sha256, locate, status
-from frbench.data.idx import read_idx
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
+from frbench.data.images.idx import read_idx
+from frbench.support import files
+from frbench.support.files import FILES, KnownFile, content_sha256, locate, status
 
 CONTENT = b"a,b\n1,2\n"
 SHA = hashlib.sha256(CONTENT).hexdigest()

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from frbench.contracts.errors import UserError
 from frbench.data import TwoGaussians
 from frbench.data.loader import EvalLoader, GroupLoader, TensorTable
 from frbench.data.table import Table
-from frbench.errors import UserError
 
 
 def dataset(n=23, augment=None, clean=0):

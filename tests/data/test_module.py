@@ -2,17 +2,19 @@ import numpy as np
 import pytest
 import torch
 
+from frbench.contracts.errors import UserError
 from frbench.data import Digits, FlipLabels, PoisonLargestMargin, TwoGaussians
+from frbench.data.describe import describe
+from frbench.data.fingerprint import fingerprint
 from frbench.data.module import GroupDataModule
-from frbench.data.synthetic import two_gaussians
 from frbench.data.table import Table
-from frbench.errors import UserError
+from frbench.data.tasks.two_gaussians import two_gaussians
 
 
 class Tiny(GroupDataModule):
     """A table given by the test."""
 
-    from frbench.batch import Sizes
+    from frbench.contracts.batch import Sizes
 
     sizes = Sizes(2, 2, (1,))
     class_names = ("n", "p")
@@ -73,7 +75,7 @@ def test_group_names_and_counts_are_those_of_the_table_training_sees():
     skewed = np.where(np.arange(40) < 30, np.arange(40) % 2, 1 - np.arange(40) % 2)
     data = Tiny(given(z=skewed), balance="joint", via="subsample")
     assert data.train_counts.tolist() == [[5, 5], [5, 5]]
-    assert len(data.training[0]) == 20
+    assert len(data.training.table) == 20
 
 
 @pytest.mark.parametrize("via", ["sample", "weight"])
@@ -98,7 +100,7 @@ def test_reweighing_is_joint_balancing_by_weight_under_its_own_name():
     ours = Tiny(given(z=z), balance="reweighing")
     joint = Tiny(given(z=z), balance="joint", via="weight")
     assert ours.effective_via == "weight"
-    np.testing.assert_array_equal(ours.training[2], joint.training[2])
+    np.testing.assert_array_equal(ours.training.weight, joint.training.weight)
 
 
 def test_clean_rows_are_held_out_before_corruption_and_come_last_in_every_batch():
@@ -113,14 +115,14 @@ def test_clean_rows_are_held_out_before_corruption_and_come_last_in_every_batch(
         assert set(batch.x[8:, 0].tolist()) <= set(clean.x[:, 0].tolist())
     whole = Tiny(given(), clean_share=0.25, batch_size=30)
     (batch,) = whole.train_dataloader()
-    assert sorted(batch.x[30:, 0].tolist()) == sorted(whole.training[1].x[:, 0].tolist())
+    assert sorted(batch.x[30:, 0].tolist()) == sorted(whole.training.clean.x[:, 0].tolist())
 
 
 def test_verified_rows_of_the_data_sets_own_with_a_stated_share_and_noise():
     own = Table(np.arange(100, 110, dtype=np.float32)[:, None], np.arange(10) % 2, np.zeros(10))
     splits = given() | {"clean": own}
     plain = Tiny(splits, corrupt=[FlipLabels(rate=1.0)])
-    assert len(plain.training[0]) == 40 and not len(plain.training[1])
+    assert len(plain.training.table) == 40 and not len(plain.training.clean)
     noisy = Tiny(splits, clean_share=0.2, clean_noise=0.3, batch_size=40)
     table, clean, _ = noisy.training
     assert len(table) == 40 and clean.clean.all() and clean.x[:, 0].tolist() == [*range(100, 110)]
@@ -128,7 +130,7 @@ def test_verified_rows_of_the_data_sets_own_with_a_stated_share_and_noise():
     folds = [Tiny(splits, clean_share=0.2, clean_noise=0.3, batch_size=40) for _ in range(5)]
     for fold, data in enumerate(folds):
         data.fold = fold
-    wrong = [tuple(np.flatnonzero(data.training[1].y != own.y)) for data in folds]
+    wrong = [tuple(np.flatnonzero(data.training.clean.y != own.y)) for data in folds]
     assert wrong[0] == tuple(np.flatnonzero(clean.y != own.y)) and len(set(wrong)) > 1
     alone = Tiny(splits, clean_share=0.1, clean_only=True, corrupt=[FlipLabels(rate=1.0)])
     table, clean, _ = alone.training
@@ -150,12 +152,12 @@ def test_validation_and_test_are_never_corrupted():
 
 def test_fingerprint_follows_the_data():
     prints = {
-        Tiny(given(), **kwargs).fingerprint()
+        fingerprint(Tiny(given(), **kwargs))
         for kwargs in ({}, {"balance": "class"}, {"corrupt": [FlipLabels(0.5)]}, {"batch_size": 4})
     }
     z = np.arange(40) % 3 % 2
     skewed = {
-        Tiny(given(z=z), **kwargs).fingerprint() for kwargs in ({}, {"balance": "conditional"})
+        fingerprint(Tiny(given(z=z), **kwargs)) for kwargs in ({}, {"balance": "conditional"})
     }
     assert len(prints) == 2  # class balancing changes nothing here, flipping does
     assert len(skewed) == 2 and not skewed & prints
@@ -164,7 +166,7 @@ def test_fingerprint_follows_the_data():
 def test_describe_names_every_group_with_its_counts_and_q():
     z = np.where(np.arange(40) < 30, np.arange(40) % 2, 1 - np.arange(40) % 2)
     z[0] = -1
-    text = Tiny(given(z=z), balance="joint", via="weight").describe()
+    text = describe(Tiny(given(z=z), balance="joint", via="weight"))
     lines = {line.split()[0]: line.split()[1:] for line in text.splitlines()}
     assert lines["y=n,z=f"][:3] == ["14", "2", "2"]
     assert "1 rows without attribute" in text and "effective sample size" in text
@@ -188,11 +190,11 @@ def test_flipped_rows_stay_known_through_batches(via):
     steps = [FlipLabels(rate=0.5, z=0), FlipLabels(rate=0.2, z=1)]
     z = np.arange(40) // 20
     plain = Tiny(given(z=z), batch_size=4)
-    assert not plain.training[0].flipped.any() and "labels changed" not in plain.describe()
+    assert not plain.training.table.flipped.any() and "labels changed" not in describe(plain)
     data = Tiny(given(z=z), corrupt=steps, balance="class", via=via, batch_size=4)
-    table = data.training[0]
+    table = data.training.table
     assert (table.true_y == table.x[:, 0] % 2).all()
-    assert f"labels changed: {table.flipped.sum()} of {len(table)}" in data.describe()
+    assert f"labels changed: {table.flipped.sum()} of {len(table)}" in describe(data)
     if via == "sample":
         assert [int(table.flipped[table.z == a].sum()) for a in (0, 1)] == [10, 4]
     for batch in data.train_dataloader():
@@ -262,12 +264,12 @@ def test_released_splits_are_those_of_the_released_code(shared_data):
     (batch,) = clean.train_dataloader()
     assert batch.clean.sum() == 200 and len(batch.y) == 2000
     poisoned = TwoGaussians(source="released", poisoned=True)
-    flipped = poisoned.training[0].y != table.y
+    flipped = poisoned.training.table.y != table.y
     assert flipped.sum() == 179 and (table.z[flipped] == 1).all()
     assert (poisoned.splits["test"].y == clean.splits["test"].y).all()
     assert len(clean.splits["val"]) == 500
     one_percent = TwoGaussians(source="released", clean_share=0.01, seed=3)
-    assert len(one_percent.training[1]) == 20 and len(one_percent.training[0]) == 1800
+    assert len(one_percent.training.clean) == 20 and len(one_percent.training.table) == 1800
 
 
 def test_options_of_the_other_source_are_refused():

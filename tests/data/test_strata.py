@@ -5,11 +5,12 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
+from frbench.contracts.errors import UserError
 from frbench.data import Digits
+from frbench.data.describe import describe
 from frbench.data.loader import GroupLoader, TensorTable
 from frbench.data.strata import allot, stratified_order
 from frbench.data.table import Table
-from frbench.errors import UserError
 from frbench.networks import MLP
 from frbench.objectives import ERM
 
@@ -136,7 +137,7 @@ def fit(**options):
 def test_on_the_command_line_it_is_one_option_and_what_cannot_be_is_refused():
     data = fit(rows_per_group=8)
     assert data.sampled_shares.min() * 64 == pytest.approx(8)
-    assert "stratified: 8 to 2" in data.describe()
+    assert "stratified: 8 to 2" in describe(data)
     assert fit(rows_per_group=16).sampled_shares.tolist() == [[0.25] * 2] * 2
     for options, words in (
         ({"balance": "joint", "via": "weight"}, "cannot be combined with via: weight"),

@@ -7,7 +7,7 @@ import pytest
 from command import run
 
 from frbench.__main__ import main
-from frbench.bench import append, read_results
+from frbench.report.results import append, read_results
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning"),

@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from pytorch_lightning import Callback, Trainer, seed_everything
 
 from frbench.callbacks import RollingCheckpoint
-from frbench.data import GeneratedFaces
-from frbench.errors import UserError
-from frbench.gan import DCGAN, load_gan
+from frbench.contracts.errors import UserError
+from frbench.gan import DCGAN, GeneratedFaces, load_gan
 from frbench.gan.generator import Trained, generate
 from frbench.gan.samples import SampleGrid
 

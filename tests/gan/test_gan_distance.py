@@ -7,8 +7,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from frbench.data import GeneratedFaces
-from frbench.gan import AnalyticFaces, Settings, build_pairs
+from frbench.gan import AnalyticFaces, GeneratedFaces, Settings, build_pairs
 from frbench.gan.distance import feature_distances, features_of
 from frbench.networks import SmallCNN
 from frbench.objectives import ERM

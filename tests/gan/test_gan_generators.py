@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.gan import AnalyticFaces, OwnGenerator, generate
 from frbench.gan.generator import Generator
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.gan.latent import Hyperplane, complement, fit_hyperplane, shift
 
 

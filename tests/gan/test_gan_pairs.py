@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from frbench.batch import Batch, Outputs
-from frbench.data import CelebA, ColouredMNIST, GanPairs, GeneratedFaces
-from frbench.data.faces import draw_celeba
-from frbench.errors import UserError
-from frbench.gan import AnalyticFaces, Settings, build_pairs, pairs
+from frbench.contracts.batch import Batch, Outputs
+from frbench.contracts.errors import UserError
+from frbench.data import CelebA, ColouredMNIST, GanPairs
+from frbench.data.describe import describe
+from frbench.data.fingerprint import fingerprint
+from frbench.data.images.drawn_celeba import draw_celeba
+from frbench.gan import AnalyticFaces, GeneratedFaces, Settings, build_pairs, pairs
 from frbench.networks import Network
 from frbench.objectives import ERM, GroupDRO
 
@@ -124,7 +126,7 @@ def test_rows_are_added_with_provenance_and_only_to_training(built):
     for use, rows in (("pairs", 40), ("images", 30)):
         step = GanPairs(str(folder), use=use, rows=rows)
         data = GeneratedFaces(n=50, n_eval=40, image_size=16, augment=[step], batch_size=30)
-        table = data.training[0]
+        table = data.training.table
         assert table.synthetic.tolist() == [False] * 50 + [True] * rows
         assert not any(data.splits[name].synthetic.any() for name in data.splits)
         with np.load(folder / "pairs.npz") as file:
@@ -142,8 +144,8 @@ def test_rows_are_added_with_provenance_and_only_to_training(built):
         for x, row in zip(seen.x, seen.index.tolist(), strict=True):
             if 50 <= row < 50 + half:
                 np.testing.assert_allclose(x, images[row - 50] / 255.0, atol=1e-6)
-        assert f"generated: {rows} of {50 + rows}" in data.describe()
-        assert data.fingerprint() != GeneratedFaces(n=50, n_eval=40, image_size=16).fingerprint()
+        assert f"generated: {rows} of {50 + rows}" in describe(data)
+        assert fingerprint(data) != fingerprint(GeneratedFaces(n=50, n_eval=40, image_size=16))
 
 
 def test_decoded_images_and_generated_ones_share_a_table(built, tmp_path):
@@ -152,7 +154,7 @@ def test_decoded_images_and_generated_ones_share_a_table(built, tmp_path):
         str(root), image_size=16, num_workers=0, batch_size=16, balance="class", via="subsample",
         augment=[GanPairs(str(built[0]), rows=60)],
     )  # fmt: skip
-    table = data.training[0]
+    table = data.training.table
     seen = Batch(*(torch.cat(column) for column in zip(*data.train_dataloader(), strict=True)))
     assert seen.synthetic.any() and not seen.synthetic.all() and seen.x.shape[1:] == (3, 16, 16)
     images = np.concatenate([np.load(built[0] / f"{k}.npy")[:30] for k in ("images", "partners")])
@@ -169,7 +171,7 @@ def test_decoded_images_and_generated_ones_share_a_table(built, tmp_path):
 def test_two_steps_follow_each_other_and_verified_rows_stay_last(built):
     steps = [GanPairs(str(built[0]), rows=8), GanPairs(str(built[0]), use="images", rows=5)]
     data = GeneratedFaces(n=40, n_eval=8, image_size=16, augment=steps, clean_share=0.1)
-    table = data.training[0]
+    table = data.training.table
     assert table.synthetic.tolist() == [False] * 36 + [True] * 13
     x = data.encode_all(table.x)
     np.testing.assert_array_equal(x[36:40], x[44:48])  # both begin with the folder's first rows
@@ -204,7 +206,8 @@ def test_the_seed_is_part_of_the_path(built, tmp_path):
     (tmp_path / "p-7").symlink_to(built[0])
     step = GanPairs(str(tmp_path / "p-{seed}"), rows=4)
     assert (
-        len(GeneratedFaces(n=9, n_eval=8, image_size=16, seed=7, augment=[step]).training[0]) == 13
+        len(GeneratedFaces(n=9, n_eval=8, image_size=16, seed=7, augment=[step]).training.table)
+        == 13
     )
 
 

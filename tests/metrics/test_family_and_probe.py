@@ -8,10 +8,10 @@ import pytest
 from command import run
 from pytorch_lightning import Trainer
 
-from frbench.bench import main as bench
 from frbench.callbacks import EncodingProbe
+from frbench.commands.bench import main as bench
+from frbench.contracts.errors import UserError
 from frbench.data import Digits, TwoGaussians
-from frbench.errors import UserError
 from frbench.metrics import encoding, evaluate, risk_invariance
 from frbench.networks import MLP
 from frbench.objectives import ERM
@@ -105,7 +105,7 @@ def trained(datamodule, probe):
     )  # fmt: skip
     trainer.fit(model, datamodule=datamodule)
     trainer.test(model, datamodule=datamodule, verbose=False)
-    return model.last_metrics
+    return model.evaluation.flat()
 
 
 def test_the_callback_probes_every_factor_of_the_tables():

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import frbench.metrics
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.metrics import evaluate, intervals, table_rates
 from frbench.metrics.encode import encode, encode_attributes
 
@@ -157,7 +157,7 @@ for name in ("torch", "torchmetrics", "pytorch_lightning"):
 import frbench.metrics as m
 values = m.evaluate([0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 1, 1], [.1, .9, .4, .2])
 m.intervals([0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 1, 1], [.1, .9, .4, .2], n_resamples=10)
-import frbench.audit
+import frbench.commands.audit
 try:
     m.GroupCounts
 except ImportError:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from count_reference import random_table, reference
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.metrics import bootstrap, count_metrics, evaluate, tabulate
 from frbench.metrics.names import DEBIASING, DIRECTION, direction, higher_is_better
 

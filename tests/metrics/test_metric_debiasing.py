@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.stats import entropy
 from sklearn.metrics import average_precision_score
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.metrics import (
     average_precision,
     bias_amplification,

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import digamma, log_softmax
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.metrics import (
     chain_information,
     conditional_mutual_information,

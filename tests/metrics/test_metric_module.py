@@ -1,13 +1,13 @@
 import copy
 import doctest
 import importlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from paths import ROOT
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.metrics import GroupCounts, evaluate
 from frbench.metrics.names import DEBIASING, DIRECTION
 
@@ -163,7 +163,7 @@ def test_examples_in_docstrings_run(name):
 
 
 def test_the_documentation_runs_and_names_every_key():
-    path = Path(__file__).parents[2] / "docs" / "metrics.md"
+    path = ROOT / "docs" / "metrics.md"
     found = doctest.testfile(str(path), module_relative=False)
     assert found.failed == 0 and found.attempted > 0
     text = path.read_text(encoding="utf-8")

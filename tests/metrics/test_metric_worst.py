@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.metrics import GroupCounts, evaluate, higher_is_better, worst_alpha
 from frbench.metrics.worst import ALPHAS, LOSS_BINS, LOSS_SCALE, loss_state, worst_metrics
 

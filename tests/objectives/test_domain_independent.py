@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from frbench.batch import Batch
-from frbench.errors import UserError
+from frbench.contracts.batch import Batch
+from frbench.contracts.errors import UserError
 from frbench.networks import MLP
 from frbench.objectives import ERM, DomainIndependent
 

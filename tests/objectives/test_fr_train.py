@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from ddp_cases import Rows
+from paths import ROOT
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.precision import MixedPrecision
@@ -15,12 +16,12 @@ from resumable import assert_same
 
 from frbench import load
 from frbench.callbacks import CSVLogger, RollingCheckpoint
+from frbench.contracts.errors import UserError
 from frbench.data import Digits, TwoGaussians
-from frbench.data.files import find
-from frbench.errors import UserError
 from frbench.networks import MLP
 from frbench.objectives import ERM, FRTrain
-from frbench.objectives.fr_train_sweep import sweep
+from frbench.objectives.fr_train.sweep import sweep
+from frbench.support.files import find
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*smaller than the logging interval")
 
@@ -169,7 +170,7 @@ def test_every_iteration_equals_the_float64_loop(detach):
     for ours, theirs in zip(model.network.parameters(), twin.g, strict=True):
         assert torch.allclose(ours.double(), theirs, atol=1e-4)
     by_row = {tuple(x.tolist()): w for (x, _, _), w in zip(twin.rows, twin.weights, strict=True)}
-    for i, row in enumerate(data.training[0].x):
+    for i, row in enumerate(data.training.table.x):
         key = tuple(torch.as_tensor(row).double().tolist())
         assert model.sample_weight[i].item() == pytest.approx(by_row[key], abs=1e-5)
 
@@ -430,13 +431,12 @@ NAMES = ("fairness_discriminator", "robustness_discriminator", "loss")
 
 def preset(name, poisoned, steps, **kwargs):
     """Run a shipped preset on the released arrays with seed 1, as `frbench bench` does."""
-    from pathlib import Path
 
     import yaml
 
     if find("fr_train/X_synthetic.npy") is None:
         pytest.skip("fr_train/X_synthetic.npy is not here: set FRBENCH_DATA")
-    path = Path(__file__).parents[2] / "configs" / "method" / f"fr_train_{name}.yaml"
+    path = ROOT / "configs" / "method" / f"fr_train_{name}.yaml"
     options = yaml.safe_load(path.read_text())["model"]["init_args"]
     options.pop("network")
     data = TwoGaussians(source="released", poisoned=poisoned, attribute_as_input=True,
@@ -444,7 +444,7 @@ def preset(name, poisoned, steps, **kwargs):
     network = MLP(hidden=[], one_logit=True)
     model, run, spy = fit(data, steps, network=network, **{**options, **kwargs})
     run.test(model, datamodule=data, verbose=False)
-    return spy, model.last_metrics["test/accuracy"], model.last_metrics["test/disparate_impact"]
+    return spy, model.evaluation["test"]["accuracy"], model.evaluation["test"]["disparate_impact"]
 
 
 @pytest.mark.parametrize("poisoned", [False, True])

@@ -8,12 +8,12 @@ import torch
 from pytorch_lightning import Trainer
 from torch import nn
 
+from frbench.contracts.errors import UserError
 from frbench.data import TwoGaussians
-from frbench.errors import UserError
 from frbench.networks import MLP
-from frbench.networks.stack import Stack
 from frbench.objectives import FRTrain
-from frbench.objectives.fr_train_sweep import sweep
+from frbench.objectives.fr_train.stack import Stack
+from frbench.objectives.fr_train.sweep import sweep
 from frbench.penalties import MutualInformation
 
 STRENGTHS = (0.1, 0.5)

@@ -11,14 +11,13 @@ from pytorch_lightning import Trainer, seed_everything
 from sklearn.cluster import DBSCAN
 from torch import nn
 
-from frbench.batch import Batch, Outputs, Sizes
 from frbench.callbacks import SanityCheck
 from frbench.callbacks.sanity import SanityWarning
-from frbench.data import TwoGaussians
+from frbench.contracts.batch import Batch, Outputs, Sizes
+from frbench.contracts.errors import UserError
+from frbench.data import FlipLabels, TwoGaussians
 from frbench.data.module import GroupDataModule
-from frbench.data.steps import FlipLabels
 from frbench.data.table import Table
-from frbench.errors import UserError
 from frbench.networks import MLP, Network, Timm
 from frbench.objectives import ERM, IRW, IRWO
 
@@ -470,7 +469,7 @@ def test_global_weights_equal_the_loop(backend):
     weights = model.on_epoch_weights(data)
     assert model.network.backbone[3].training  # dropout is on again
     model.eval()
-    table = data.training[0]
+    table = data.training.table
     batch = Batch(*(torch.as_tensor(c) for c in (
         table.x, table.y, table.z, table.y, table.weight, table.clean, table.y,
             table.clean)))  # fmt: skip
@@ -501,7 +500,7 @@ def test_global_weights_are_normalised_over_the_training_distribution():
     model = IRW(2, 2, [2], network=MLP(hidden=[6]), scheme="global", alpha=0.2)
     trainer(max_epochs=1).fit(model, datamodule=data)
     weights = model.trainer.train_dataloader.state_dict()["epoch_weights"].numpy()
-    assert weights @ data.training[2] == pytest.approx(120)
+    assert weights @ data.training.weight == pytest.approx(120)
     assert weights.sum() != pytest.approx(120, rel=1e-3)
 
 

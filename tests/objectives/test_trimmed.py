@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from frbench.contracts.errors import UserError
 from frbench.data import TwoGaussians
-from frbench.errors import UserError
 from frbench.networks import MLP
 from frbench.objectives import ERM, Trimmed
 

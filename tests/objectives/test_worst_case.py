@@ -8,9 +8,9 @@ import torch
 from pytorch_lightning import Trainer, seed_everything
 from scipy.optimize import minimize
 
-from frbench.batch import Batch, Outputs
+from frbench.contracts.batch import Batch, Outputs
+from frbench.contracts.errors import UserError
 from frbench.data import TwoGaussians
-from frbench.errors import UserError
 from frbench.networks import MLP, BagOfWords
 from frbench.objectives import ARL, BPF, ERM, Chi2DRO, CVaR
 from frbench.objectives.bpf import project, training_losses
@@ -302,7 +302,7 @@ def test_bpf_plays_the_game():
     assert a.mean() == pytest.approx(0.3) and a.min() >= 0.05 and a.max() <= 1
     losses = training_losses(model).numpy()
     assert model.network.backbone[3].training  # dropout is on again
-    table = data.training[0]
+    table = data.training.table
     model.eval()
     x = torch.as_tensor(data.encode(table.x), dtype=torch.float32)
     expected = torch.nn.functional.cross_entropy(

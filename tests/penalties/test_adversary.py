@@ -7,9 +7,9 @@ import torch
 from pytorch_lightning import Trainer, seed_everything
 from test_mutual_information import TARGETS, rows
 
-from frbench.batch import Sizes
+from frbench.contracts.batch import Sizes
+from frbench.contracts.errors import UserError
 from frbench.data import TwoGaussians
-from frbench.errors import UserError
 from frbench.networks import MLP
 from frbench.objectives import ERM
 from frbench.penalties import Adversary
@@ -104,7 +104,7 @@ def test_training_against_it_evens_out_the_rates():
             max_epochs=40, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
             enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
         ).fit(model, datamodule=TwoGaussians(n=600, batch_size=100))  # fmt: skip
-        gaps[weight] = model.last_metrics["val/demographic_parity_difference"]
+        gaps[weight] = model.evaluation["val"]["demographic_parity_difference"]
     assert gaps[4.0] < gaps[0.0] / 2, gaps
 
 

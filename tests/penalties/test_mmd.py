@@ -7,9 +7,9 @@ import pytest
 import torch
 from pytorch_lightning import Trainer, seed_everything
 
-from frbench.batch import Batch, Outputs, Sizes
+from frbench.contracts.batch import Batch, Outputs, Sizes
+from frbench.contracts.errors import UserError
 from frbench.data import Digits, TwoGaussians
-from frbench.errors import UserError
 from frbench.networks import MLP
 from frbench.objectives import ERM, GroupDRO
 from frbench.penalties import ConditionalMMD, MarginalMMD
@@ -223,7 +223,7 @@ def test_it_makes_outputs_independent_of_z(cls):
         run = Trainer(max_epochs=15, **QUIET)
         run.fit(model, datamodule=data)
         run.test(model, datamodule=data, verbose=False)
-        gaps.append(model.last_metrics["test/P0/equalized_odds_soft"])
+        gaps.append(model.evaluation["test/P0"]["equalized_odds_soft"])
     assert gaps[1] < 0.5 * gaps[0]
 
 

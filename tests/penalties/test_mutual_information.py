@@ -8,9 +8,9 @@ import pytest
 import torch
 from pytorch_lightning import Trainer, seed_everything
 
-from frbench.batch import Batch, Outputs, Sizes
+from frbench.contracts.batch import Batch, Outputs, Sizes
+from frbench.contracts.errors import UserError
 from frbench.data import TwoGaussians
-from frbench.errors import UserError
 from frbench.networks import MLP
 from frbench.objectives import ERM
 from frbench.penalties import MutualInformation
@@ -168,7 +168,7 @@ def test_training_with_it_evens_out_the_rates_and_label_entropy_is_read():
             max_epochs=15, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
             enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
         ).fit(model, datamodule=data)  # fmt: skip
-        rates[weight] = model.last_metrics["val/demographic_parity_difference"]
+        rates[weight] = model.evaluation["val"]["demographic_parity_difference"]
         share = data.splits["train"].y.mean()
         entropy = -share * np.log(share) - (1 - share) * np.log(1 - share)
         assert penalty.label_entropy.item() == pytest.approx(entropy, rel=1e-6)

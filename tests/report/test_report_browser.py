@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_report_html import GROUPS, HOSTILE, hostile_records, write_run
 
-from frbench.report import main
+from frbench.commands.report import main
 from frbench.report.plot import pareto_front
 
 selenium = pytest.importorskip(

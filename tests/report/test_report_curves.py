@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from frbench.errors import UserError
-from frbench.report import main
+from frbench.commands.report import main
+from frbench.contracts.errors import UserError
 from frbench.report.curves import strength
 
 TABLES = ("P0", "shift=-0.5", "shift=0", "shift=0.5")

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frbench.errors import UserError
-from frbench.report import main
+from frbench.commands.report import main
+from frbench.contracts.errors import UserError
 from frbench.report.html.charts import dump
 from frbench.report.html.markup import Markup, tag
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frbench.errors import UserError
-from frbench.report import main, parse_rule, read, summarise
+from frbench.commands.report import main
+from frbench.contracts.errors import UserError
+from frbench.report import parse_rule, read, summarise
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import yaml
 
-from frbench.errors import UserError
-from frbench.grid import read_grid
-from frbench.report import main, read
+from frbench.commands.report import main
+from frbench.contracts.errors import UserError
+from frbench.grids.grid import read_grid
+from frbench.report import read
 from frbench.report.claims import decide, parse_claim
 from frbench.report.page import Measured, kept_keys, parse_page
 from frbench.report.page_text import farthest, page_text, tally

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.report import parse_rule, read
 
 

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from frbench.report import main, parse_rule, read, signatures, summarise
+from frbench.commands.report import main
+from frbench.report import parse_rule, read, signatures, summarise
 
 # Table 2 of arXiv 2406.17433: accuracy on the training distribution and on P0, worst group,
 # encoding, equalized odds, each with its standard deviation.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from frbench.multiplicity import holm
+from frbench.metrics.multiplicity import holm
 from frbench.report.interval import estimate
 from frbench.report.significance import paired_p
 

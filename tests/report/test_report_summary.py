@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.report import estimate, parse_rule, read, summarise
 
 WORST = parse_rule("val/worst_group_accuracy")

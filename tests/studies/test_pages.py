@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from paths import ROOT
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 from frbench.report import read
-from frbench.studies import pages
+from studies import pages
 
-ROOT = Path(__file__).parents[2]
 GRIDS = sorted((ROOT / pages.GRIDS).rglob("*.yaml"))
 
 

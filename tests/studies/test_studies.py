@@ -1,19 +1,18 @@
 """The studies run from their YAML, and measure what they say."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import yaml
+from paths import ROOT
 
 from frbench.metrics import evaluate, mutual_information
-from frbench.studies.__main__ import STUDIES, main
-from frbench.studies.fr_train_imbalance import contrasts, select
-from frbench.studies.fr_train_replacement import differences, selected
-from frbench.studies.game import impact
-from frbench.studies.information_and_impact import random_tables
+from studies.__main__ import STUDIES, main
+from studies.fr_train_imbalance import contrasts, select
+from studies.fr_train_replacement import differences, selected
+from studies.game import impact
+from studies.information_and_impact import random_tables
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "papers" / "fr-train"
+CONFIGS = ROOT / "configs" / "papers" / "fr-train"
 
 
 def small(name):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from frbench.errors import UserError
+from frbench.contracts.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd

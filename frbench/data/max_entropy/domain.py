@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from frbench.contracts.errors import UserError
 from frbench.data.encode import sorted_values
 from frbench.data.max_entropy.column import Column
-from frbench.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd

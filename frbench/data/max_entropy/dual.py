@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from frbench.contracts.errors import UserError
 from frbench.data.max_entropy.domain import Domain, Samples
-from frbench.errors import UserError
 
 #: Of the dual, in coordinates where every column spans at most sqrt(2).
 _TOLERANCE = 1e-11

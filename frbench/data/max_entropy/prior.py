@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from frbench.contracts.errors import UserError
 from frbench.data.max_entropy.domain import Samples, cell_mass
-from frbench.errors import UserError
 
 Prior = Literal["data", "reweighted"]
 #: Of one column: a mean (or the share of the second of two values), or the share of every value.

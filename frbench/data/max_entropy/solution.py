@@ -9,11 +9,11 @@ from functools import cached_property
 
 import numpy as np
 
+from frbench.contracts.errors import UserError
 from frbench.data.max_entropy.band import newton_in_band
 from frbench.data.max_entropy.domain import Domain, Samples, cell_mass
 from frbench.data.max_entropy.dual import Dual, Point, check_inside, newton
 from frbench.data.max_entropy.prior import Marginals, Prior, expectation, rates, reweigh
-from frbench.errors import UserError
 
 #: Added to every point's share of the data before KL, as the released code does.
 _SHARE = 1e-7

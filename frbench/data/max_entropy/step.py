@@ -6,14 +6,14 @@ from typing import Literal
 
 import numpy as np
 
+from frbench.contracts.errors import UserError
+from frbench.contracts.properties import StepProperties
 from frbench.data.max_entropy.domain import Samples
 from frbench.data.max_entropy.prior import Given, Prior
 from frbench.data.max_entropy.solution import Solution, solve
 from frbench.data.max_entropy.table import TableColumns
-from frbench.data.steps import Augmentation, Encode
+from frbench.data.step import Augmentation, Encode
 from frbench.data.table import Table
-from frbench.errors import UserError
-from frbench.properties import StepProperties
 
 
 class MaxEntropy(Augmentation):

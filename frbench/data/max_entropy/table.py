@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from frbench.contracts.errors import UserError
 from frbench.data.encode import MAX_LEVELS
 from frbench.data.max_entropy.column import Column
 from frbench.data.max_entropy.domain import Domain, Samples
 from frbench.data.table import Table
-from frbench.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,1 @@
+"""The verbs of ``frbench``, one module each."""

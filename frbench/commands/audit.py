@@ -1,0 +1,316 @@
+"""``frbench audit``: every metric with its interval for the predictions of any model."""
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from frbench.contracts.errors import UserError
+from frbench.data.reading import read_table
+from frbench.metrics.api import evaluate_rows, intervals_rows
+from frbench.metrics.encode import Rows, encode, factorise
+from frbench.metrics.selection import FourFifths, four_fifths
+from frbench.metrics.uncertainty import Interval
+from frbench.support.parser import Parser
+from frbench.support.progress import busy
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+_MAX_PAIRS = 20  # rows of the four-fifths table in the terminal; json and csv hold all pairs
+
+_SECTIONS = {
+    "Accuracy": ("accuracy", "balanced_", "worst_group_", "worst_attribute_", "weighted_",
+                 "accuracy_gap", "theil_"),
+    "Gaps between groups": ("demographic_", "disparate_", "equal", "average_odds", "predictive_"),
+    "Table": ("representation_", "statistical_", "empty_"),
+    "Scores": ("auroc", "expected_", "brier_", "negative_", "score_", "worst_alpha_"),
+}  # fmt: skip
+_RATES = (
+    "accuracy",
+    "selection_rate",
+    "true_positive_rate",
+    "false_positive_rate",
+    "positive_predictive_value",
+)
+
+
+class Audit(NamedTuple):
+    """The results for one attribute, or for several crossed."""
+
+    attribute: str
+    rows: Rows
+    metrics: dict[str, float]
+    intervals: dict[str, Interval]
+    four_fifths: list[FourFifths]
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit status.
+
+    Raises:
+        UserError: If the file or a column is missing or cannot be used.
+    """
+    args = _parser().parse_args(argv)
+    if args.resamples < 1:
+        raise UserError(f"--resamples must be at least 1, got {args.resamples}")
+    with busy(f"reading {args.file}"):
+        frame = _read(args)
+    with busy(f"metrics and {args.resamples} resamples"):
+        audits = [_audit(frame, columns, args) for columns in _views(args.z)]
+    if args.format == "json":
+        print(json.dumps(_as_json(args.file, audits), indent=2, allow_nan=False))
+    elif args.format == "csv":
+        csv.writer(sys.stdout, lineterminator="\n").writerows(_as_csv(audits))
+    else:
+        _show(args.file, audits)
+    return 0
+
+
+EXAMPLES = """\
+examples:
+  frbench audit predictions.csv --y repaid --pred predicted --z sex
+  frbench audit predictions.csv --y repaid --pred predicted --z sex race --score probability \\
+      --positive yes --format json > audit.json
+"""
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "frbench audit",
+        description="Print every group metric with its interval for a table of predictions.",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help=".csv, .csv.gz or .parquet")
+    parser.add_argument("--y", required=True, metavar="COL", help="column of the true labels")
+    parser.add_argument("--pred", required=True, metavar="COL", help="column of the predictions")
+    parser.add_argument(
+        "--z",
+        required=True,
+        nargs="+",
+        metavar="COL",
+        help="columns of the attributes: each alone, then crossed; empty or -1 is unknown",
+    )
+    parser.add_argument("--score", metavar="COL", help="probability of the positive class")
+    parser.add_argument("--weight", metavar="COL", help="sample weights")
+    parser.add_argument("--positive", metavar="VALUE", help="the positive class against the rest")
+    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples")
+    parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    return parser
+
+
+def _views(columns: Sequence[str]) -> list[list[str]]:
+    """Return each attribute alone and, if there are several, all crossed."""
+    unique = list(dict.fromkeys(columns))
+    return [[name] for name in unique] + ([unique] if len(unique) > 1 else [])
+
+
+def _read(args: argparse.Namespace) -> "pd.DataFrame":
+    """Read the file and check that it has the columns asked for."""
+    if not args.file.is_file():
+        raise UserError(f"No file {str(args.file)!r}: give the path of a .csv or .parquet table")
+    if not args.file.name.lower().endswith((".parquet", ".pq", ".csv", ".csv.gz")):
+        raise UserError(f"Cannot read {str(args.file)!r}: expected .csv, .csv.gz or .parquet")
+    frame = read_table(str(args.file))
+    flags = [("--y", args.y), ("--pred", args.pred), *(("--z", z) for z in args.z)]
+    flags += [(f, v) for f, v in (("--score", args.score), ("--weight", args.weight)) if v]
+    for flag, column in flags:
+        if column not in frame.columns:
+            raise UserError(
+                f"{str(args.file)!r} has no column {column!r}: "
+                f"set {flag} to one of {', '.join(map(str, frame.columns))}"
+            )
+        lacking = int(frame[column].isna().sum())
+        if lacking and flag != "--z":
+            raise UserError(
+                f"Column {column!r} of {str(args.file)!r} lacks {lacking} of {len(frame)} values: "
+                "fill them or drop the rows"
+            )
+    return frame
+
+
+def _audit(frame: "pd.DataFrame", columns: list[str], args: argparse.Namespace) -> Audit:
+    """Evaluate one attribute, or several crossed."""
+    y, y_pred, names = frame[args.y], frame[args.pred], None
+    if args.positive is not None:
+        y, y_pred = y.map(_text), y_pred.map(_text)
+        values = sorted({*y, *y_pred})
+        if args.positive not in values:
+            raise UserError(
+                f"--positive {args.positive!r} is not in column {args.y!r}: "
+                f"use one of {', '.join(values[:20])}"
+            )
+        rest = [v for v in values if v != args.positive]
+        names = [rest[0] if len(rest) == 1 else f"not {args.positive}", args.positive]
+        y, y_pred = (y == args.positive).astype(int), (y_pred == args.positive).astype(int)
+    codes: dict[str, np.ndarray] = {}
+    names_of: dict[str, tuple[str, ...]] = {}
+    for column in columns:
+        known = frame[column].notna().to_numpy()
+        if not known.any():
+            raise UserError(f"Column {column!r} is empty: choose another with --z")
+        codes[column] = np.full(len(frame), -1)
+        found, names_of[column] = factorise({column: frame.loc[known, column]}, unknown=True)
+        codes[column][known] = found[0]
+    rows = encode(
+        y.to_numpy(),
+        y_pred.to_numpy(),
+        codes if len(columns) > 1 else codes[columns[0]],
+        frame[args.score].to_numpy() if args.score else None,
+        frame[args.weight].to_numpy() if args.weight else None,
+        names,
+        list(names_of.values()) if len(columns) > 1 else names_of[columns[0]],
+    )
+    return Audit(
+        "&".join(columns),
+        rows,
+        evaluate_rows(rows),
+        intervals_rows(rows, args.resamples),
+        four_fifths(rows, args.resamples),
+    )
+
+
+def _text(value: Any) -> str:
+    """Show a cell as text; 1.0 is 1, as missing cells turn integer columns into floats."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _as_json(file: Path, audits: Iterable[Audit]) -> dict[str, Any]:
+    out: dict[str, Any] = {"file": str(file), "attributes": {}}
+    for audit in audits:
+        metrics = {
+            key: dict(
+                zip(
+                    ("value", "low", "high"),
+                    map(_number, (value, *audit.intervals.get(key, (np.nan, np.nan)))),
+                    strict=True,
+                )
+            )
+            for key, value in audit.metrics.items()
+        }
+        rule = [
+            {
+                "groups": list(found.groups) or None,
+                "ratio": found.ratio,
+                "low": _number(found.interval[0]),
+                "high": _number(found.interval[1]),
+                "verdict": found.verdict,
+            }
+            for found in audit.four_fifths
+        ]
+        out["n"], out["classes"] = len(audit.rows.y), list(audit.rows.class_names)
+        out["attributes"][audit.attribute] = {"metrics": metrics, "four_fifths": rule}
+    return out
+
+
+def _as_csv(audits: Iterable[Audit]) -> Iterator[list[Any]]:
+    yield ["attribute", "metric", "value", "low", "high", "verdict"]
+    for audit in audits:
+        for key, value in audit.metrics.items():
+            yield [audit.attribute, key, value, *audit.intervals.get(key, ("", "")), ""]
+        for found in audit.four_fifths:
+            key = "four_fifths" + "/" * bool(found.groups) + " : ".join(found.groups)
+            yield [audit.attribute, key, found.ratio, *found.interval, found.verdict]
+
+
+def _show(file: Path, audits: list[Audit]) -> None:
+    """Print the tables for people."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    # Not narrower than the tables when the output is a pipe.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    classes = audits[0].rows.class_names
+    positive = f"positive class {classes[1]}" if len(classes) == 2 else "worst class where needed"
+    console.print(escape(f"{file}: {len(audits[0].rows.y)} rows, {positive}; intervals: 95 %"))
+    for audit in audits:
+        console.rule(f"[bold]{escape(audit.attribute)}")
+        if unknown := int((audit.rows.z < 0).sum()):
+            lacking = f"{unknown} rows have no {audit.attribute}: counted overall, in no group"
+            console.print(escape(lacking))
+        for table in _tables(audit):
+            console.print(table)
+
+
+def _tables(audit: Audit) -> Iterator["Table"]:
+    """Lay out one audit: metrics by section, rates by attribute value, groups, the rule."""
+    rows, names = audit.rows, audit.rows.attribute_names
+    yield _table(
+        ("metric", "value", "interval"),
+        [
+            line
+            for title, prefixes in _SECTIONS.items()
+            if (found := [key for key in audit.metrics if _in_section(key, prefixes)])
+            for line in [[title, "", ""], *([f"  {key}", *_cells(audit, key)] for key in found)]
+        ],
+        "Metrics",
+    )
+    sizes = np.bincount(rows.z[rows.z >= 0], minlength=len(names))
+    yield _table(
+        ("z", "rows", *_RATES),
+        [
+            [name, str(size), *("  ".join(_cells(audit, f"{rate}/z={name}")) for rate in _RATES)]
+            for name, size in zip(names, sizes, strict=True)
+        ],
+        "Rates by attribute value",
+    )
+    groups = [key for key in audit.metrics if key.startswith("group_accuracy/")]
+    cell = np.bincount((rows.y * len(names) + rows.z)[rows.z >= 0], minlength=len(groups))
+    yield _table(
+        ("group", "rows", "accuracy", "interval"),
+        [
+            [key.removeprefix("group_accuracy/"), str(size), *_cells(audit, key)]
+            for key, size in zip(groups, cell, strict=True)
+        ],
+        "Groups",
+    )
+    ranked = sorted(audit.four_fifths[1:], key=lambda found: found.ratio)
+    left = max(0, len(ranked) - _MAX_PAIRS)
+    yield _table(
+        ("lower : higher selection rate", "ratio", "interval", "verdict"),
+        [
+            [" : ".join(f.groups) or "all", _show_number(f.ratio), _span(f.interval), f.verdict]
+            for f in [*audit.four_fifths[:1], *ranked[:_MAX_PAIRS]]
+        ],
+        "Four-fifths rule" + (f" ({left} further pairs: --format json)" if left else ""),
+    )
+
+
+def _in_section(key: str, prefixes: tuple[str, ...]) -> bool:
+    return key.startswith(prefixes) and "/z=" not in key
+
+
+def _table(columns: Sequence[str], lines: Iterable[Sequence[str]], title: str) -> "Table":
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    for i, column in enumerate(columns):
+        table.add_column(column.replace("_", " "), justify="right" if i else "left")
+    for line in lines:
+        table.add_row(*map(escape, line))
+    return table
+
+
+def _cells(audit: Audit, key: str) -> tuple[str, str]:
+    span = _span(audit.intervals.get(key, (np.nan, np.nan)))
+    return _show_number(audit.metrics[key]), span
+
+
+def _span(interval: Interval) -> str:
+    return "" if np.isnan(interval[0]) else " - ".join(map(_show_number, interval))
+
+
+def _show_number(value: float) -> str:
+    return "undefined" if np.isnan(value) else f"{value:.3f}"

@@ -1,0 +1,218 @@
+"""``frbench bench``: run a grid, one line of results per finished run, resumable at any point."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+from frbench.contracts.errors import UserError
+from frbench.grids.grid import Cell, check_option, read_grid
+from frbench.grids.work import work
+from frbench.report.results import read_results
+from frbench.support.atomic import check_writable, replacing
+from frbench.support.parser import Parser
+
+EXAMPLES = """\
+examples:
+  frbench bench configs/bench/demo.yaml --jobs 2
+  frbench bench grid.yaml --list                  print the cells and stop
+  frbench bench grid.yaml --trainer.max_epochs 1  any option of `frbench fit` overrides the grid's
+  frbench bench grid.yaml --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
+
+Ctrl-C ends the runs; the same command continues them. Exit status 1: some runs failed.
+"""
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "frbench bench",
+        usage="frbench bench GRID.yaml [options] [options of frbench fit]",
+        description="Run data x method x settings x seeds; finished runs are skipped, an "
+        "interrupted one continues.",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument("grid", help="grid file (YAML)")
+    parser.add_argument("--out", help="folder of results; default results/<grid's name>")
+    parser.add_argument("--jobs", type=int, default=1, help="processes on this machine")
+    parser.add_argument("--shard", default="0/1", help="run cells i, i + n, ... as i/n")
+    parser.add_argument("--index", type=int, help="run one cell, by its index")
+    parser.add_argument(
+        "--keep_last", action="store_true", help="keep the last checkpoint of finished runs, too"
+    )
+    parser.add_argument("--list", action="store_true", help="print the cells and stop")
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    return parser
+
+
+def _choose(cells: list[Cell], shard: str, index: int | None) -> list[Cell]:
+    if index is not None:
+        if not 0 <= index < len(cells):
+            raise UserError(f"--index must lie in 0..{len(cells) - 1}, got {index}.")
+        return [cells[index]]
+    try:
+        i, n = (int(part) for part in shard.split("/"))
+    except ValueError:
+        i, n = -1, 0
+    if not 0 <= i < n:
+        raise UserError(f"--shard must be i/n with 0 <= i < n, got {shard!r}.")
+    return cells[i::n]
+
+
+class Progress:
+    """One bar over the cells; only a plain line per cell where there is no terminal."""
+
+    def __init__(self, total: int, done: int, stream: IO[str]) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        # The stream as it is now: cells redirect stdout and stderr into their logs.
+        self.console = Console(file=stream)
+        self.bar = Bar(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=self.console,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self.task = self.bar.add_task("", total=total, completed=done)
+
+    def __call__(self, cell: Cell, record: dict[str, Any] | None) -> None:
+        """Show that a cell is done; failures stay on the screen."""
+        if record is None:
+            return
+        name = f"{cell.data} {cell.method} seed {cell.seed}"
+        if record["status"] == "failed":
+            self.bar.print(f"failed: cell {cell.index} ({name}): {record['error']}", markup=False)
+        elif not self.console.is_terminal:
+            self.bar.print(f"cell {cell.index} {name}: {record['seconds']:.1f} s", markup=False)
+        self.bar.update(self.task, advance=1, description=name)
+
+
+def _spawn(
+    args: argparse.Namespace, extra: list[str], out: Path, since: int
+) -> list[subprocess.Popen[bytes]]:
+    command = [
+        sys.executable,
+        "-m",
+        "frbench",
+        "bench",
+        args.grid,
+        f"--worker={since}",
+        f"--out={out}",
+    ]
+    command += [f"--shard={args.shard}", *extra]
+    command += [] if args.index is None else [f"--index={args.index}"]
+    command += ["--keep_last"] if args.keep_last else []
+    # Side by side, more than one thread each would only fight for the cores.
+    threads = str(max(1, (os.cpu_count() or 1) // args.jobs))
+    environment = {**os.environ, "OMP_NUM_THREADS": threads}
+    return [
+        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        for _ in range(args.jobs)
+    ]
+
+
+def _interrupt_once(number: int, frame: Any) -> None:
+    """Stop a worker at the first interrupt; the terminal and the command may both send one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def main(argv: list[str]) -> int:
+    """Run ``frbench bench``.
+
+    Args:
+        argv: Grid file and options; unknown options go to every run.
+
+    Returns:
+        0, or 1 if some runs failed.
+
+    Raises:
+        UserError: If the grid or an option is wrong, or the folder cannot be written.
+    """
+    args, extra = _parser().parse_known_args(argv)
+    if extra and not extra[0].startswith("--"):
+        raise UserError(f"{extra[0]!r} is neither an option of bench nor one of fit.")
+    for word in extra:
+        check_option(word.removeprefix("--").split("=")[0], "the command line")
+    # They decide the runs too: a grid tried with fewer epochs has not been run.
+    cells = [replace(cell, extra=tuple(extra)) for cell in read_grid(args.grid)]
+    if args.list:
+        for cell in cells:
+            print(f"{cell.index:5d} {cell.key} {cell.data} {cell.method} seed={cell.seed} "
+                  f"fold={cell.fold} {cell.settings}")  # fmt: skip
+        return 0
+    cells = _choose(cells, args.shard, args.index)
+    if args.jobs < 1:
+        raise UserError(f"--jobs must be at least 1, got {args.jobs}.")
+    out = Path(args.out or Path("results") / Path(args.grid).stem)
+    try:
+        check_writable(out, "--out")
+        (out / "runs").mkdir(parents=True, exist_ok=True)
+        (out / "results.jsonl").open("a").close()
+        since = len((out / "results.jsonl").read_text().splitlines())
+        if Path(args.grid).resolve() != (out / "grid.yaml").resolve():
+            with replacing(out / "grid.yaml") as part:
+                shutil.copyfile(args.grid, part)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to {out} ({error.strerror}); give another --out."
+        ) from error
+    if args.worker is not None:
+        signal.signal(signal.SIGINT, _interrupt_once)
+        work(cells, out, args.worker, lambda *_: None, args.keep_last)
+        return 0
+
+    def finished() -> int:
+        records = read_results(out / "results.jsonl")
+        return sum(records.get(c.key, {}).get("status") == "ok" for c in cells)
+
+    start = time.monotonic()
+    workers: list[subprocess.Popen[bytes]] = []
+    try:
+        progress = Progress(len(cells), finished(), sys.stderr)
+        with progress.bar:
+            if args.jobs == 1:
+                work(cells, out, since, progress, args.keep_last)
+            else:
+                workers = _spawn(args, extra, out, since)
+                while any(worker.poll() is None for worker in workers):
+                    time.sleep(0.5)
+                    progress.bar.update(progress.task, completed=finished())
+    except KeyboardInterrupt:
+        for worker in workers:
+            worker.send_signal(signal.SIGINT)  # a terminal has done so, a scheduler has not
+        for worker in workers:
+            worker.wait()
+        print(f"\ninterrupted; the same command continues ({finished()} of {len(cells)} done)")
+        return 130
+    new = read_results(out / "results.jsonl", since)
+    failed = [(c, new[c.key]) for c in cells if new.get(c.key, {}).get("status") == "failed"]
+    if args.jobs > 1:
+        for cell, record in failed:
+            print(f"failed: cell {cell.index} ({cell.data} {cell.method} seed {cell.seed}): "
+                  f"{record['error']}", file=sys.stderr)  # fmt: skip
+    done = finished()
+    died = [worker.returncode for worker in workers if worker.returncode]
+    if died:
+        print(f"{len(died)} of {len(workers)} processes died (status "
+              f"{', '.join(map(str, died))}); the same command continues",
+              file=sys.stderr)  # fmt: skip
+    elif elsewhere := len(cells) - done - len(failed):
+        print(f"{elsewhere} runs are claimed by another process, which will write their results")
+    minutes, seconds = divmod(math.ceil(time.monotonic() - start), 60)
+    print(f"{done} of {len(cells)} runs have results in {out / 'results.jsonl'} "
+          f"({minutes} min {seconds} s); next: frbench report {out}")  # fmt: skip
+    return 1 if failed or died else 0

@@ -1,0 +1,74 @@
+"""``frbench data``: which files are here, and the group tables of a data set."""
+
+from __future__ import annotations
+
+import os
+
+from frbench.support.files import cache_folder, status
+from frbench.support.progress import busy, loading
+
+USAGE = """\
+usage: frbench data                                   which data files are here
+       frbench data --data Adult --data.attribute race --data.balance joint
+                                                      group tables, rates, training distribution
+       frbench data debias in.csv --protected sex --target income --out out.csv
+                                                      redraw a table with fair rates (--help)
+
+examples
+  frbench data --data Digits
+  frbench data --data TableData --data.path loans.csv --data.target repaid --data.attribute sex
+  frbench data debias loans.csv --protected sex --target repaid --out fair.csv
+
+All options of a data set:  frbench fit --data.help Adult
+"""
+
+
+def _files() -> None:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+    view = RichTable("file", "found")
+    for name, path in status():
+        view.add_row(name, str(path) if path else "missing")
+    console = Console()
+    console.print(view)
+    folder = os.environ.get("FRBENCH_DATA") or "not set"
+    console.print(f"FRBENCH_DATA: {folder}; cache: {cache_folder()}", highlight=False)
+    console.print("Digits and TwoGaussians need no file.", highlight=False)
+
+
+def main(argv: list[str]) -> int:
+    """Run ``frbench data``.
+
+    Raises:
+        UserError: If the data set or one of its options does not exist.
+    """
+    if argv[:1] == ["debias"]:
+        from frbench.commands.debias import main as debias
+
+        return debias(argv[1:])
+    if "-h" in argv or "--help" in argv:
+        print(USAGE, end="")
+        return 0
+    if not argv:
+        _files()
+        return 0
+    from frbench.metrics import table_rates
+
+    with loading():
+        from frbench.data.describe import describe
+        from frbench.data.fingerprint import fingerprint
+        from frbench.runs.build import build
+    with busy("reading the data"):
+        data = build(argv)
+        text = describe(data)
+    print(text)
+    train = data.splits["train"]
+    rates = table_rates(
+        train.y, train.z, class_names=data.class_names, attribute_names=data.attribute_names
+    )
+    print("rates of the training split before any edit:")
+    for name, value in next(iter(rates.values())).items():
+        print(f"  {name:<40} {value:.4f}")
+    print(f"data hash {fingerprint(data)}")
+    return 0

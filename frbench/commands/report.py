@@ -1,0 +1,170 @@
+"""``frbench report``: choose settings on validation data, aggregate test over seeds, show it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from frbench.contracts.errors import UserError
+from frbench.report.render import render
+from frbench.report.results import read
+from frbench.report.rule import parse_rule
+from frbench.report.summary import (
+    finished_runs,
+    metrics_on_test,
+    near,
+    show_tables,
+    summarise,
+)
+from frbench.support.atomic import check_writable, write_text
+from frbench.support.parser import Parser
+
+METRICS = (
+    "accuracy",
+    "worst_group_accuracy",
+    "demographic_parity_difference",
+    "equalized_odds_difference",
+)
+
+
+FORMATS = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
+
+
+PLOTS = (".png", ".pdf", ".svg")
+
+
+def main(argv: list[str]) -> int:
+    """Run ``frbench report``.
+
+    Args:
+        argv: Results and options.
+
+    Returns:
+        0.
+
+    Raises:
+        UserError: If results, metrics, rule or file names cannot be used.
+    """
+    args = _parser().parse_args(argv)
+    _check_files(args)
+    rule = parse_rule(args.select)
+    runs, notes = read(args.results)
+    known = {run.data for run in runs}
+    for name in args.data or ():
+        if name not in known:
+            raise UserError(f"--data: no data set {name!r}; {near(name, known)}")
+    runs = [run for run in runs if run.data in (args.data or known)]
+    if args.grid:
+        from frbench.report.page import read_page
+        from frbench.report.page_text import page_text
+
+        _put(page_text(read_page(args.grid), runs, str(args.grid)), args.out)
+        return 0
+    found = metrics_on_test(finished_runs(runs))
+    metrics = args.metrics or [metric for metric in METRICS if metric in found]
+    if not metrics:
+        raise UserError(f"No run has {', '.join(METRICS)} on test data: choose with --metrics.")
+    drawn = [*((args.x, args.y) if args.plot else ()), *((args.y,) if args.curves else ())]
+    shown = dict.fromkeys([*metrics, *drawn])
+    report = summarise(runs, rule, list(shown), args.baseline, args.folds)
+    report.notes.extend(notes)
+    if args.curves:
+        from frbench.report.curves import curves
+
+        curves(report, args.y, args.curves)
+        print(f"curves: {args.curves}", file=sys.stderr)
+    report = show_tables(report, args.tables)
+
+    form = args.format or FORMATS.get(args.out.suffix if args.out else "", "table")
+    color = args.out is None and sys.stdout.isatty()
+    _put(render(report, metrics, form, color=color), args.out)
+    if args.html:
+        from frbench.report.html import html_page
+
+        whole = summarise(runs, rule, found, args.baseline, args.folds)
+        whole.notes.extend(notes)
+        whole = show_tables(whole, args.tables) if args.tables else whole
+        write_text(args.html, html_page(whole, metrics, found, args.x, args.y))
+        print(f"page: {args.html}", file=sys.stderr)
+    if args.plot:
+        from frbench.report.plot import plot
+
+        plot(report, args.x, args.y, args.plot)
+        print(f"plot: {args.plot}", file=sys.stderr)
+    if args.wandb:
+        from frbench.runs.wandb import log_report
+
+        log_report([f for f in (args.out, args.html, args.plot, args.curves) if f], args.wandb)
+    return 0
+
+
+def _put(text: str, out: Path | None) -> None:
+    """Write to a file, or to the terminal."""
+    if out is None:
+        sys.stdout.write(text)
+        return
+    write_text(out, text)
+    print(f"report: {out}", file=sys.stderr)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "frbench report",
+        usage="frbench report RESULTS [RESULTS ...] [options]",
+        description="Choose each method's setting on validation data, then report its test "
+        "metrics over seeds.",
+        epilog="""\
+examples:
+  frbench report results/demo --html page.html --plot plot.png
+  frbench report results/adult --select "val/accuracy - val/demographic_parity_difference"
+  frbench report results/adult --metrics accuracy disparate_impact --out table.tex""",
+    )
+    add = parser.add_argument
+    add("results", nargs="+", type=Path, metavar="RESULTS", help="results.jsonl or its folder")
+    add("--select", default="val/worst_group_accuracy", metavar="RULE",
+        help="val/METRIC, or a sum or difference of such, which is maximised; prefix max: or min: "
+        "to say otherwise; test data only by oracle:test/.. (default: %(default)s)")  # fmt: skip
+    add("--data", nargs="+", metavar="D", help="data sets to show (default: all)")
+    add("--metrics", nargs="+", metavar="M", help="test metrics to show")
+    add("--baseline", metavar="METHOD", help="paired differences to it (default: ERM)")
+    add("--tables", nargs="+", metavar="T",
+        help="test tables to show, P0 say (default: all of them); train, end/train or end/test "
+        "where `frbench gan metrics` added how runs fit their training rows")  # fmt: skip
+    add("--folds", type=int, metavar="K",
+        help="folds per repetition of cross-validation (default: all that were run)")  # fmt: skip
+    add("--format", choices=("table", "markdown", "latex", "csv", "json"),
+        help="default: by the ending of --out (.md .tex .csv .json), else table")  # fmt: skip
+    add("--out", type=Path, metavar="FILE", help="write to a file instead of the terminal")
+    add("--html", type=Path, metavar="FILE", help="one page with leaderboards, charts, warnings")
+    add("--plot", type=Path, metavar="FILE", help=f"scatter of two metrics ({' '.join(PLOTS)})")
+    add("--curves", type=Path, metavar="FILE",
+        help="the metric --y over the shift family, one line per method")  # fmt: skip
+    add("--wandb", metavar="PROJECT", help="send the files written to W&B, too")
+    add("--grid", type=Path, metavar="GRID.yaml",
+        help="write its predictions and published numbers instead")  # fmt: skip
+    add("--x", default="worst_group_accuracy", metavar="M", help="default: %(default)s")
+    add("--y", default="accuracy", metavar="M", help="default: %(default)s")
+    add("--force", action="store_true", help="replace existing files")
+    return parser
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """Refuse, before any work, what could not be written after it."""
+    if args.wandb and not any((args.out, args.html, args.plot, args.curves)):
+        raise UserError("--wandb sends the files that are written: give --html, --plot or --out.")
+    known = (("--plot", args.plot, PLOTS), ("--curves", args.curves, PLOTS),
+             ("--html", args.html, (".html", ".htm")))  # fmt: skip
+    for option, file, endings in known:
+        if file and file.suffix not in endings:
+            raise UserError(f"{option} {file}: the name must end in {', '.join(endings)}.")
+    if args.folds is not None and args.folds < 2:
+        raise UserError(f"--folds must be at least 2, got {args.folds}.")
+    for file in filter(None, (args.out, args.html, args.plot, args.curves)):
+        if file.exists() and not args.force:
+            raise UserError(f"{file} exists: give another name, or --force to replace it.")
+        check_writable(file.parent, "file")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"Cannot write {file} ({error.strerror}): give another.") from None

@@ -1,0 +1,289 @@
+"""Images in a folder with labels from a table, joined by file name: what all such sets share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frbench.contracts.batch import Sizes
+from frbench.contracts.errors import UserError
+from frbench.data.factors import Factor
+from frbench.data.images.image_files import Crop, ImageFiles, decode_all, missing_files
+from frbench.data.module import GroupDataModule
+from frbench.data.splits import SPLITS, SplitPolicy
+from frbench.data.table import Table
+from frbench.support.files import data_folders
+
+Augmentations = Literal["none", "flip", "crop"]
+
+#: Images that are decoded before training, to see whether they are images at all.
+CHECKED = 256
+
+
+class Annotations(NamedTuple):
+    """What a table says of images.
+
+    Attributes:
+        names: Files, relative to the image folder [N].
+        y: Labels.
+        z: Attributes.
+        part: Split of each row, 0 train, 1 val, 2 test [N]; None if the table gives none.
+    """
+
+    names: np.ndarray
+    y: Factor
+    z: Factor
+    part: np.ndarray | None
+
+
+class ImageData(GroupDataModule):
+    """Images by file name; a subclass says by :meth:`read` what is known of them.
+
+    Every name must occur once and every file exist before training starts. Images are decoded in
+    worker processes, cropped and resized.
+
+    Args:
+        subset: Text file with one name a line (further words of a line are ignored): only these
+            rows are used.
+        image_size: Height and width in pixels.
+        crop: A number: the centred square with that share of the shorter side; a list: the box
+            [top, left, height, width] in pixels of the file; None: the whole image, squeezed.
+        channels: 3 for colour, 1 for grey.
+        augmentation: Random transform of training images: none; flip, left to right with
+            probability 1/2; crop, a random box of 70 to 100 % of the area, resized, then flip.
+        fractions: Shares of train, val and test where the table gives no split; stratified on
+            (y, z).
+        max_train: At most this many training rows, drawn at random; None keeps all.
+        num_workers: Processes that decode; 0 decodes in the training process.
+        cache: Whether every image is decoded once and kept in memory, as bytes: for few or small
+            images.
+        **kwargs: As for :class:`~frbench.data.module.GroupDataModule`.
+
+    Raises:
+        UserError: For options out of range; on first use of the data, for names, values or files
+            that do not fit; for a file that is no image, before training if it is among
+            the 256 that are tried then, else when it is met.
+    """
+
+    def __init__(
+        self,
+        subset: str | None = None,
+        image_size: int = 64,
+        crop: Crop = 1.0,
+        channels: Literal[1, 3] = 3,
+        augmentation: Augmentations = "none",
+        fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
+        max_train: int | None = None,
+        num_workers: int = 4,
+        cache: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_workers=num_workers, **kwargs)
+        self.subset = subset
+        self.image_size = image_size
+        self.crop = crop
+        self.channels = channels
+        self.augmentation = augmentation
+        self.fractions = fractions
+        self.max_train = max_train
+        self.cache = cache
+        if max_train is not None and max_train < 1:
+            raise UserError(f"data.max_train must be at least 1, got {max_train}.")
+        if image_size < 1:
+            raise UserError(f"data.image_size must be at least 1, got {image_size}.")
+        if channels not in (1, 3):
+            raise UserError(f"data.channels must be 1 or 3, got {channels}.")
+        if augmentation not in get_args(Augmentations):
+            raise UserError(
+                f"data.augmentation: expected one of {', '.join(get_args(Augmentations))}, got "
+                f"{augmentation!r}."
+            )
+        if isinstance(crop, list):
+            good = len(crop) == 4 and min(crop) >= 0 and min(crop[2:]) > 0
+        else:
+            good = crop is None or 0 < crop <= 1
+        if not good:
+            raise UserError(
+                "data.crop must be a share in (0, 1], a box [top, left, height, width] or null, "
+                f"got {crop}."
+            )
+
+    # ---- what a subclass writes -------------------------------------------------------------
+    @property
+    @abstractmethod
+    def image_folder(self) -> Path:
+        """The folder that file names are relative to."""
+
+    @abstractmethod
+    def read(self) -> Annotations:
+        """Return names, labels, attributes and splits of all rows."""
+
+    # ---- what the base class asks for -------------------------------------------------------
+    def tables(self) -> dict[str, Table]:
+        """Return the splits with file names as x."""
+        names, y, z, part = self._rows
+        if self._missing:
+            self.notes.append(f"{len(self._missing)} of {len(names)} images are missing")
+        if part is None:
+            policy = SplitPolicy("fraction", self.fractions, seed=self.seed)
+            part, notes = policy.assign(y.codes, z.codes)
+            self.notes.extend(notes)
+        tables = {}
+        for i, name in enumerate(SPLITS):
+            kept = np.flatnonzero(part == i)
+            if name == "train" and self.max_train is not None and self.max_train < len(kept):
+                rng = np.random.default_rng([self.seed, 13])
+                kept = np.sort(rng.choice(kept, self.max_train, replace=False))
+            tables[name] = Table(names[kept], y.codes[kept], z.codes[kept])
+        return tables
+
+    def setup(self, stage: str) -> None:
+        """Check that every image is there, and that a sample of them can be decoded."""
+        if self._missing:
+            shown = ", ".join(self._missing[:3]) + (", ..." if len(self._missing) > 3 else "")
+            raise UserError(
+                f"{len(self._missing)} of {len(self._rows.names)} images are not in "
+                f"{self.image_folder}: {shown}. Put them there, or give another data.root, or a "
+                "data.subset without them."
+            )
+        names = self._rows.names
+        sample = np.random.default_rng([self.seed, 14]).permutation(len(names))[:CHECKED]
+        files = ImageFiles(self.image_folder, names, self.image_size, self.crop, self.channels)
+        files[np.sort(sample)]  # says which cannot be decoded
+        super().setup(stage)
+
+    def encode(self, x: np.ndarray) -> ImageFiles | np.ndarray:
+        """Return the images of file names, decoded when they are indexed, or kept in memory."""
+        if self.cache:
+            names, pixels = self._decoded
+            return pixels[np.searchsorted(names, x)]
+        return ImageFiles(self.image_folder, x, self.image_size, self.crop, self.channels)
+
+    @cached_property
+    def _decoded(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sorted names and images of all splits, bytes [N, C, H, W]."""
+        names = np.unique(np.concatenate([table.x for table in self.splits.values()]))
+        files = ImageFiles(self.image_folder, names, self.image_size, self.crop, self.channels)
+        return names, decode_all(files)
+
+    @property
+    def transform(self) -> Any:  # type: ignore[override]
+        """The random transform of training images, or None."""
+        return None if self.augmentation == "none" else _Random(self.augmentation)
+
+    @cached_property
+    def sizes(self) -> Sizes:  # type: ignore[override]
+        """Numbers of classes and attribute values, from the table."""
+        shape = (self.channels, self.image_size, self.image_size)
+        return Sizes(len(self.class_names), len(self.attribute_names), shape)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the classes in the order of their ids."""
+        return tuple(self._rows.y.names)
+
+    @property
+    def attribute_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the attribute values in the order of their ids."""
+        return tuple(self._rows.z.names)
+
+    # ---- rows -------------------------------------------------------------------------------
+    @cached_property
+    def _rows(self) -> Annotations:
+        names, y, z, part = self.read()
+        check_once(names, f"{type(self).__name__}: the table")
+        check_inside(names, f"{type(self).__name__}: the table")
+        for role, values in (("target", y), ("attribute", z)):
+            if len(values.names) < 2:
+                raise UserError(
+                    f"{type(self).__name__}: the {role} has one value only: "
+                    f"{', '.join(values.names)}."
+                )
+        if self.subset is not None:
+            chosen = self._chosen(names)
+            self.notes.append(f"subset: {len(chosen)} of {len(names)} rows, by {self.subset}")
+            names = names[chosen]
+            y, z = (Factor(f.codes[chosen], f.names) for f in (y, z))
+            part = None if part is None else part[chosen]
+        return Annotations(names, y, z, part)
+
+    @cached_property
+    def _missing(self) -> list[str]:
+        return missing_files(self.image_folder, self._rows.names)
+
+    def _chosen(self, names: np.ndarray) -> np.ndarray:
+        """Rows of the names that the subset file lists, in the table's order."""
+        path = Path(str(self.subset))
+        if not path.is_file():
+            raise UserError(f"data.subset: there is no file {path}.")
+        lines = path.read_text().splitlines()
+        wanted = np.array([line.split()[0].rstrip(",") for line in lines if line.split()], str)
+        check_once(wanted, str(path))
+        if len(unknown := np.setdiff1d(wanted, names)):
+            raise UserError(
+                f"data.subset: {path} names {unknown[0]}, which is not in the table "
+                f"({len(unknown)} such names)."
+            )
+        return np.flatnonzero(np.isin(names, wanted))
+
+
+class _Random:
+    """The random transform of one training image [1, C, H, W]."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.kind == "crop":
+            from torchvision.transforms.v2 import RandomResizedCrop
+
+            x = RandomResizedCrop(x.shape[-2:], scale=(0.7, 1.0), antialias=True)(x)
+        return x.flip(-1) if torch.rand(()) < 0.5 else x
+
+
+def check_once(names: np.ndarray, where: str) -> None:
+    """Refuse names that occur twice.
+
+    Raises:
+        UserError: Naming the first.
+    """
+    values, counts = np.unique(names, return_counts=True)
+    if (counts > 1).any():
+        raise UserError(
+            f"{where} names {values[counts > 1][0]} {counts[counts > 1][0]} times; one file is "
+            "one row."
+        )
+
+
+def check_inside(names: np.ndarray, where: str) -> None:
+    """Refuse names that leave the folder they are relative to.
+
+    Raises:
+        UserError: Naming the first.
+    """
+    for name in names.tolist():
+        if name.startswith("/") or ".." in name.split("/"):
+            raise UserError(
+                f"{where} names {name}, which lies outside the image folder; name files below it."
+            )
+
+
+def find_folder(name: str) -> Path:
+    """Return a folder by its path, else by its path below the data folders.
+
+    Raises:
+        UserError: If there is none.
+    """
+    for candidate in [Path(name), *(folder / name for folder in data_folders())]:
+        if candidate.is_dir():
+            return candidate
+    raise UserError(
+        f"data.root: there is no folder {name}, neither seen from {Path.cwd()} nor below "
+        "FRBENCH_DATA."
+    )

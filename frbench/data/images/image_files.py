@@ -1,0 +1,145 @@
+"""Image files that are decoded when they are indexed, in the loader's workers."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from frbench.contracts.errors import UserError
+
+#: Share of the shorter side that a centred square takes, or a box [top, left, height, width].
+Crop = float | list[int] | None
+
+
+class ImageFiles:
+    """Files of a folder as uint8 images; indexing by an integer array decodes those rows.
+
+    Args:
+        root: The folder.
+        names: Paths below it [N].
+        size: Height and width of the images that come out.
+        crop: A number: the centred square with that share of the shorter side; a list: the box
+            [top, left, height, width] in pixels; None: the whole image, squeezed to a square.
+        channels: 3 for colour, 1 for grey.
+    """
+
+    def __init__(
+        self, root: Path, names: np.ndarray, size: int, crop: Crop = 1.0, channels: int = 3
+    ) -> None:
+        self.root = root
+        self.names = names
+        self.size = size
+        self.crop = crop
+        self.channels = channels
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[N, channels, size, size], without decoding anything."""
+        return (len(self), self.channels, self.size, self.size)
+
+    def __getitem__(self, rows: np.ndarray | Tensor) -> np.ndarray:
+        rows = np.asarray(rows)
+        out = np.empty((len(rows), *self.shape[1:]), dtype=np.uint8)
+        for image, row in zip(out, rows.tolist(), strict=True):
+            image[:] = self._decode(self.root / self.names[row])
+        return out
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Decode everything, for steps that need an array."""
+        return self[np.arange(len(self))].astype(dtype or np.uint8, copy=False)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both decode to the same images, as far as names and sizes in bytes say."""
+        if not isinstance(other, ImageFiles):
+            return NotImplemented
+        return self.root == other.root and self.digest() == other.digest()
+
+    def __hash__(self) -> int:
+        return hash((self.root, self.digest()))
+
+    def _decode(self, path: Path) -> np.ndarray:
+        from PIL import Image
+
+        mode = "RGB" if self.channels == 3 else "L"
+        try:
+            with Image.open(path) as image:
+                full = image.size
+                box = self._box(*full, path)
+                shorter = min(box[2] - box[0], box[3] - box[1])
+                if shorter >= 4 * self.size:
+                    # JPEG can be decoded at 1/2, 1/4 or 1/8. Twice the wanted size is left for
+                    # the resizing, or the picture would become sharper than a full decode's.
+                    scale = 2 * self.size / shorter
+                    image.draft(mode, (int(full[0] * scale), int(full[1] * scale)))
+                ratio = image.size[0] / full[0], image.size[1] / full[1]
+                left, right = box[0] * ratio[0], box[2] * ratio[0]
+                top, bottom = box[1] * ratio[1], box[3] * ratio[1]
+                plain = image if image.mode == mode else image.convert(mode)
+                small = plain.resize(
+                    (self.size, self.size),
+                    Image.Resampling.BILINEAR,
+                    box=(left, top, right, bottom),
+                )
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            if isinstance(error, UserError):
+                raise
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(
+                f"{path} cannot be decoded as an image ({reason}); replace the file, or leave its "
+                "row out of the table."
+            ) from error
+        pixels = np.asarray(small)
+        return pixels.transpose(2, 0, 1) if self.channels == 3 else pixels[None]
+
+    def _box(self, width: int, height: int, path: Path) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of the crop."""
+        if self.crop is None:
+            return 0, 0, width, height
+        if isinstance(self.crop, list):
+            top, left, rows, columns = self.crop
+            if top + rows > height or left + columns > width:
+                raise UserError(
+                    f"data.crop: the box {self.crop} [top, left, height, width] does not fit into "
+                    f"{path} of {height}x{width} pixels."
+                )
+            return left, top, left + columns, top + rows
+        side = self.crop * min(width, height)
+        x, y = (width - side) / 2, (height - side) / 2
+        return x, y, x + side, y + side
+
+    def digest(self) -> bytes:
+        """Hash of names, sizes in bytes and options; not of the folder, nor of every pixel."""
+        digest = hashlib.sha256(f"{self.size} {self.crop} {self.channels}".encode())
+        for name in self.names:
+            path = self.root / name
+            size = path.stat().st_size if path.is_file() else None
+            digest.update(f"{name} {size}".encode())
+        return digest.digest()
+
+
+@lru_cache(maxsize=1)
+def decode_all(files: ImageFiles) -> np.ndarray:
+    """Decode all images; the cells of a grid run in one process and share the latest."""
+    pixels = np.asarray(files)
+    pixels.flags.writeable = False
+    return pixels
+
+
+def missing_files(root: Path, names: np.ndarray) -> list[str]:
+    """List the names that are no files below a folder; each sub-folder is read once."""
+    parents = {str(Path(name).parent) for name in names}
+    found: set[str] = set()
+    for parent in parents:
+        folder = root / parent
+        if folder.is_dir():
+            prefix = "" if parent == "." else f"{parent}/"
+            found.update(f"{prefix}{entry.name}" for entry in folder.iterdir())
+    return [name for name in names.tolist() if name not in found]

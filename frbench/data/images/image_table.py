@@ -1,0 +1,142 @@
+"""Any folder of images with a table as a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from frbench.contracts.errors import UserError
+from frbench.data.factors import Factor, cross, factor, value_name
+from frbench.data.images.image_data import Annotations, ImageData, find_folder
+from frbench.data.reading import read_table
+from frbench.data.splits import SPLITS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class ImageTable(ImageData):
+    """A folder of images with a table that says file, split, label and attributes.
+
+    Args:
+        root: Folder of the images, or its path below ``FRBENCH_DATA``.
+        metadata: The table (.csv, .csv.gz or .parquet), by its path below ``root`` or its own.
+        file: Column of the file names, relative to ``root``.
+        target: Column of the labels.
+        attribute: Column of the attribute z; of several, the combinations that occur.
+        split: Column with train, val, test or 0, 1, 2; None cuts by ``fractions``.
+        value_names: Names of the values 0, 1, ... of a column, ``{y: [landbird, waterbird]}``;
+            by default the values themselves.
+        **kwargs: As for :class:`~frbench.data.images.image_data.ImageData`.
+
+    Raises:
+        UserError: On first use of the data, for a file, column or value that cannot be used.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> root = Path(tempfile.mkdtemp())
+        >>> rows = [f"{i}.png,{i % 2},{i // 2 % 2}" for i in range(40)]
+        >>> _ = (root / "metadata.csv").write_text(chr(10).join(["file,y,z", *rows]))
+        >>> for i in range(40):
+        ...     Image.new("RGB", (20, 30), (6 * i, 0, 0)).save(root / f"{i}.png")
+        >>> data = ImageTable(str(root), split=None, image_size=8)
+        >>> data.input_shape, {name: len(table) for name, table in data.splits.items()}
+        ([3, 8, 8], {'train': 24, 'val': 8, 'test': 8})
+    """
+
+    def __init__(
+        self,
+        root: str,
+        metadata: str = "metadata.csv",
+        file: str = "file",
+        target: str = "y",
+        attribute: str | list[str] = "z",
+        split: str | None = "split",
+        value_names: dict[str, list[str]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.root = root
+        self.metadata = metadata
+        self.file = file
+        self.target = target
+        self.attribute = attribute
+        self.split = split
+        self.value_names = value_names
+
+    @property
+    def image_folder(self) -> Path:
+        """``root``."""
+        return find_folder(self.root)
+
+    def read(self) -> Annotations:
+        """Read the table."""
+        frame = self._frame()
+        attributes = [self.attribute] if isinstance(self.attribute, str) else list(self.attribute)
+        if not attributes or self.target in attributes:
+            raise self._error(
+                f"data.attribute must name columns other than the target, got {attributes}."
+            )
+        for name in [self.file, self.target, *attributes, *([self.split] if self.split else [])]:
+            if name not in frame.columns:
+                shown = ", ".join(map(str, frame.columns[:50]))
+                raise self._error(f"there is no column {name!r}; the columns are: {shown}.")
+            if (empty := frame[name].isna()).any():
+                raise self._error(
+                    f"column {name!r} has no value in row {int(np.flatnonzero(empty)[0])}."
+                )
+        if strange := sorted(set(self.value_names or {}) - {self.target, *attributes}):
+            raise self._error(
+                f"data.value_names names {strange[0]!r}, which is neither target nor attribute."
+            )
+        try:
+            y = self._factor(frame[self.target])
+            z = cross([self._factor(frame[name]) for name in attributes])
+        except UserError as error:
+            raise self._error(str(error)) from error
+        part = None if self.split is None else self._parts(frame[self.split])
+        return Annotations(frame[self.file].astype(str).to_numpy(dtype=str), y, z, part)
+
+    def _frame(self) -> pd.DataFrame:
+        below = self.image_folder / self.metadata
+        if below.is_file():
+            return read_table(str(below))
+        if not Path(self.metadata).is_file():
+            raise UserError(
+                f"data.metadata: there is no file {self.metadata}, neither in {self.root} nor "
+                f"seen from {Path.cwd()}."
+            )
+        return read_table(self.metadata)
+
+    def _error(self, text: str) -> UserError:
+        return UserError(f"{self.metadata} of {self.root}: {text}")
+
+    def _factor(self, column: pd.Series) -> Factor:
+        """Values of a column with their names, as given or as they occur."""
+        names = (self.value_names or {}).get(str(column.name))
+        if names is None:
+            return factor(column)
+        codes = column.map(value_name).map({str(i): i for i in range(len(names))})
+        if codes.isna().any():
+            row = int(np.flatnonzero(codes.isna())[0])
+            value = value_name(column.iloc[row])
+            raise UserError(
+                f"column {column.name!r} has the value {value} in row {row}, out of range: "
+                f"data.value_names names the values 0..{len(names) - 1}."
+            )
+        return Factor(codes.to_numpy(np.int64), list(names))
+
+    def _parts(self, column: pd.Series) -> np.ndarray:
+        """Split of each row, from names or numbers."""
+        known = {**{name: i for i, name in enumerate(SPLITS)}, **{str(i): i for i in range(3)}}
+        part = column.map(value_name).map(known)
+        if part.isna().any():
+            row = int(np.flatnonzero(part.isna())[0])
+            raise self._error(
+                f"column {self.split!r} must hold train, val, test or 0, 1, 2, got "
+                f"{value_name(column.iloc[row])} in row {row}."
+            )
+        return part.to_numpy(np.int64)

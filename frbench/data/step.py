@@ -1,0 +1,49 @@
+"""Steps that edit the training table before it is balanced: corruption and augmentation."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from frbench.contracts.properties import StepProperties
+from frbench.data.table import Table
+
+Encode = Callable[[Any], Any]
+
+
+class TableStep(ABC):
+    """A map from training table to training table; subclasses write :meth:`apply`."""
+
+    #: Names of the classes and of the attribute values, for messages; empty until :meth:`bind`.
+    names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    #: Seed of the data set.
+    seed: int = 0
+    #: What the tests hold :meth:`apply` to.
+    properties = StepProperties()
+
+    def bind(self, class_names: tuple[str, ...], attribute_names: tuple[str, ...]) -> None:
+        """Learn how the data set calls its classes and attribute values."""
+        self.names = (tuple(class_names), tuple(attribute_names))
+
+    @abstractmethod
+    def apply(self, table: Table, rng: np.random.Generator, encode: Encode) -> Table:
+        """Return the edited table.
+
+        Args:
+            table: The training table as the earlier steps left it, with raw inputs.
+            rng: The only source of randomness; seeded by the datamodule's ``seed``.
+            encode: Turns raw inputs into a numeric array, for steps that need one.
+        """
+
+    def report(self) -> str:
+        """Say what :meth:`apply` did, for the summary before training; nothing by default."""
+        return ""
+
+
+class Corruption(TableStep):
+    """Damages the training table (label noise, poisoning); verified rows stay untouched."""
+
+
+class Augmentation(TableStep):
+    """Replaces or extends the training table (resynthesis, generated pairs)."""

@@ -1,0 +1,1 @@
+"""Steps that edit the training table: corruptions, resynthesis, generated pairs."""

@@ -1,0 +1,325 @@
+"""Any CSV or Parquet file as a data set: rows, labels, attributes, splits and encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from frbench.contracts.batch import Sizes
+from frbench.contracts.errors import UserError
+from frbench.data.encode import TableEncoder
+from frbench.data.factors import Factor, binary, cross, factor
+from frbench.data.module import GroupDataModule
+from frbench.data.reading import read_table
+from frbench.data.splits import SPLITS, Split, SplitPolicy
+from frbench.data.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+#: What a cell of a table may hold, as written in a configuration.
+Value = str | int | float | bool
+
+
+class _Rows(NamedTuple):
+    """The rows that the policies keep, and where they go."""
+
+    x: pd.DataFrame
+    y: Factor
+    z: Factor
+    splits: dict[str, np.ndarray]
+    notes: list[str]
+
+
+class TableData(GroupDataModule):
+    """A table of your own with a target column and one or more attribute columns.
+
+    The encoder (:class:`~frbench.data.encode.TableEncoder`) sees the raw training split only.
+    What happened to rows without a value is among the notes printed before training.
+
+    Args:
+        path: A ``.csv``, ``.jsonl`` or ``.parquet`` file (text also as ``.gz``), or a name
+            that ``frbench data`` lists.
+        target: Column of the labels; rows without one are dropped.
+        attribute: Column of the attribute z; of several columns, the combinations that occur
+            (``Female&Black``).
+        positive: Values of the target that make class 1, all others class 0; by default the
+            distinct values, sorted, are the classes.
+        drop: Columns that are no inputs.
+        categorical: Columns to encode as categories whatever their type.
+        numeric: Columns to encode as numbers whatever their type.
+        bins: For attribute columns. Numbers: edges, ``{age: [25]}`` gives ``age<25`` and
+            ``age>=25``. Text: values that stay, all others become ``other``.
+        missing_attribute: Rows without a value of an attribute column: drop; group, one more
+            attribute value ``missing``; ignore, z = -1: in the loss, not in group statistics.
+        missing_input: Rows without a value of an input: keep (see the encoder) or drop.
+        missing_values: Further texts that stand for a missing value, such as ``?``.
+        attribute_as_input: Whether the attribute columns are among the inputs.
+        split: fraction, stratified on (y, z), or on y if a cell is too small; column; folds,
+            repeated and stratified.
+        fractions: Shares of train, val and test. For column (without val rows) and folds, val
+            takes its share, relative to train, out of the rows that are not test.
+        split_column: Column with the values train, val and test; never an input.
+        folds: Number of folds k.
+        repeats: Number of times the rows are dealt into folds anew.
+        fold: Which of the repeats * k test folds to use, from 0.
+        sep: Separator of a text file.
+        **kwargs: As for :class:`~frbench.data.module.GroupDataModule`.
+
+    Raises:
+        UserError: On first use of the data, for a file, column, value, split or option that
+            cannot be used.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> path = Path(tempfile.mkdtemp()) / "people.csv"
+        >>> rows = ["yes,f,1", "no,m,2", "no,f,3", "yes,m,4"] * 10
+        >>> _ = path.write_text(chr(10).join(["hired,sex,skill", *rows]))
+        >>> data = TableData(str(path), target="hired", attribute="sex")
+        >>> data.class_names, data.attribute_names, data.input_shape
+        (('no', 'yes'), ('f', 'm'), [1])
+        >>> {name: len(table) for name, table in data.tables().items()}
+        {'train': 24, 'val': 8, 'test': 8}
+    """
+
+    #: Bins of attribute columns that ``bins`` does not name.
+    default_bins: dict[str, list[float | str]] = {}
+
+    def __init__(
+        self,
+        path: str,
+        target: str,
+        attribute: str | list[str],
+        positive: Value | list[Value] | None = None,
+        drop: list[str] | None = None,
+        categorical: list[str] | None = None,
+        numeric: list[str] | None = None,
+        bins: dict[str, list[float | str]] | None = None,
+        missing_attribute: Literal["drop", "group", "ignore"] = "drop",
+        missing_input: Literal["keep", "drop"] = "keep",
+        missing_values: list[str] | None = None,
+        attribute_as_input: bool = False,
+        split: Split = "fraction",
+        fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
+        split_column: str | None = None,
+        folds: int = 5,
+        repeats: int = 1,
+        fold: int = 0,
+        sep: str = ",",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.path = path
+        self.target = target
+        self.attribute = attribute
+        self.positive = positive
+        self.drop = drop
+        self.categorical = categorical
+        self.numeric = numeric
+        self.bins = bins
+        self.missing_attribute = missing_attribute
+        self.missing_input = missing_input
+        self.missing_values = missing_values
+        self.attribute_as_input = attribute_as_input
+        self.split = split
+        self.fractions = fractions
+        self.split_column = split_column
+        self.folds = folds
+        self.repeats = repeats
+        self.fold = fold
+        self.sep = sep
+
+    # ---- what the base class asks for ---------------------------------------------------------
+    def read(self) -> pd.DataFrame:
+        """Return the raw table; a named data set overrides this."""
+        return read_table(self.path, self.sep, self.missing_values)
+
+    def tables(self) -> dict[str, Table]:
+        """Return the splits with raw columns as x; their index is the row of the raw table."""
+        rows = self._rows
+        tables = {
+            name: Table(rows.x.iloc[index], rows.y.codes[index], rows.z.codes[index])
+            for name, index in rows.splits.items()
+        }
+        self.notes.extend(rows.notes)
+        self.notes.extend(self._column_notes(tables))
+        return tables
+
+    def _column_notes(self, tables: dict[str, Table]) -> list[str]:
+        """Say which columns name single rows, and where values occur that training lacks."""
+        notes = [
+            f"{column}: {count} different values in {len(tables['train'])} training rows; if it "
+            f"names single rows, leave it out by --data.drop+={column}"
+            for column, count in self.encoder.identifiers().items()
+        ]
+        for name in ("val", "test"):
+            for column, count in self.encoder.unseen(tables[name].x).items():
+                notes.append(
+                    f"{name}: {count} rows whose {column} does not occur in training (all zeros)"
+                )
+        return notes
+
+    def encode(self, x: pd.DataFrame) -> np.ndarray:
+        """Encode raw columns by what the training split shows; float32 [N, D]."""
+        encoder = self.encoder
+        try:
+            return encoder.transform(x)
+        except UserError as error:
+            raise self._error(str(error)) from error
+
+    @cached_property
+    def encoder(self) -> TableEncoder:
+        """The encoder, fitted on the raw training split."""
+        train = self._rows.x.iloc[self._rows.splits["train"]]
+        try:
+            return TableEncoder(self.categorical or (), self.numeric or ()).fit(train)
+        except UserError as error:
+            raise self._error(str(error)) from error
+
+    @cached_property
+    def sizes(self) -> Sizes:  # type: ignore[override]
+        """Numbers of classes, attribute values and encoded columns, from the data."""
+        width = len(self.encoder.feature_names)
+        return Sizes(len(self.class_names), len(self.attribute_names), (width,))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the classes in the order of their ids."""
+        return tuple(self._rows.y.names)
+
+    @property
+    def attribute_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the attribute values in the order of their ids."""
+        return tuple(self._rows.z.names)
+
+    # ---- from the raw table to rows -----------------------------------------------------------
+    @property
+    def _attributes(self) -> list[str]:
+        return [self.attribute] if isinstance(self.attribute, str) else list(self.attribute)
+
+    @cached_property
+    def _rows(self) -> _Rows:
+        frame = self.read()
+        self._check_columns(frame)
+        inputs = self._inputs(frame)
+        among = "among" if self.attribute_as_input else "not among"
+        notes = [f"attribute {', '.join(self._attributes)}: {among} the inputs"]
+        required = {"target": [self.target]}
+        if self.missing_input == "drop":
+            required["input"] = inputs
+        if self.missing_attribute == "drop":
+            required["attribute"] = self._attributes
+        for role, names in required.items():
+            known = frame[names].notna().all(axis=1)
+            if dropped := int((~known).sum()):
+                notes.append(f"{dropped} of {len(frame)} rows dropped: {role} missing")
+                frame = frame[known]
+        if frame.empty:
+            raise self._error(f"every row lacks a value ({'; '.join(notes[1:])}).")
+        y, z = self._factors(frame, notes)
+        return _Rows(frame[inputs], y, z, self._split(frame, y, z, notes), notes)
+
+    def _inputs(self, frame: pd.DataFrame) -> list[str]:
+        """Columns that the network sees."""
+        left_out = {self.target, self.split_column, *(self.drop or [])}
+        if not self.attribute_as_input:
+            left_out.update(self._attributes)
+        inputs = [name for name in frame.columns if name not in left_out]
+        if not inputs:
+            raise self._error("no column is left as input; shorten drop.")
+        return inputs
+
+    def _attribute(self, column: pd.Series) -> Factor:
+        """Values of one attribute column."""
+        return factor(column, {**self.default_bins, **(self.bins or {})}.get(str(column.name)))
+
+    def _factors(self, frame: pd.DataFrame, notes: list[str]) -> tuple[Factor, Factor]:
+        """Labels and attributes of the rows."""
+        try:
+            y = factor(frame[self.target])
+            if self.positive is not None:
+                chosen = self.positive if isinstance(self.positive, list) else [self.positive]
+                y = binary(y, chosen)
+            z = cross([self._attribute(frame[name]) for name in self._attributes])
+        except UserError as error:
+            raise self._error(str(error)) from error
+        unknown = z.codes < 0
+        if self.missing_attribute == "group" and unknown.any():
+            notes.append(f"{unknown.sum()} rows have no attribute: they are a group, z=missing")
+            z = Factor(np.where(unknown, len(z.names), z.codes), [*z.names, "missing"])
+        for role, values in (("target", y), ("attribute", z)):
+            if len(values.names) < 2:
+                raise self._error(
+                    f"the {role} has fewer than two values: {', '.join(values.names) or 'none'}."
+                )
+        return y, z
+
+    def _error(self, text: str) -> UserError:
+        return UserError(f"{self.path}: {text}")
+
+    def _check_columns(self, frame: pd.DataFrame) -> None:
+        options = {
+            "target": [self.target],
+            "attribute": self._attributes,
+            "drop": self.drop,
+            "categorical": self.categorical,
+            "numeric": self.numeric,
+            "bins": self.bins,
+            "split_column": [self.split_column] if self.split_column else [],
+        }
+        self._check_names(frame, options)
+        if not self._attributes:
+            raise self._error("data.attribute names no column.")
+        if self.target in self._attributes:
+            raise self._error(f"column {self.target!r} is both target and attribute.")
+
+    def _check_names(self, frame: pd.DataFrame, options: Mapping[str, Any]) -> None:
+        """Refuse a column that the table lacks, naming the option."""
+        for option, names in options.items():
+            for name in names or []:
+                if name not in frame.columns:
+                    raise self._error(
+                        f"there is no column {name!r} (data.{option}); the columns, separated by "
+                        f"{self.sep!r}, are: {', '.join(frame.columns)}."
+                    )
+
+    def _split(
+        self, frame: pd.DataFrame, y: Factor, z: Factor, notes: list[str]
+    ) -> dict[str, np.ndarray]:
+        policy = SplitPolicy(
+            self.split, self.fractions, self.folds, self.repeats, self.fold, self.seed
+        )
+        given = self._given_parts(frame) if self.split == "column" else None
+        part, more = policy.assign(y.codes, z.codes, given)
+        notes.extend(more)
+        splits = {name: np.flatnonzero(part == i) for i, name in enumerate(SPLITS)}
+        for name, rows in splits.items():
+            if not len(rows):
+                raise self._error(
+                    f"the {name} split is empty ({len(part)} rows, split: {self.split}); change "
+                    "the split, or give more rows."
+                )
+        if len(np.unique(y.codes[splits["train"]])) < 2:
+            raise self._error("the train split holds one class only; change the split.")
+        if len(absent := np.setdiff1d(y.codes, y.codes[splits["train"]])):
+            raise self._error(
+                f"class {y.names[absent[0]]!r} occurs in val or test but in no training row; "
+                "change the split, or merge classes (data.positive)."
+            )
+        return splits
+
+    def _given_parts(self, frame: pd.DataFrame) -> np.ndarray:
+        if self.split_column is None:
+            raise UserError("data.split: column needs data.split_column.")
+        names = frame[self.split_column]
+        if len(other := names[~names.isin(SPLITS)]):
+            raise self._error(
+                f"column {self.split_column!r} must hold train, val or test, got "
+                f"{other.iloc[0]!r}."
+            )
+        return names.map({name: i for i, name in enumerate(SPLITS)}).to_numpy(np.int64)

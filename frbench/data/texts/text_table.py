@@ -1,0 +1,258 @@
+"""Text as padded token ids: a vocabulary of the training rows, tables of texts."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from frbench.contracts.batch import Sizes
+from frbench.contracts.errors import UserError
+from frbench.data.factors import Factor
+from frbench.data.module import GroupDataModule
+from frbench.data.table import Table
+from frbench.data.tables.table_data import TableData
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Ids that are no words. Padding is 0 here; a tokenizer of one's own may have another id.
+PADDING, UNKNOWN, SEPARATOR, FIRST_WORD = range(4)
+_WORD = re.compile(r"\w+(?:'\w+)*")
+
+
+def words(text: str) -> list[str]:
+    """Split a text into lower-case words.
+
+    Example:
+        >>> words("Don't, he SAID: 2 amps!")
+        ["don't", 'he', 'said', '2', 'amps']
+    """
+    return _WORD.findall(text.lower())
+
+
+class Vocabulary:
+    """The words of a model and their ids: 0 pads, 1 is any other word, 2 separates two texts.
+
+    Args:
+        known: Words in the order of their ids, from 3 on.
+
+    Example:
+        >>> Vocabulary(["good", "bad"]).encode([["Good", "bad guitar"]], 6).tolist()
+        [[3, 2, 4, 1, 0, 0]]
+    """
+
+    def __init__(self, known: Sequence[str]) -> None:
+        self.known = list(known)
+        self._ids = {word: i for i, word in enumerate(self.known, start=FIRST_WORD)}
+
+    @classmethod
+    def learn(cls, texts: Sequence[Sequence[str]], max_words: int, min_count: int) -> Vocabulary:
+        """Take the most frequent words of the training rows, equal ones by alphabet.
+
+        Args:
+            texts: One or two texts of each row.
+            max_words: Number of ids, the three special ones included.
+            min_count: Words that occur less often are unknown.
+        """
+        counts = Counter(word for row in texts for text in row for word in words(text))
+        often = sorted((-n, word) for word, n in counts.items() if n >= min_count)
+        return cls([word for _, word in often[: max_words - FIRST_WORD]])
+
+    def encode(self, texts: Sequence[Sequence[str]], max_length: int) -> np.ndarray:
+        """Turn rows of one or two texts into ids, int32 [N, max_length], padded at the end.
+
+        Of two texts that are too long together, the longer one loses words first. A row without
+        any word is one unknown word, so that no network averages over nothing.
+        """
+        out = np.zeros((len(texts), max_length), dtype=np.int32)
+        for line, row in zip(out, texts, strict=True):
+            ids = [[self._ids.get(word, UNKNOWN) for word in words(text)] for text in row]
+            if len(ids) == 2:
+                room = max_length - 1
+                second = min(len(ids[1]), max(room // 2, room - len(ids[0])))
+                ids = [[*ids[0][: room - second], SEPARATOR, *ids[1][:second]]]
+            kept = ids[0][:max_length] or [UNKNOWN]
+            line[: len(kept)] = kept
+        return out
+
+
+class TextInputs(GroupDataModule):
+    """Inputs that are texts: x of every table is a DataFrame with one or two columns.
+
+    The vocabulary is learnt on the training split and stored with the checkpoint: another table
+    is encoded by the words that the model was trained with. The number of ids is ``max_words``
+    whatever the texts hold, so that the sizes of a model do not depend on them.
+
+    Args:
+        max_words: Number of token ids: 3 special ones and the most frequent words.
+        min_count: Words that occur less often in training are unknown.
+        max_length: Number of tokens L; longer rows are cut, shorter ones padded.
+        tokenizer: Local folder of a Hugging Face tokenizer to use in place of words, that of
+            ``PretrainedText``; then max_words and min_count have no effect.
+        **kwargs: As for the next class.
+
+    Raises:
+        UserError: For sizes that leave no room, or a folder that holds no tokenizer.
+    """
+
+    def __init__(
+        self,
+        max_words: int = 5000,
+        min_count: int = 2,
+        max_length: int = 128,
+        tokenizer: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if max_words <= FIRST_WORD or max_length < 3:
+            raise UserError(
+                f"data.max_words must exceed {FIRST_WORD} and data.max_length be at least 3, got "
+                f"{max_words} and {max_length}."
+            )
+        self.max_words = max_words
+        self.min_count = min_count
+        self.max_length = max_length
+        self.tokenizer = tokenizer
+        self._vocabulary: Vocabulary | None = None
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words of the training split, or those of the checkpoint that was loaded."""
+        if self._vocabulary is None:
+            texts = rows_of(self.splits["train"].x)
+            self._vocabulary = Vocabulary.learn(texts, self.max_words, self.min_count)
+            if not self._vocabulary.known:
+                raise UserError(
+                    f"No word occurs {self.min_count} times in the training texts; lower "
+                    "data.min_count or look at the text column."
+                )
+        return self._vocabulary
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from frbench.support.lazy import import_transformers
+
+        try:
+            return import_transformers().AutoTokenizer.from_pretrained(
+                self.tokenizer, local_files_only=True
+            )
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"data.tokenizer: {self.tokenizer} holds no tokenizer; give the local folder of a "
+                "pretrained model with its tokenizer files."
+            ) from error
+
+    @property
+    def padding(self) -> int | None:
+        """Token id of what fills texts up; None if the tokenizer has none."""
+        return self._tokenizer.pad_token_id if self.tokenizer else 0
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids."""
+        return len(self._tokenizer) if self.tokenizer else self.max_words
+
+    def encode(self, x: pd.DataFrame) -> np.ndarray:
+        """Turn texts into token ids, int32 [N, L]."""
+        texts = rows_of(x)
+        if not self.tokenizer:
+            return self.vocabulary.encode(texts, self.max_length)
+        found = self._tokenizer(
+            *map(list, zip(*texts, strict=True)),
+            truncation=True,
+            padding="max_length",
+            max_length=self.max_length,
+        )
+        return np.asarray(found["input_ids"], dtype=np.int32)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the words; Lightning stores them in the checkpoint."""
+        return {} if self.tokenizer else {"vocabulary": self.vocabulary.known}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Encode by the words of a checkpoint from now on."""
+        self._vocabulary = Vocabulary(state["vocabulary"])
+
+
+def rows_of(x: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Texts of each row; a missing one is empty."""
+    columns = (x[name].fillna("").astype(str) for name in x.columns)
+    return list(zip(*columns, strict=True))
+
+
+class TextTable(TextInputs, TableData):
+    """Your own texts: one or two text columns, a target and an attribute column.
+
+    Args:
+        path: A ``.csv``, ``.jsonl`` (one object a line) or ``.parquet`` file.
+        text: The text column, or two (premise and hypothesis).
+        target: Column of the labels.
+        attribute: Column of the attribute z, or several; with ``attribute_words`` a text column.
+        attribute_words: The attribute is whether the text of its column holds one of these words
+            (``without``, ``with``), as for the negations of MultiNLI. In YAML quote "no".
+        **kwargs: As for :class:`TextInputs` and, about rows, labels, attributes and splits, for
+            :class:`~frbench.data.tables.table_data.TableData`.
+
+    Raises:
+        UserError: On first use of the data, for a file, column, value, split or option that
+            cannot be used.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "notes.csv"
+        >>> rows = ["good,x,1", "very good,y,1", "bad,x,0", "not good,y,0"] * 10
+        >>> _ = path.write_text(chr(10).join(["note,place,liked", *rows]))
+        >>> data = TextTable(str(path), "note", "liked", "place", max_words=50, max_length=4)
+        >>> data.vocabulary.known, data.encode(data.splits["test"].x[:1]).shape
+        (['good', 'bad', 'not', 'very'], (1, 4))
+    """
+
+    def __init__(
+        self,
+        path: str,
+        text: str | list[str],
+        target: str,
+        attribute: str | list[str],
+        attribute_words: list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for name in ("drop", "categorical", "numeric", "attribute_as_input"):
+            if kwargs.get(name):
+                raise UserError(f"data.{name} has no effect on a TextTable; remove it.")
+        super().__init__(path=path, target=target, attribute=attribute, **kwargs)
+        self.text = text
+        self.attribute_words = attribute_words
+
+    @property
+    def _texts(self) -> list[str]:
+        return [self.text] if isinstance(self.text, str) else list(self.text)
+
+    @property
+    def sizes(self) -> Sizes:  # type: ignore[override]
+        """Numbers of classes and attribute values from the data, of tokens from the options."""
+        num_classes, num_attributes = len(self.class_names), len(self.attribute_names)
+        return Sizes(num_classes, num_attributes, (self.max_length,), self.vocab_size)
+
+    def _inputs(self, frame: pd.DataFrame) -> list[str]:
+        if len(self._texts) not in (1, 2):
+            raise self._error("data.text must name one column or two.")
+        return self._texts
+
+    def _check_columns(self, frame: pd.DataFrame) -> None:
+        self._check_names(frame, {"text": self._texts})
+        super()._check_columns(frame)
+
+    def _attribute(self, column: pd.Series) -> Factor:
+        if self.attribute_words is None:
+            return super()._attribute(column)
+        wanted = {word.lower() for word in self.attribute_words}
+        codes = [bool(wanted.intersection(words(text))) for text in column.fillna("").astype(str)]
+        return Factor(np.asarray(codes, dtype=np.int64), ["without", "with"])
+
+    def _column_notes(self, tables: dict[str, Table]) -> list[str]:
+        return []  # unknown words have an id of their own

@@ -1,0 +1,179 @@
+"""One cell of a grid: train, select, test, and say what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import frbench
+from frbench.contracts.errors import UserError, interruptible
+from frbench.grids.grid import Cell
+
+#: Options of every cell: a grid shows one progress bar, not one per run, and a cell is one
+#: process on one device (use --jobs and --shard for more).
+QUIET = [
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+    "--trainer.devices=1",
+]
+
+
+def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
+    """Train, select and test one cell.
+
+    Args:
+        cell: The run.
+        folder: Its folder; a checkpoint in it is continued.
+
+    Returns:
+        The record of the results file; ``status`` is ``ok`` or ``failed``.
+    """
+    record: dict[str, Any] = {
+        "cell": cell.key,
+        "data": cell.data,
+        "method": cell.method,
+        "settings": cell.settings,
+        "seed": cell.seed,
+        "fold": cell.fold,
+    }
+    from frbench.runs.cli import finish_loggers
+
+    start = time.monotonic()
+    try:
+        with interruptible(lambda: ""):
+            record |= _train_and_test(cell, folder)
+    except SystemExit as error:
+        record |= {"status": "failed", "error": f"exit status {error.code}"}
+    except UserError as error:
+        record |= {"status": "failed", "error": str(error)}
+    except Exception as error:  # one failed cell must not end a grid of thousands
+        traceback.print_exc()
+        record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"[:500]}
+    finally:
+        finish_loggers()
+    before = record.pop("seconds_before", 0.0)
+    record["seconds"] = round(before + time.monotonic() - start, 3)
+    return record
+
+
+def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
+    from frbench.callbacks import BestCheckpoint, RollingCheckpoint
+    from frbench.data.balance import effective_sample_size
+    from frbench.data.describe import group_table, remarks
+    from frbench.data.fingerprint import fingerprint
+    from frbench.runs.cli import train
+
+    last = folder / "checkpoints" / "last.ckpt"
+    words = ["fit", *cell.arguments(), *QUIET, f"--run_dir={folder}"]
+    if last.exists() and (folder / "config.yaml").exists():
+        words.append(f"--ckpt_path={last}")
+    else:  # killed before its first checkpoint, or robbed of its files: nothing of it can be used
+        for leftover in ("metrics.csv", "config.yaml", "checkpoints", "wandb_id"):
+            path = folder / leftover
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    _reset_peak()
+    cli = train(words)
+    trainer = cli.trainer
+    monitor = next(c for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint))
+    rolling = next(c for c in trainer.checkpoint_callbacks if isinstance(c, RollingCheckpoint))
+    best = monitor.best_model_path or str(last)
+    metrics: dict[str, float] = {}
+    for evaluate in (trainer.validate, trainer.test):
+        evaluate(
+            cli.model, datamodule=cli.datamodule, ckpt_path=best, verbose=False, weights_only=True
+        )
+        metrics |= cli.model.evaluation.flat()
+    # As it was at the start: a continued run takes its model from the checkpoint.
+    config = (folder / "config.yaml").read_text().replace(str(folder), "<run>")
+    return {
+        "status": "ok",
+        "selection": monitor.selection(trainer),
+        "metrics": metrics,
+        "warnings": cli.warnings(),
+        "steps": trainer.global_step,
+        "seconds_before": rolling.seconds_before,
+        "training": {
+            "balance": cli.datamodule.balance,
+            "train_on": getattr(cli.datamodule, "train_on", None),
+            "penalties": {
+                name: float(penalty.weight)
+                for name, penalty in zip(cli.model.penalty_names, cli.model.penalties, strict=True)
+            },
+        },
+        "effective_sample_size": round(effective_sample_size(cli.datamodule.training.weight), 1),
+        "attribute_as_input": getattr(cli.datamodule, "attribute_as_input", False),
+        "config_hash": hashlib.sha256(config.encode()).hexdigest()[:16],
+        "data_hash": fingerprint(cli.datamodule),
+        "groups": {**group_table(cli.datamodule), "notes": remarks(cli.datamodule)},
+        "commit": commit(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "frbench": frbench.__version__,
+            "python": sys.version.split()[0],
+            **{name: version(name) for name in ("torch", "pytorch-lightning", "numpy")},
+        },
+        "hardware": hardware(),
+        "peak_memory_mb": round(_peak_mb(), 1),
+    }
+
+
+def commit() -> str | None:
+    """Return the commit of the working tree that frbench runs from, ``+`` for uncommitted changes.
+
+    None where frbench was installed without one.
+    """
+    root = Path(frbench.__file__).parents[1]
+    if not (root / ".git").exists():  # else git would look for one further up
+        return None
+    words = ["git", "-C", str(root), "describe", "--always", "--exclude=*", "--dirty=+"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=20)
+        return done.stdout.strip()
+    return None
+
+
+def hardware() -> str:
+    """Name the GPU, or the processor and the number of its cores."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):  # Linux names the model there alone
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line for line in lines if line.startswith("model name")).split(": ")[1]
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def _reset_peak() -> None:
+    """Start measuring peak memory anew, so that a cell does not report an earlier one's."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):  # Linux alone, and not in every container
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_mb() -> float:
+    """Peak memory of the GPU where there is one, else of this process, in MB."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,250 @@
+"""A grid file read into cells: data x method x settings x folds x seeds; imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import yaml
+
+from frbench.contracts.errors import UserError
+from frbench.report.page import parse_page
+
+KEYS = {"configs", "base", "data", "methods", "grid", "random", "folds", "seeds", "report"}
+RANDOM_KEYS = {"draws", "seed", "space"}
+DRAWS = ("uniform", "log_uniform", "int_uniform", "choice")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid.
+
+    Attributes:
+        index: Position in the grid.
+        data: Name of the data set in the grid.
+        method: Name of the method in the grid.
+        settings: The point of the grid or the random draw, option -> value.
+        seed: Seed of the run.
+        fold: Fold of repeated cross-validation, or None.
+        options: Every option of ``frbench fit``, option -> value.
+        configs: YAML files given before the options.
+        extra: Words of the command line after the options, for every cell.
+    """
+
+    index: int
+    data: str
+    method: str
+    settings: dict[str, Any]
+    seed: int
+    fold: int | None
+    options: dict[str, Any] = field(repr=False)
+    configs: tuple[str, ...] = field(repr=False)
+    extra: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that decides the run, its config files' content included."""
+        content = [Path(path).read_text() for path in self.configs]
+        decides = [self.data, self.method, self.options, content, *self.extra]
+        text = json.dumps(decides, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def arguments(self) -> list[str]:
+        """Return the command-line form of the configs and options."""
+        words = [f"--config={path}" for path in self.configs]
+        return (
+            words
+            + [
+                f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
+                for key, value in self.options.items()
+            ]
+            + list(self.extra)
+        )
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UserError(f"{where} must map names to values, got {value!r}.")
+    return {str(key): item for key, item in value.items()}
+
+
+def _numbers(value: Any, where: str) -> list[int]:
+    """Check a list of distinct numbers 0, 1, ..."""
+    good = isinstance(value, list) and all(type(v) is int and v >= 0 for v in value)
+    if not good or not value or len(set(value)) < len(value):
+        raise UserError(f"{where} must be a list of distinct numbers from 0 on, got {value!r}.")
+    return cast(list[int], value)
+
+
+#: Options that a grid sets itself, or that a cell cannot have, with what to use instead.
+RESERVED = {
+    "seed_everything": "`seeds`",
+    "data.seed": "`seeds`",
+    "data.fold": "`folds`",
+    "run_dir": "--out",
+    "ckpt_path": "the same command again, which continues",
+    "trainer.devices": "--jobs or --shard, since a cell runs on one device",
+}
+
+
+def check_option(key: str, where: str) -> None:
+    """Refuse an option that the grid sets itself.
+
+    Raises:
+        UserError: Naming what to use instead.
+    """
+    key = key.replace("data.init_args.", "data.")
+    if key in RESERVED:
+        raise UserError(f"{where}: {key} is set by the grid; use {RESERVED[key]}.")
+
+
+def _product(grid: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    for key, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise UserError(f"{where}: give {key} a list of values, got {values!r}.")
+    return [dict(zip(grid, point, strict=True)) for point in itertools.product(*grid.values())]
+
+
+def _draw(key: str, spec: Any, draws: int, seed: int) -> list[Any]:
+    """Draw the values of one option; the same key and seed give the same values everywhere."""
+    if not isinstance(spec, dict) or len(spec) != 1 or next(iter(spec)) not in DRAWS:
+        raise UserError(f"random.space.{key}: give one of {DRAWS}, got {spec!r}.")
+    kind, bounds = next(iter(spec.items()))
+    rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
+    if not isinstance(bounds, list) or not bounds:
+        raise UserError(f"random.space.{key}: {kind} needs a list, got {bounds!r}.")
+    if kind == "choice":
+        return [bounds[i] for i in rng.integers(len(bounds), size=draws)]
+    try:
+        low, high = (float(b) for b in bounds)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"random.space.{key}: {kind} needs [low, high], got {bounds}.") from error
+    if kind == "int_uniform" and not (low.is_integer() and high.is_integer()):
+        raise UserError(f"random.space.{key}: int_uniform needs whole numbers, got {bounds}.")
+    if not low < high or (kind == "log_uniform" and low <= 0):
+        raise UserError(f"random.space.{key}: {kind} needs low < high (log: low > 0): {bounds}.")
+    if kind == "int_uniform":
+        return [int(v) for v in rng.integers(int(low), int(high) + 1, size=draws)]
+    if kind == "log_uniform":
+        return [float(v) for v in np.exp(rng.uniform(np.log(low), np.log(high), draws))]
+    return [float(v) for v in rng.uniform(low, high, draws)]
+
+
+def _settings(grid: dict[str, Any], random: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    points = _product(grid, f"{where}: grid")
+    if not random:
+        return points
+    if unknown := sorted(set(random) - RANDOM_KEYS):
+        raise UserError(f"random: unknown keys {unknown}; it has {sorted(RANDOM_KEYS)}.")
+    draws, seed = random.get("draws", 16), random.get("seed", 0)
+    if type(draws) is not int or draws < 1 or type(seed) is not int or seed < 0:
+        raise UserError(
+            f"random: draws must be a number from 1 on and seed one from 0 on, got {draws!r} "
+            f"and {seed!r}."
+        )
+    if not random.get("space"):
+        raise UserError("random: `space` must name the options that are drawn.")
+    space = _mapping(random.get("space"), "random.space")
+    columns = {key: _draw(key, spec, draws, seed) for key, spec in space.items()}
+    drawn = [{key: columns[key][i] for key in columns} for i in range(draws)]
+    return [{**point, **extra} for point in points for extra in drawn]
+
+
+def read_grid(path: str | Path) -> list[Cell]:
+    """Read a grid file.
+
+    Keys: ``configs`` (YAML files, relative to the grid file), ``base`` (options of every run),
+    ``data`` and ``methods`` (name -> options; a method may have its own ``grid``, a data set an
+    ``otherwise`` that stands in where its files are missing), ``grid`` (option -> list of
+    values), ``random`` (draws, seed, space: option -> uniform | log_uniform | int_uniform |
+    choice), ``folds``, ``seeds``, and ``report`` (predictions and published numbers, which decide
+    no run; see `frbench.report.page`).
+
+    Args:
+        path: The YAML file.
+
+    Returns:
+        The cells in a fixed order.
+
+    Raises:
+        UserError: If the file is missing, is not YAML, or has keys or values of a wrong form.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no grid file {path}.")
+    try:
+        grid = _mapping(yaml.safe_load(path.read_text()), str(path))
+        json.dumps(grid)
+    except TypeError as error:
+        raise UserError(f"{path} holds a value that is no text or number ({error}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if unknown := sorted(set(grid) - KEYS):
+        raise UserError(f"{path}: unknown keys {unknown}; a grid has {sorted(KEYS)}.")
+    for key in ("data", "methods"):
+        if not grid.get(key):
+            raise UserError(f"{path}: `{key}` must name at least one entry.")
+    parse_page(grid.get("report"), str(path))  # a wrong one must not show after the runs only
+    return list(_cells(grid, path))
+
+
+def _cells(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
+    names = grid.get("configs") or []
+    if not isinstance(names, list):
+        raise UserError(f"{path}: configs must be a list of files, got {names!r}.")
+    configs = tuple(str(path.parent / str(name)) for name in names)
+    for config in configs:
+        if not Path(config).is_file():
+            raise UserError(f"{path}: configs names {config}, which does not exist.")
+    base = _mapping(grid.get("base"), "base")
+    shared, random = _mapping(grid.get("grid"), "grid"), _mapping(grid.get("random"), "random")
+    folds: list[int] | list[None] = [None]
+    if "folds" in grid:
+        folds = _numbers(grid["folds"], f"{path}: folds")
+    seeds = _numbers(grid.get("seeds", [0]), f"{path}: seeds")
+    index = 0
+    for (data, data_options), (method, method_options) in itertools.product(
+        _mapping(grid["data"], "data").items(), _mapping(grid["methods"], "methods").items()
+    ):
+        data_options = available(_mapping(data_options, f"data.{data}"))
+        method_options = dict(_mapping(method_options, f"methods.{method}"))
+        own = _mapping(method_options.pop("grid", None), f"methods.{method}.grid")
+        for settings in _settings({**shared, **own}, random, f"methods.{method}"):
+            for fold, seed in itertools.product(folds, seeds):
+                # Folds partition the data in one way; seeds then vary the training alone.
+                where = {"data.seed": seed} if fold is None else {"data.fold": fold}
+                own_options = {**base, **data_options, **method_options, **settings}
+                for key in own_options:
+                    if fold is None or key != "data.seed":  # folds leave the seed of splits free
+                        check_option(key, str(path))
+                options = {
+                    **base, **data_options, **method_options, **settings,
+                    "seed_everything": seed, **where,
+                }  # fmt: skip
+                # Classes come first: an option of a class is read once the class is known.
+                first = {k: options[k] for k in ("data", "model") if k in options}
+                ordered = {**first, **options}
+                yield Cell(index, data, method, settings, seed, fold, ordered, configs)
+                index += 1
+
+
+def available(options: dict[str, Any]) -> dict[str, Any]:
+    """Return a data entry's options, or its ``otherwise`` where its ``needs`` is not found."""
+    options = dict(options)
+    otherwise, needs = options.pop("otherwise", None), options.pop("needs", None)
+    if (otherwise is None) != (needs is None):
+        raise UserError("A data entry gives `needs` (a data file) and `otherwise` together.")
+    if otherwise is None:
+        return options
+    from frbench.support.files import find
+
+    return options if find(needs) is not None else available(_mapping(otherwise, "otherwise"))

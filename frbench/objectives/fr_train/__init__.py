@@ -1,0 +1,1 @@
+"""FR-Train: the game of classifier, fairness and robustness discriminators."""

@@ -1,0 +1,138 @@
+"""Deep feature re-weighting: a last layer that is refitted on group-balanced held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
+
+import numpy as np
+
+from frbench.contracts.errors import UserError
+from frbench.postprocessing.base import Head, LastLayer
+
+#: Inverse strengths C of the L1 term that the paper's code tries.
+STRENGTHS = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)
+
+
+@dataclass(frozen=True)
+class DFR(LastLayer):
+    """Deep feature re-weighting (Kirichenko et al., arXiv 2204.02937, section 6 and appendix B).
+
+    The features of a trained network are kept; its last layer is replaced by the mean of
+    ``redraws`` logistic regressions, min_w C sum_i l(w; x_i, y_i) + |w|_1 on standardised
+    features, each fitted on a draw with equally many held-out rows of every (y, z) cell. C is
+    chosen first: fitted in the same way on one half of the rows, the C with the best worst-group
+    accuracy on the other half wins, of equals the earlier. Two classes give one regression, more
+    give one against the rest each.
+
+    Args:
+        redraws: Balanced draws that are averaged.
+        strengths: Values of C to choose from.
+        seed: Seed of halves and draws.
+
+    Raises:
+        UserError: If there is nothing to draw or to choose from.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> y, z = np.repeat([0, 1], 100), np.tile([0, 0, 0, 1, 1, 1, 1, 1], 25)
+        >>> features = np.stack([y + 0.3 * rng.normal(size=200), z.astype(float)], 1)
+        >>> head = DFR(redraws=5, strengths=[0.3]).fit(features, y, 2 * y + z, 2)
+        >>> (features @ head.weight.T + head.bias).argmax(1)[[0, 199]].tolist()
+        [0, 1]
+    """
+
+    redraws: int = 20
+    strengths: Sequence[float] = STRENGTHS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.redraws < 1:
+            raise UserError(f"--redraws must be at least 1, got {self.redraws}.")
+        if self.seed < 0:
+            raise UserError(f"DFR.seed must not be negative, got {self.seed}.")
+        if not self.strengths or min(self.strengths) <= 0:
+            raise UserError(f"--strengths must be positive numbers, got {list(self.strengths)}.")
+
+    def fit(
+        self,
+        features: np.ndarray,
+        y: np.ndarray,
+        group: np.ndarray,
+        num_classes: int,
+        names: Sequence[str] | None = None,
+    ) -> Head:
+        """Fit the last layer.
+
+        Args:
+            features: Features of the held-out rows [N, D].
+            y: Their labels, int [N].
+            group: Their groups, -1 where unknown, which leaves a row out [N].
+            num_classes: C.
+            names: Names of the groups, for messages.
+
+        Returns:
+            The layer for features as they are: standardisation is folded into it.
+
+        Raises:
+            UserError: If a class has no rows, or a group that occurs fewer than two.
+        """
+        from frbench.support.stratified import cut
+
+        known = np.flatnonzero(group >= 0)
+        features, y, group = features[known], y[known], group[known]
+        groups, counts = np.unique(group, return_counts=True)
+        if len(counts) == 0 or counts.min() < 2:
+            rare = groups[counts < 2]
+            name = "any group" if not len(rare) else names[rare[0]] if names else rare[0]
+            raise UserError(
+                f"DFR halves the held-out rows of each group, but has fewer than two of {name}; "
+                "use a larger held-out split, or --held_out train."
+            )
+        if len(absent := np.setdiff1d(np.arange(num_classes), y)):
+            raise UserError(f"DFR has no held-out rows of class {absent[0]}.")
+        mean, scale = features.mean(0), features.std(0)
+        scale[scale == 0] = np.inf  # a feature that never varies gets no weight
+        x = (features - mean) / scale
+        rng = np.random.default_rng([self.seed, 21])
+        half = cut(group, (1, 1), rng)
+        scores = {}
+        for strength in self.strengths:
+            weight, bias = self._mean_fit(x, y, group, half == 0, strength, num_classes)
+            hit = (x @ weight.T + bias).argmax(1) == y
+            scores[strength] = min(hit[(half == 1) & (group == g)].mean() for g in groups)
+        best = max(scores, key=scores.__getitem__)
+        weight, bias = self._mean_fit(x, y, group, np.ones(len(y), bool), best, num_classes)
+        weight = weight / scale
+        return Head(weight, bias - weight @ mean, best, scores, int(counts.min()))
+
+    def _mean_fit(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        group: np.ndarray,
+        allowed: np.ndarray,
+        strength: float,
+        num_classes: int,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Average the regressions over balanced draws of the allowed rows."""
+        from sklearn.linear_model import LogisticRegression
+
+        # The option's name changed in scikit-learn 1.8; the old one is refused from 1.10 on.
+        parameters = signature(LogisticRegression).parameters
+        old = "penalty" in parameters and parameters["penalty"].default == "l2"
+        l1: dict[str, Any] = {"penalty": "l1"} if old else {"l1_ratio": 1.0}
+        members = [np.flatnonzero(allowed & (group == g)) for g in np.unique(group)]
+        size = min(map(len, members))
+        weight, bias = np.zeros((num_classes, x.shape[1])), np.zeros(num_classes)
+        for redraw in range(self.redraws):
+            rng = np.random.default_rng([self.seed, 22, redraw])
+            rows = np.concatenate([rng.choice(m, size, replace=False) for m in members])
+            for label in range(1 if num_classes == 2 else 0, num_classes):
+                model = LogisticRegression(C=strength, solver="liblinear", random_state=0, **l1)
+                model.fit(x[rows], y[rows] == label)
+                weight[label] += model.coef_[0] / self.redraws
+                bias[label] += model.intercept_[0] / self.redraws
+        return weight, bias

@@ -1,0 +1,302 @@
+"""``frbench fit | validate | test | predict``: Lightning's command line with its warts cured."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from frbench.runs import wandb as wandb_run
+from frbench.runs.catalogue import import_all
+from frbench.data.describe import describe
+from frbench.data.fingerprint import fingerprint
+from frbench.support.atomic import write_text
+from frbench.callbacks import (
+    BestCheckpoint,
+    CSVLogger,
+    EarlyStop,
+    RollingCheckpoint,
+    SanityCheck,
+)
+from frbench.runs.checkpoint import explained, read_description
+from frbench.data.module import GroupDataModule
+from frbench.contracts.errors import UserError, interruptible
+from frbench.runs.messages import cause, readable
+from frbench.objectives import Objective
+from frbench.training.checks import FREE_ON_RESUME
+from frbench.runs.options import check_configs, known_options, option_values
+from frbench.runs.output import log_final_table, print_metrics, write_new, write_predictions
+from frbench.runs.quiet import quieten
+from frbench.runs.folder import choose_run_dir, give_back
+from frbench.contracts.spec import differences
+from frbench.runs.wandb import is_wandb
+
+import_all()  # bare class names on the command line and in YAML
+
+#: Epochs of a run that is given no limit of its own.
+MAX_EPOCHS = 30
+#: Arguments of an objective that come from the data and from nowhere else.
+LINKED = ("num_classes", "num_attributes", "input_shape", "vocab_size")
+
+
+class RecordRun(SaveConfigCallback):
+    """Write the configuration into the run's folder and to the loggers; print the group table."""
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Print what training will see."""
+        if stage == "fit" and trainer.is_global_zero:
+            print(describe(trainer.datamodule), flush=True)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Save once the loaders stand, which check the inputs; never over another run's file."""
+        if not trainer.is_global_zero:
+            return
+        text = self.parser.dump(self.config, skip_none=False)
+        folder = Path(self.config.run_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "config.yaml"
+        for i in range(2, 10_000):
+            if not path.exists() or path.read_text() == text:
+                break
+            path = folder / f"config-{i}.yaml"
+        write_text(path, text)
+        for logger in trainer.loggers:
+            logger.log_hyperparams(yaml.safe_load(text))
+            if is_wandb(logger):
+                wandb_run.start(logger, folder)
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """Complete what W&B shows of the run."""
+        for logger in trainer.loggers if trainer.is_global_zero else ():
+            if is_wandb(logger):
+                wandb_run.finish(logger, Path(self.config.run_dir))
+
+
+class FrbenchCLI(LightningCLI):
+    """The parser and the runner; ``run`` is the entry."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run's folder, the selection rule, and the sizes' links."""
+        parser.add_argument(
+            "--run_dir",
+            type=str | None,
+            default=None,
+            help="Folder of this run; by default runs/<data>-<model>/<next number>, or the folder "
+            "of --ckpt_path.",
+        )
+        parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(RollingCheckpoint, "rolling")
+        parser.add_lightning_class_args(EarlyStop, "early_stopping")
+        parser.add_lightning_class_args(SanityCheck, "sanity")
+        parser.set_defaults({"model": "ERM"})
+        for name in LINKED:
+            parser.link_arguments(
+                f"data.{name}", f"model.init_args.{name}", apply_on="instantiate"
+            )
+
+    def before_instantiate_classes(self) -> None:
+        """Check what the parser lets pass, and settle where the run writes."""
+        config = self.config[self.subcommand]
+        for name in LINKED:
+            if config.model.init_args.get(name):
+                raise UserError(f"model.{name} comes from the data; remove it from your options.")
+        if config.get("ckpt_path"):
+            stored = read_description(config.ckpt_path)
+            given = yaml.safe_load(self._parser(self.subcommand).dump(config))
+            changed = differences(stored["model"], given["model"], "model", LINKED, partial=True)
+            if not changed and self.subcommand == "fit" and stored["data"]:
+                changed = differences(
+                    stored["data"], given["data"], "data", FREE_ON_RESUME, partial=True
+                )
+            if changed:
+                raise UserError(
+                    f"--ckpt_path already fixes what is trained. It differs from your options in "
+                    f"{changed}. Drop those options."
+                )
+        limits = (config.trainer.max_epochs, config.trainer.max_time)
+        if limits == (None, None) and config.trainer.max_steps == -1:
+            config.trainer.max_epochs = MAX_EPOCHS  # Lightning's own default is 1000
+        config.run_dir = choose_run_dir(config, str(self.subcommand))
+        for key in ("checkpoint", "rolling"):
+            if config[key].dirpath is None:
+                config[key].dirpath = str(Path(config.run_dir) / "checkpoints")
+        self._settle_loggers(config)
+
+    @staticmethod
+    def _settle_loggers(config: Any) -> None:
+        """Make every logger without a folder of its own write into the run's."""
+        given = config.trainer.logger
+        if given is False:
+            return
+        loggers = [] if given is None or given is True else given
+        loggers = loggers if isinstance(loggers, list) else [loggers]
+        for logger in loggers:
+            if logger.init_args.get("save_dir", "elsewhere") in (None, "."):
+                logger.init_args.save_dir = config.run_dir
+            if is_wandb(logger):
+                wandb_run.keep_id(logger, Path(config.run_dir))
+        config.trainer.logger = loggers or None
+
+    def instantiate_classes(self) -> None:
+        """Build data, model and trainer; the data must have the sizes of the checkpoint."""
+        super().instantiate_classes()
+        if path := self._get(self.config, "ckpt_path"):
+            stored = read_description(path)["model"]["init_args"]
+            ours = {name: getattr(self.model, name) for name in LINKED}
+            if theirs := {k: stored[k] for k in LINKED if k in stored and stored[k] != ours[k]}:
+                raise UserError(
+                    f"--ckpt_path has a model for {theirs}, but --data "
+                    f"{type(self.datamodule).__name__} has { {k: ours[k] for k in theirs} }; give "
+                    "the data set that the checkpoint was trained on."
+                )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Build the trainer; metrics.csv is written beside any other logger."""
+        config = self._get(self.config_init, "trainer")
+        if config.logger is not False and self.subcommand == "fit":
+            run_dir = self._get(self.config_init, "run_dir")
+            config.logger = [*(config.logger or []), CSVLogger(run_dir)]
+        elif self.subcommand != "fit":
+            config.logger = config.logger or False
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, TypeError) as error:  # what the Trainer says about its own options
+            raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+
+    # ---- after a command --------------------------------------------------------------------
+    def warnings(self) -> dict[str, str]:
+        """Return what the sanity checks found, by name."""
+        return dict(self._get(self.config_init, "sanity").raised)
+
+    def fit(self, **kwargs: Any) -> None:
+        """Train; a checkpoint to resume from is read without unpickling code."""
+        if len(self.trainer.loggers) > 1:  # others than ours write elsewhere if it is missing
+            Path(self._get(self.config, "run_dir")).mkdir(parents=True, exist_ok=True)
+        self.trainer.fit(**{**kwargs, "weights_only": True})
+        for callback in self.trainer.checkpoint_callbacks if self.trainer.is_global_zero else ():
+            if isinstance(callback, BestCheckpoint) and (best := callback.best_model_path):
+                best = os.path.relpath(best)
+                print(f"best by {callback.monitor}, {callback.best_model_score:.3f}: {best}")
+                print(f"next: frbench test --ckpt_path {best}")
+
+    def validate(self, **kwargs: Any) -> None:
+        """Evaluate the validation table and print its metrics."""
+        self._evaluate("validate", kwargs)
+
+    def test(self, **kwargs: Any) -> None:
+        """Evaluate the test tables, print their metrics and store them."""
+        self._evaluate("test", kwargs)
+
+    def _evaluate(self, subcommand: str, kwargs: dict[str, Any]) -> None:
+        kwargs |= {"verbose": False, "weights_only": True}
+        folder = Path(self._get(self.config, "run_dir"))
+        folder.mkdir(parents=True, exist_ok=True)  # as in fit
+        getattr(self.trainer, subcommand)(**kwargs)
+        found = self.model.evaluation
+        if self.trainer.is_global_zero:
+            data = self.datamodule
+            names = data.test_names if subcommand == "test" else data.val_names
+            log_final_table(self.trainer.loggers, found, names)
+            print_metrics(found, names)
+            checkpoint = read_description(str(kwargs["ckpt_path"]))
+            record = {
+                "data": fingerprint(self.datamodule),
+                "selection": checkpoint.get("selection"),
+                "metrics": found.flat(),
+            }
+            print(f"written to {write_new(folder, subcommand, record)}")
+
+    def predict(self, **kwargs: Any) -> None:
+        """Write one CSV of predictions per test table (and process)."""
+        kwargs |= {"return_predictions": True, "weights_only": True}
+        parts = self.trainer.predict(**kwargs)
+        names = self.datamodule.test_names
+        folder = Path(self._get(self.config, "run_dir"))
+        write_predictions(
+            parts if len(names) > 1 else [parts], self.datamodule, folder, self.trainer
+        )
+
+
+
+
+
+
+def finish_loggers() -> None:
+    """End the W&B run of this process; the next training would be written into it."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish()
+
+
+def train(argv: list[str]) -> FrbenchCLI:
+    """Run one training or evaluation command.
+
+    Args:
+        argv: Subcommand and options, as on the command line.
+
+    Returns:
+        The command line with its trainer, model and data.
+
+    Raises:
+        UserError: For wrong options or data, before training starts.
+    """
+    quieten()
+    if argv[0] != "fit":  # what the checkpoint knows of its own training does not matter
+        warnings.filterwarnings("ignore", message="The dirpath has changed from")
+        warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
+    check_configs(argv)
+    paths = option_values(argv, "--ckpt_path")
+    if paths:
+        stored = read_description(paths[-1])
+        model = stored["model"]
+        init_args = {k: v for k, v in model["init_args"].items() if k not in LINKED}
+        words = [f"--model={json.dumps({**model, 'init_args': init_args})}"]
+        # Evaluation is on the data named, or else on those of the training.
+        named = {word.split("=")[0] for word in argv} & {"--data", "--config"}
+        if stored["data"] and (argv[0] == "fit" or not named):
+            words.append(f"--data={json.dumps(stored['data'])}")
+        argv = [argv[0], *words, *argv[1:]]
+    elif argv[0] in ("validate", "test", "predict") and "--help" not in argv:
+        raise UserError(f"frbench {argv[0]} needs --ckpt_path, the trained model.")
+    common = {"allow_abbrev": False, "exit_on_error": False}
+    usage = {name: {"usage": f"frbench {name} [options]", **common} for name in
+             ("fit", "validate", "test", "predict")}  # fmt: skip
+    try:
+        with explained(paths[-1] if paths else None):
+            return FrbenchCLI(
+                Objective,
+                GroupDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_callback=RecordRun,
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                trainer_defaults={"num_sanity_val_steps": 0, "use_distributed_sampler": False},
+                parser_kwargs={"prog": "frbench", **common, **usage},
+                args=argv,
+            )
+    except ArgumentError as error:
+        raise UserError(readable(str(error), LINKED, known_options())) from error
+    except MisconfigurationException as error:
+        raise UserError(" ".join(str(error).split())) from error
+    except ValueError as error:
+        # A UserError of a constructor arrives wrapped by the parser that called it.
+        if (user_error := cause(error)) is not None:
+            raise user_error from None
+        if missing := re.search(r"HINT: Try running `(pip install [^`]*)`", str(error)):
+            raise UserError(f"A package is missing: {missing[1]}.") from error
+        if "is not in bounds" in str(error):
+            raise UserError(f"seed_everything: {error}.") from error
+        raise
+    finally:
+        give_back()

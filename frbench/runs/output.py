@@ -1,0 +1,77 @@
+"""What an evaluation prints and writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from frbench.support.atomic import replacing
+from frbench.data.module import GroupDataModule
+from frbench.metrics import Evaluation
+
+
+def write_new(folder: Path, stem: str, record: dict[str, Any]) -> Path:
+    """Write a JSON file under the first free name ``stem.json``, ``stem-2.json``, ..."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = folder / (f"{stem}.json" if number == 1 else f"{stem}-{number}.json")
+        try:
+            with replacing(path, new=True) as part:
+                part.write_text(json.dumps(record, indent=1))
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+def write_predictions(parts: Any, data: GroupDataModule, folder: Path, trainer: Any) -> None:
+    """Write row, label, attribute, prediction and probabilities of each test table as CSV."""
+    import pandas as pd
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    rank = f"-rank{trainer.global_rank}" if trainer.world_size > 1 else ""
+    for name, batches in zip(data.test_names, parts, strict=True):
+        columns = {k: torch.cat([b[k] for b in batches]).numpy() for k in batches[0]}
+        probabilities = columns.pop("probabilities")
+        frame = pd.DataFrame(columns).rename(columns={"index": "row"})
+        frame["pred"] = probabilities.argmax(1)
+        for i, label in enumerate(data.class_names):
+            frame[f"p({label})"] = probabilities[:, i]
+        path = folder / f"predictions-{name.replace('/', '-')}{rank}.csv"
+        with replacing(path) as part:
+            frame.to_csv(part, index=False)
+        print(f"written to {path}")
+
+
+def log_final_table(loggers: list[Any], found: Evaluation, tables: list[str]) -> None:
+    """Send one row per metric, one column per evaluated table, to loggers that take tables."""
+    rows = [[name, *(found[table].get(name) for table in tables)] for name in found[tables[0]]]
+    for logger in loggers:
+        if hasattr(logger, "log_table"):
+            logger.log_table("final", columns=["metric", *tables], data=rows)
+
+
+def print_metrics(found: Evaluation, tables: list[str]) -> None:
+    """Print one row per metric, one column per evaluated table, as many as fit side by side."""
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+    console = Console()
+    tables = [*tables, *(name for name in found if name == "test/family" and name not in tables)]
+    width = max((len(name) for values in found.values() for name in values), default=0) + 4
+    while tables:
+        used, shown = width, 0
+        while shown < len(tables) and (not shown or used <= console.width):
+            used += max(6, len(tables[shown])) + 3
+            shown += used <= console.width or not shown
+        here, tables = tables[:shown], tables[shown:]
+        view = RichTable()
+        for header in ("metric", *here):
+            view.add_column(header, no_wrap=True)
+        for name in dict.fromkeys(name for table in here for name in found[table]):
+            values = [found[table].get(name) for table in here]
+            view.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
+        console.print(view)

@@ -1,4 +1,0 @@
-"""Studies: experiments that are more than a grid of runs, each one command with one YAML.
-
-``python -m frbench.studies STUDY.yaml --out FOLDER`` runs the study that the file names.
-"""

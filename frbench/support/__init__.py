@@ -1,0 +1,1 @@
+"""Files, progress and parsing: nothing that is specific to classification."""

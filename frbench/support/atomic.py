@@ -1,0 +1,74 @@
+"""Files that appear whole or not at all; imports no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from frbench.contracts.errors import UserError
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str], new: bool = False) -> Iterator[Path]:
+    """Give a path to write to; at the end the file takes its place in one step.
+
+    A process that dies in between leaves the old file as it was. The name that is given ends as
+    that of ``path`` does, for writers that look at the suffix.
+
+    Args:
+        path: The file to write or to replace.
+        new: Refuse to replace a file, also one that another process has written meanwhile.
+
+    Raises:
+        FileExistsError: If ``new`` and the file is there.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with replacing(folder / "a.txt") as part:
+        ...     _ = part.write_text("whole")
+        >>> [(file.name, file.read_text()) for file in folder.iterdir()]
+        [('a.txt', 'whole')]
+    """
+    path = Path(path)
+    # In the same folder: a move from another file system would be a copy. Named by process, as
+    # several may write the same file.
+    part = path.with_name(f".part-{os.getpid()}-{path.name}")
+    try:
+        yield part
+        if new:
+            os.link(part, path)
+        else:
+            os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file, UTF-8, whole or not at all."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def check_writable(folder: str | Path, option: str) -> None:
+    """Refuse a folder, before any work, in which nothing could be written; nothing is made.
+
+    Args:
+        folder: The folder; it may be missing, then its nearest parent counts.
+        option: What names it, for the message.
+
+    Raises:
+        UserError: Naming the folder, what is in the way and the option to change.
+
+    Example:
+        >>> import tempfile
+        >>> check_writable(tempfile.gettempdir(), "--out")
+    """
+    folder = Path(folder).absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"Cannot write to {folder}: {there} is a file; give another {option}.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"Cannot write to {folder}: {there} is read-only; give another {option}.")

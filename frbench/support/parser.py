@@ -1,0 +1,40 @@
+"""The parser of the commands that Lightning's command line has no part in."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from frbench.contracts.errors import UserError
+
+
+def seed(text: str) -> int:
+    """Read the seed of a random generator, 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a seed is a whole number from 0, got {text}")
+    return int(text)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, whose options are written out, whose examples stay.
+
+    Args:
+        prog: The command, ``frbench bench`` say.
+        **kwargs: As of :class:`argparse.ArgumentParser`.
+
+    Example:
+        >>> parser = Parser("frbench bench")
+        >>> try:
+        ...     parser.parse_args(["--jobs"])
+        ... except UserError as error:
+        ...     print(error)
+        unrecognized arguments: --jobs; see frbench bench --help.
+    """
+
+    def __init__(self, prog: str, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(prog=prog, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a UserError in place of printing the usage and leaving the process."""
+        raise UserError(f"{message}; see {self.prog} --help.")

@@ -1,0 +1,1 @@
+"""The base class of objectives, a LightningModule, and its parts."""

@@ -1,0 +1,175 @@
+"""What must hold before an objective trains, or continues to."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.strategies import Strategy
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from frbench.contracts.errors import UserError
+from frbench.contracts.spec import differences, to_spec
+from frbench.data.module import GroupDataModule
+
+#: Options of the data that may change when a run is continued: they change no batch.
+FREE_ON_RESUME = ("num_workers", "test_while_training")
+
+
+class Needs(NamedTuple):
+    """What a method asks of data and trainer.
+
+    Attributes:
+        name: Class of the method, for messages.
+        network: Class of its network, for messages.
+        padding: Token id that the network takes for padding, or None.
+        uses_clean: Whether its risk gets verified rows.
+        compares_clean: Whether it learns to tell verified rows from training rows.
+        coupled: Names of the parts whose value is more than a mean over samples.
+        fused: Whether its optimiser is fused.
+    """
+
+    name: str
+    network: str
+    padding: int | None
+    uses_clean: bool
+    compares_clean: bool
+    coupled: list[str]
+    fused: bool
+
+
+def data_spec(data: GroupDataModule | None) -> dict[str, Any] | None:
+    """Return a data set as plain data; None without one, or if it cannot be written down."""
+    try:
+        result: dict[str, Any] | None = to_spec(data)
+        return result
+    except UserError:
+        return None
+
+
+def check_same_data(stored: dict[str, Any] | None, data: GroupDataModule | None) -> None:
+    """Refuse to continue a run on other data than it began on.
+
+    Args:
+        stored: What :func:`data_spec` gave when the checkpoint was written.
+        data: The data of the run that continues.
+
+    Raises:
+        UserError: Naming the options that differ.
+    """
+    given = data_spec(data)
+    known = stored is not None and given is not None
+    if known and (changed := differences(stored, given, "data", FREE_ON_RESUME)):
+        raise UserError(f"The run to continue was trained on other data: {changed}.")
+
+
+def check_whole_parameters(name: str, strategy: Strategy, why: str) -> None:
+    """Refuse strategies that shard parameters (FSDP, DeepSpeed, ModelParallel).
+
+    Args:
+        name: Class of the method.
+        strategy: The trainer's.
+        why: What the method does that needs them whole.
+
+    Raises:
+        UserError: Naming the strategy.
+    """
+    kind = type(strategy).__name__
+    if not kind.startswith(("DDP", "Single")):
+        raise UserError(
+            f"{name} {why}, so each process needs whole parameters; use "
+            f"trainer.strategy: ddp instead of {kind}."
+        )
+
+
+def check_layers(module: nn.Module, strategy: Strategy) -> None:
+    """Refuse layers that cannot train on these devices.
+
+    Called before Lightning converts and wraps the network, where torch would raise a ValueError.
+
+    Args:
+        module: The method with its network.
+        strategy: The trainer's.
+
+    Raises:
+        UserError: For synchronised batch normalisation of processes on CPUs.
+    """
+    converts = getattr(strategy, "_layer_sync", None) is not None
+    kinds = (nn.SyncBatchNorm, _BatchNorm) if converts else nn.SyncBatchNorm
+    group = type(strategy).__name__.startswith("DDP") and strategy.root_device.type == "cpu"
+    if group and any(isinstance(m, kinds) for m in module.modules()):
+        raise UserError(
+            "trainer.sync_batchnorm: torch synchronises batch normalisation on GPUs only; use a "
+            "network with GroupNorm or LayerNorm, or one process."
+        )
+
+
+def check_data(needs: Needs, data: GroupDataModule) -> None:
+    """Check that data and method fit, whoever trains it.
+
+    Args:
+        needs: What the method asks for.
+        data: The datamodule.
+
+    Raises:
+        UserError: Naming what does not fit and the remedy.
+    """
+    if needs.uses_clean and not data.clean_per_batch:
+        raise UserError(
+            f"{needs.name} needs verified rows beside the others: set data.clean_share, to 0.1 "
+            "say, and leave data.clean_only false."
+        )
+    taken, given = needs.padding, getattr(data, "padding", None)
+    if None not in (taken, given) and taken != given:
+        raise UserError(
+            f"data.tokenizer pads with id {given}, and {needs.network} takes "
+            f"{taken} for padding; use PretrainedText, another tokenizer, or none."
+        )
+    if data.clean_per_batch and not needs.uses_clean:
+        raise UserError(
+            f"data.clean_share holds out rows that {needs.name} does not use; set it to 0, train "
+            "on them alone by data.clean_only, or use an objective with uses_clean."
+        )
+    if needs.compares_clean and data.changes_shares:
+        raise UserError(
+            f"{needs.name} compares training rows with verified ones, which keep the data's "
+            "shares of groups; data.rows_per_group and a balance by sample or subsample change "
+            "those of the training rows alone, and the groups would tell them apart. Set data.via "
+            "to weight and data.rows_per_group to 0."
+        )
+
+
+def check_fit(needs: Needs, data: GroupDataModule, trainer: Trainer) -> None:
+    """Check that data, trainer and method fit, before training.
+
+    Args:
+        needs: What the method asks for.
+        data: The datamodule.
+        trainer: The trainer.
+
+    Raises:
+        UserError: Naming what does not fit and the remedy.
+    """
+    check_data(needs, data)
+    if trainer.accumulate_grad_batches > 1 and needs.coupled:
+        raise UserError(
+            f"{needs.coupled[0]} looks at the whole batch, so gradients cannot be accumulated "
+            "over parts of it; set trainer.accumulate_grad_batches to 1."
+        )
+    precision = str(trainer.precision)
+    if precision.endswith("-true") and precision != "32-true":
+        raise UserError(
+            f"trainer.precision: {precision} would store weights and statistics in it; use "
+            "bf16-mixed, 16-mixed or 32-true."
+        )
+    if precision == "16-mixed" and needs.fused:
+        raise UserError(
+            "A fused optimiser hides which steps 16-mixed skips, so method state would move "
+            "in skipped steps; set fused to false."
+        )
+    if trainer.overfit_batches:  # type: ignore[attr-defined]
+        raise UserError(
+            "trainer.overfit_batches replaces the training loader; use "
+            "trainer.limit_train_batches, or a smaller data set."
+        )

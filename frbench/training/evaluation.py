@@ -1,0 +1,131 @@
+"""Evaluation of a module on named tables: counts, metrics, what is logged of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from frbench.contracts.batch import Batch
+from frbench.data.module import datamodule_of
+from frbench.distributed import all_sum, rank
+from frbench.metrics import Evaluation, GroupCounts, risk_invariance
+from frbench.metrics.family import RISKS
+
+
+class Evaluated(LightningModule):
+    """A module that counts its predictions on every table of validation and test.
+
+    A subclass has ``num_classes`` and ``num_attributes``.
+    """
+
+    num_classes: int
+    num_attributes: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Metrics of each table evaluated last, in full precision (Lightning keeps float32).
+        self.evaluation = Evaluation()
+        #: Count table [C, A + 1, C] (y; z, last unknown; prediction) of each table evaluated last.
+        self.last_counts: dict[str, np.ndarray] = {}
+
+    def reset_evaluators(self) -> None:
+        """Forget the tables; loaders without a datamodule get one each as they come."""
+        self._evaluated: list[str] = []
+        self._evaluators = nn.ModuleList()
+
+    def build_evaluators(self, data: Any, names: list[str]) -> None:
+        """Make an evaluator for each table, in the order of the loaders.
+
+        Args:
+            data: The datamodule.
+            names: Names of the tables.
+        """
+        self._evaluated = names
+        self._evaluators = nn.ModuleList(
+            GroupCounts(
+                self.num_classes,
+                self.num_attributes,
+                class_names=data.class_names,
+                attribute_names=data.attribute_names,
+                train_counts=data.splits["train"].counts(self.num_classes, self.num_attributes),
+            ).to(self.device)
+            for _ in names
+        )
+
+    def _evaluate(self, batch: Batch, dataloader_idx: int) -> None:
+        logits = self.forward(batch.x)
+        while dataloader_idx >= len(self._evaluators):  # loaders without a datamodule
+            stage = "test" if self.trainer.testing else "val"
+            self._evaluated.append(f"{stage}/{len(self._evaluated)}" if self._evaluated else stage)
+            metric = GroupCounts(self.num_classes, self.num_attributes)
+            self._evaluators.append(metric.to(self.device))
+        self._metrics()[dataloader_idx].update(logits, batch.y, batch.z)
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count predictions; no collective runs here."""
+        self._evaluate(batch, dataloader_idx)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count predictions; no collective runs here."""
+        self._evaluate(batch, dataloader_idx)
+
+    def predict_step(
+        self, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, Tensor]:
+        """Return row, label, attribute and class probabilities [B, C]."""
+        probabilities = self.forward(batch.x).float().softmax(1)
+        return {"index": batch.index, "y": batch.y, "z": batch.z, "probabilities": probabilities}
+
+    def _metrics(self) -> list[GroupCounts]:
+        return list(self._evaluators)
+
+    def _log_evaluation(self) -> None:
+        for name, evaluator in zip(self._evaluated, self._metrics(), strict=True):
+            metrics = evaluator.compute()
+            self.last_counts[name] = all_sum(evaluator.counts).cpu().numpy().copy()
+            evaluator.reset()
+            if not self.trainer.sanity_checking:
+                self._log_table(name, metrics)
+        self._log_family()
+
+    def _log_family(self) -> None:
+        """Log how far the risk moves over the shift family, if its tables were evaluated."""
+        data = datamodule_of(self.trainer)
+        names = data.family_names if data is not None else []
+        if len(names) < 2 or self.trainer.sanity_checking or not {*names} <= {*self._evaluated}:
+            return
+        members = [{risk: self.evaluation[name][risk] for risk in RISKS} for name in names]
+        self._log_table("test/family", risk_invariance(members))
+
+    def _log_table(self, table: str, metrics: dict[str, float]) -> None:
+        self.evaluation[table] = metrics
+        self.emit({f"{table}/{metric}": value for metric, value in metrics.items()})
+
+    def emit(self, metrics: dict[str, float], to_callbacks: bool = True) -> None:
+        """Send metrics to every logger at the current step, and to the callbacks.
+
+        ``LightningModule.log`` would stamp epoch-end metrics with another step than ours and
+        halve the speed of small models when called in each step.
+
+        Args:
+            metrics: Values by their full names, ``<table>/<metric>``.
+            to_callbacks: Whether callbacks (checkpoints, early stopping) see them too.
+        """
+        if to_callbacks:
+            self.log_dict(metrics, logger=False)
+        if rank() == 0:
+            for logger in self.trainer.loggers:
+                logger.log_metrics(
+                    {"epoch": self.trainer.current_epoch, **metrics}, self.trainer.global_step
+                )
+
+    def on_validation_epoch_end(self) -> None:
+        """Log every group metric of every validation table."""
+        self._log_evaluation()
+
+    def on_test_epoch_end(self) -> None:
+        """Log every group metric of every test table."""
+        self._log_evaluation()

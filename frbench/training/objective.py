@@ -1,0 +1,396 @@
+"""The base of every objective: steps, metrics, optimiser, logging and state, once."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import Callback
+from torch import Tensor, nn
+
+from frbench.contracts.batch import Batch, OncePerBatch, Outputs, Sizes
+from frbench.contracts.checkpoint_format import read_section, write_section
+from frbench.contracts.errors import UserError
+from frbench.contracts.properties import Properties
+from frbench.contracts.spec import check_choices, to_spec
+from frbench.contracts.state import Staged
+from frbench.data.loader import GroupLoader
+from frbench.data.module import GroupDataModule, datamodule_of
+from frbench.distributed import rank, world_size
+from frbench.networks import MLP, BagOfWords, Network, SmallCNN
+from frbench.penalties import Penalty
+from frbench.training.checks import Needs, check_fit, check_layers, check_same_data, data_spec
+from frbench.training.evaluation import Evaluated
+from frbench.training.log import LogSteps, TrainingLog, is_due
+from frbench.training.optimizer import (
+    Optimization,
+    build_optimizer,
+    build_scheduler,
+    check_groups,
+    check_optimizer,
+)
+
+
+class Objective(Evaluated, Staged, ABC):
+    """A way to train; a subclass writes :meth:`risk`.
+
+    Args:
+        num_classes: C; linked from the data on the command line, like the next three.
+        num_attributes: A.
+        input_shape: Shape of one input.
+        vocab_size: Number of token ids, 0 if inputs are not text.
+        network: Maps x to features and logits; by default an MLP, a small CNN for
+            images, a bag of words for text.
+        penalties: Terms added to the risk.
+        optimizer: Name of a class of ``torch.optim``.
+        lr: Learning rate.
+        weight_decay: The optimiser's weight decay.
+        optimizer_options: Its further arguments, ``{momentum: 0.9}`` say.
+        scheduler: Name of a class of ``torch.optim.lr_scheduler``; None keeps the rate.
+        scheduler_options: Its arguments, ``{T_max: 20}`` say.
+        scheduler_interval: Whether it counts epochs or steps.
+
+    Raises:
+        UserError: For an unknown optimiser or scheduler, or arguments it does not take.
+    """
+
+    #: Whether :meth:`risk` gets the verified rows that ``data.clean_share`` appends.
+    uses_clean = False
+    #: Whether it learns to tell verified rows from training rows: groups must not tell them apart.
+    compares_clean = False
+    #: Whether the risk is more than a mean over samples (then gradients cannot be accumulated).
+    couples_batch = True
+    #: What the tests hold :meth:`risk` to.
+    properties = Properties()
+    #: Whether weights of :meth:`on_epoch_weights` go into the sampler or into batch.weight.
+    epoch_weights_via: Literal["sample", "weight"] = "weight"
+
+    def __init__(
+        self,
+        num_classes: int,
+        num_attributes: int,
+        input_shape: list[int],
+        vocab_size: int = 0,
+        network: Network | None = None,
+        penalties: list[Penalty] | None = None,
+        optimizer: str = "Adam",
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        optimizer_options: dict[str, Any] | None = None,
+        scheduler: str | None = None,
+        scheduler_options: dict[str, Any] | None = None,
+        scheduler_interval: Literal["epoch", "step"] = "epoch",
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.num_attributes = num_attributes
+        self.input_shape = list(input_shape)
+        self.vocab_size = vocab_size
+        self.sizes = Sizes(num_classes, num_attributes, tuple(input_shape), vocab_size)
+        if network is None:
+            image = len(input_shape) == 3
+            network = BagOfWords() if vocab_size else SmallCNN() if image else MLP()
+        self.network = network
+        self.network.bind(self.head_sizes)
+        self.penalties: Sequence[Penalty] = cast(Any, nn.ModuleList(penalties or []))
+        for penalty in self.penalties:
+            penalty.num_features = self.network.num_features
+            penalty.bind(self.sizes)
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.optimizer_options = optimizer_options
+        self.scheduler = scheduler
+        self.scheduler_options = scheduler_options
+        self.scheduler_interval = scheduler_interval
+        self.training_log = TrainingLog(self.sizes.num_groups)
+        self._first_rows = OncePerBatch[Batch]()
+        self._seed: int | None = None
+        self.reset_evaluators()
+        check_optimizer(
+            self.optimization
+        )  # wrong names and arguments must fail before any data is read
+
+    # ---- what a subclass writes -------------------------------------------------------------
+    @property
+    def head_sizes(self) -> Sizes:
+        """Sizes the network is built for; a method with more logits than classes says so."""
+        return self.sizes
+
+    @abstractmethod
+    def risk(self, out: Outputs, batch: Batch) -> Tensor:
+        """Turn per-sample losses into one number.
+
+        Called outside autocast, with float32 features and logits. New state is proposed by
+        ``self.stage(name=value)``, never written. The batch is this process's share: sums over
+        the global batch go through :mod:`frbench.distributed`, and because DDP averages
+        gradients, a term summed (not averaged) over processes is multiplied by W.
+
+        Args:
+            out: Features, logits and losses of the training rows.
+            batch: The training rows.
+
+        Returns:
+            A scalar.
+        """
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Parameter groups of the one optimiser; each may carry its own ``lr``.
+
+        By default the network and the objective's own parameters, then each penalty's.
+        """
+        penalised = {id(p) for penalty in self.penalties for p in penalty.parameters()}
+        own = [p for p in self.parameters() if p.requires_grad and id(p) not in penalised]
+        return [{"params": own}, *(g for p in self.penalties for g in p.parameter_groups())]
+
+    def on_epoch_weights(self, train: Any) -> np.ndarray | None:
+        """Give each training row a weight for the coming epoch, or None to leave them.
+
+        Args:
+            train: The datamodule.
+
+        Returns:
+            Non-negative weights [N], the same on every process.
+        """
+        return None
+
+    def state_to_log(self) -> dict[str, Tensor]:
+        """Scalars that describe the method's state, logged with the losses."""
+        return {}
+
+    def all_state_to_log(self) -> dict[str, Tensor]:
+        """Return the state of the method, and that of each penalty under its name."""
+        logged = self.state_to_log()
+        for name, penalty in zip(self.penalty_names, self.penalties, strict=True):
+            logged |= {f"{name}/{key}": value for key, value in penalty.state_to_log().items()}
+        return logged
+
+    def cautions(self, train: GroupDataModule | None) -> dict[str, str]:
+        """Return what about this method on these data should not be trusted, by name of the check.
+
+        Called when training starts, at logged steps and at the end of epochs.
+
+        Args:
+            train: The datamodule, if there is one.
+        """
+        return {}
+
+    # ---- the step ---------------------------------------------------------------------------
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits [B, C]."""
+        result: Tensor = self.network(x)[1]
+        return result
+
+    def outputs(self, batch: Batch) -> Outputs:
+        """Run the network; everything it returns is float32."""
+        features, logits = self.network(batch.x)
+        logits = logits.float()
+        losses = F.cross_entropy(logits, batch.y, reduction="none")
+        return Outputs(features.float(), logits, losses)
+
+    def training_outputs(self, batch: Batch) -> Outputs:
+        """Run the network in a training step; a method that records the forward wraps this."""
+        return self.outputs(batch)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Compute risk and penalties of one batch; nothing is synchronised with the host."""
+        self.discard_all()
+        out = self.training_outputs(batch)
+        rows = self.training_rows(out, batch)
+        with self.full_precision():
+            terms = self.terms((out, batch) if self.uses_clean else rows, rows)
+        self.training_log.update(*rows, terms)
+        return terms["loss"]
+
+    def full_precision(self) -> AbstractContextManager[Any]:
+        """Leave autocast; entering a context that changes nothing would cost ten microseconds."""
+        kind = self.device.type
+        on = torch.is_autocast_enabled(kind)
+        return torch.autocast(kind, enabled=False) if on else nullcontext()
+
+    def training_rows(self, out: Outputs, batch: Batch) -> tuple[Outputs, Batch]:
+        """Return outputs and batch without the verified rows at the end."""
+        if not self._clean_rows:
+            return out, batch
+        rows = len(batch.y) - self._clean_rows
+        first = self._first_rows(batch, lambda b: Batch(*(c[:rows] for c in b)))
+        return Outputs(*(c[:rows] for c in out)), first
+
+    def terms(
+        self, given: tuple[Outputs, Batch], rows: tuple[Outputs, Batch]
+    ) -> dict[str, Tensor]:
+        """Return the loss and what it is made of: the risk and each penalty before its weight.
+
+        Args:
+            given: What :meth:`risk` sees.
+            rows: The training rows, which penalties see.
+        """
+        risk = self.risk(*given)
+        if risk.ndim:
+            raise ValueError(f"{type(self).__name__}.risk gave shape {tuple(risk.shape)}, "
+                             "it must give a scalar: take a mean or a sum.")  # fmt: skip
+        terms = {"loss": risk, "risk": risk}
+        for name, penalty in zip(self.penalty_names, self.penalties, strict=True):
+            terms[name] = penalty(*rows)
+            terms["loss"] = terms["loss"] + penalty.weight * terms[name]
+        return terms
+
+    @property
+    def penalty_names(self) -> list[str]:
+        """Class names of the penalties, numbered where one occurs twice."""
+        names = [type(p).__name__ for p in self.penalties]
+        return [
+            n if names.count(n) == 1 else f"{n}-{names[:i].count(n) + 1}"
+            for i, n in enumerate(names)
+        ]
+
+    def discard_all(self) -> None:
+        """Drop the proposals of a step that was not taken."""
+        self.discard()
+        for penalty in self.penalties:
+            penalty.discard()
+
+    def commit_all(self, *_: Any) -> None:
+        """Make the proposals true; called by the optimiser after a step that was taken."""
+        self.commit()
+        for penalty in self.penalties:
+            penalty.commit()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed all generators from (seed, step, rank): resuming at any step draws the same."""
+        step = self.trainer.fit_loop.epoch_loop.total_batch_idx
+        seed = (cast(int, self._seed) * 1_000_003 + step * world_size() + rank()) % 2**32
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - users' transforms may use the global generator
+        if self.device.type == "cpu":
+            # torch.manual_seed also formats a traceback for each absent accelerator: 75 us.
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Log steps by a callback: the module's own hook would run after checkpoints are saved."""
+        return [LogSteps()]
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the epoch's sums and hand the method's weights to the loader."""
+        self.training_log.reset()
+        weights = self.on_epoch_weights(datamodule_of(self.trainer))
+        if weights is not None:
+            loader = cast(GroupLoader, self.trainer.train_dataloader)
+            loader.set_epoch_weights(weights, self.epoch_weights_via)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's group metrics on the training rows."""
+        names = getattr(self, "group_names", [str(i) for i in range(self.sizes.num_groups)])
+        self.emit(self.training_log.epoch_metrics(names))
+
+    def log_step(self) -> None:
+        """Log the terms of the latest step, if it is one of ``log_every_n_steps``."""
+        step = self.trainer.global_step
+        if not step or not is_due(self.trainer, step):
+            return
+        state, optimizers = self.all_state_to_log(), self.trainer.optimizers
+        if metrics := self.training_log.step_metrics(step, state, optimizers):
+            self.emit(metrics, to_callbacks=False)
+
+    # ---- set-up -----------------------------------------------------------------------------
+    @property
+    def optimization(self) -> Optimization:
+        """The options of optimiser and schedule."""
+        return Optimization(*(getattr(self, name) for name in Optimization._fields))
+
+    @property
+    def needs(self) -> Needs:
+        """What the method asks of data and trainer."""
+        coupled = [type(self).__name__] if self.couples_batch else []
+        return Needs(
+            name=type(self).__name__,
+            network=type(self.network).__name__,
+            padding=self.network.padding,
+            uses_clean=self.uses_clean,
+            compares_clean=self.compares_clean,
+            coupled=coupled + self.penalty_names,
+            fused=bool((self.optimizer_options or {}).get("fused")),
+        )
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimiser and the schedule; state is committed after each taken step."""
+        groups = self.parameter_groups()
+        check_groups(self, groups)
+        optimizer = build_optimizer(groups, self.optimization)
+        optimizer.register_step_post_hook(self.commit_all)
+        scheduler = build_scheduler(optimizer, self.optimization)
+        if scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": self.scheduler_interval},
+        }
+
+    def setup(self, stage: str) -> None:
+        """Check that data, trainer and method fit, and build the evaluators."""
+        data = datamodule_of(self.trainer)
+        if data is None:
+            self.reset_evaluators()
+            return
+        theirs = Sizes(data.num_classes, data.num_attributes, tuple(data.input_shape))
+        ours = self.sizes._replace(vocab_size=0)
+        if theirs != ours:
+            raise UserError(
+                f"The model was built for {ours} but {type(data).__name__} has {theirs}; "
+                "train a new model, or pass the data set the checkpoint was trained on."
+            )
+        self.group_names = data.group_names
+        if stage == "fit":
+            check_layers(self, self.trainer.strategy)
+            for part in (self, self.network, *self.penalties):
+                check_choices(part)
+            check_fit(self.needs, data, self.trainer)
+            to_spec(self)  # an argument that was not kept must fail now, not at saving
+            for penalty in self.penalties:
+                penalty.bind_data(data)
+        names = data.val_names if stage in ("fit", "validate") else data.test_names
+        self.build_evaluators(data, names)
+
+    @property
+    def _clean_rows(self) -> int:
+        """Verified rows at the end of this process's batch."""
+        data = None if self._trainer is None else datamodule_of(self.trainer)
+        return data.clean_per_batch // world_size() if data is not None else 0
+
+    def on_fit_start(self) -> None:
+        """Fix the seed of the run (rank 0's) and the sums of the epoch."""
+        if self._seed is None:
+            self._seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**31)
+        self.training_log.to(self.device)
+
+    # ---- checkpoints ------------------------------------------------------------------------
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store class and arguments, the seed, and the sums of the epoch over all processes."""
+        write_section(
+            checkpoint,
+            model=to_spec(self),
+            data=data_spec(datamodule_of(self.trainer)),
+            seed=self._seed,
+            training_log=self.training_log.state_dict(),
+        )
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore what only training needs."""
+        if self._trainer is not None and self.trainer.state.fn == "fit":
+            run = read_section(checkpoint)
+            if "dfr" in run:
+                raise UserError(
+                    "The last layer of this checkpoint was refitted by frbench dfr; continue "
+                    "training from the run's last.ckpt."
+                )
+            check_same_data(run["data"], datamodule_of(self.trainer))
+            self._seed = run["seed"]
+            self.training_log.load_state_dict(run["training_log"])

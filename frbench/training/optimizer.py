@@ -1,0 +1,147 @@
+"""Optimisers and schedules of torch, by name."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from frbench.contracts.errors import UserError
+
+
+class Optimization(NamedTuple):
+    """The options of an objective that say how its parameters are updated.
+
+    Attributes:
+        optimizer: Name of a class of ``torch.optim``.
+        lr: Learning rate.
+        weight_decay: The optimiser's weight decay.
+        optimizer_options: Its further arguments, or None.
+        scheduler: Name of a class of ``torch.optim.lr_scheduler``, or None.
+        scheduler_options: Its arguments, or None.
+    """
+
+    optimizer: str
+    lr: float
+    weight_decay: float
+    optimizer_options: dict[str, Any] | None
+    scheduler: str | None
+    scheduler_options: dict[str, Any] | None
+
+
+def _by_name(module: Any, base: type, name: str, what: str) -> type:
+    known = {k: v for k, v in vars(module).items() if inspect.isclass(v) and issubclass(v, base)}
+    known.pop(base.__name__, None)
+    if name in known:
+        return known[name]
+    folded = {k.lower(): k for k in known}
+    near = [folded[n] for n in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
+    raise UserError(
+        f"model.{what}: {name!r} is not in torch; did you mean {near or sorted(known)}?"
+    )
+
+
+def _call(cls: type, what: str, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return cls(*args, **kwargs)
+    except (TypeError, ValueError) as error:
+        own = what in ("optimizer", "scheduler")  # other players have a rate alone
+        see = f"model.{what}_options" if own else f"model.{what.replace('optimizer', 'lr')}"
+        raise UserError(
+            f"model.{what}: {cls.__name__} refuses its arguments ({error}); see {see}."
+        ) from error
+
+
+def build_optimizer(groups: list[dict[str, Any]], options: Optimization) -> torch.optim.Optimizer:
+    """Build the optimiser of an objective.
+
+    Args:
+        groups: Its parameter groups.
+        options: How they are updated.
+
+    Raises:
+        UserError: For an unknown name or arguments that it does not take.
+    """
+    return make_optimizer(
+        options.optimizer,
+        groups,
+        "optimizer",
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        **(options.optimizer_options or {}),
+    )
+
+
+def check_optimizer(options: Optimization) -> None:
+    """Build the optimiser over a placeholder parameter, so that wrong arguments fail early.
+
+    Raises:
+        UserError: For an unknown name or arguments that it does not take.
+    """
+    build_optimizer([{"params": [torch.nn.Parameter(torch.zeros(1))]}], options)
+
+
+def check_groups(module: torch.nn.Module, groups: Sequence[dict[str, Any]]) -> None:
+    """Refuse a trainable parameter that no optimiser updates.
+
+    Args:
+        module: The objective.
+        groups: The parameter groups of all its optimisers.
+
+    Raises:
+        UserError: Naming the parameter.
+    """
+    optimized = {id(p) for group in groups for p in group["params"]}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad and id(parameter) not in optimized:
+            raise UserError(
+                f"{type(module).__name__}: parameter {name} is in no group of "
+                "parameter_groups(); add it, or set requires_grad to False."
+            )
+
+
+def make_optimizer(
+    name: str, groups: list[dict[str, Any]], what: str = "optimizer", **options: Any
+) -> torch.optim.Optimizer:
+    """Build an optimiser of ``torch.optim`` by name; ``what`` is the option that names it.
+
+    Raises:
+        UserError: For an unknown name or arguments that it does not take.
+    """
+    cls = _by_name(torch.optim, torch.optim.Optimizer, name, what)
+    if cls is torch.optim.LBFGS:
+        raise UserError(
+            f"model.{what}: LBFGS evaluates a batch many times per step, which counts metrics "
+            "and method state many times; use another optimiser."
+        )
+    if "weight_decay" not in inspect.signature(cls).parameters and not options.get("weight_decay"):
+        options.pop("weight_decay", None)
+    result: torch.optim.Optimizer = _call(cls, what, groups, **options)
+    return result
+
+
+def build_scheduler(
+    optimizer: torch.optim.Optimizer, options: Optimization
+) -> torch.optim.lr_scheduler.LRScheduler | None:
+    """Build the schedule of the learning rate, or return None.
+
+    Raises:
+        UserError: For an unknown name, arguments that it does not take, or
+            ReduceLROnPlateau, whose state Lightning does not store at the right moment.
+    """
+    if options.scheduler is None:
+        return None
+    if options.scheduler == "ReduceLROnPlateau":
+        raise UserError(
+            "model.scheduler: ReduceLROnPlateau cannot be resumed exactly under Lightning; use "
+            "StepLR, CosineAnnealingLR or another schedule of steps or epochs."
+        )
+    schedulers = torch.optim.lr_scheduler
+    cls = _by_name(schedulers, schedulers.LRScheduler, options.scheduler, "scheduler")
+    result: torch.optim.lr_scheduler.LRScheduler | None = _call(
+        cls, "scheduler", optimizer, **(options.scheduler_options or {})
+    )
+    return result

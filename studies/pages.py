@@ -1,0 +1,151 @@
+"""The results pages of this repository, written from the records of finished grids.
+
+Usage, in the root of the repository::
+
+    python -m studies.pages keep RESULTS GRID.yaml   # results -> docs/results/records
+    python -m studies.pages write                    # records -> docs (make results)
+
+A record is a line of ``results.jsonl`` with only the metrics that the grid's page shows (its
+``report`` entry, `frbench.report.page`), so ``frbench report docs/results/records/X.jsonl`` works
+on it. ``docs/results/pages.yaml`` names the works and the pages written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from frbench.contracts.errors import UserError
+from frbench.report import read
+from frbench.report.page import Measured, Page, kept_keys, read_page
+from frbench.report.page_text import farthest, how, page_text, published, table, tally
+from frbench.report.results import Run, read_results
+from frbench.support.atomic import write_text
+
+GRIDS, RECORDS = Path("configs/papers"), Path("docs/results/records")
+PAGES, INDEX = Path("docs/results/grids"), Path("docs/results.md")
+WORKS = Path("docs/results/pages.yaml")
+BEGIN = "<!-- Written by `make results` from docs/results/records; edit the grids, not this. -->"
+END = "<!-- End of what `make results` writes. -->"
+#: Fields of a run that its page does not need.
+DROPPED = ("metrics", "warnings", "config_hash")
+#: Largest kept file, in bytes: the factorial of 216 runs takes 290,000.
+LARGEST = 300_000
+
+
+def name_of(grid: Path) -> str:
+    """Name the files of a grid: ``mind-the-graph-a`` for ``.../mind-the-graph/a.yaml``."""
+    return "-".join(grid.resolve().with_suffix("").parts[-2:])
+
+
+def keep(results: Path, grid: Path, hardware: str) -> Path:
+    """Write the records of a finished grid.
+
+    Args:
+        results: Its folder of results.
+        grid: The grid.
+        hardware: What it ran on, for records that do not say so.
+
+    Raises:
+        UserError: If the page needs no metric, or the records become too large.
+    """
+    page = read_page(grid)
+    if not page.metrics:
+        raise UserError(f"{grid} has no `report` with `metrics`: its page would be empty.")
+    raw = read_results(results / "results.jsonl")
+    order = [*yaml.safe_load(grid.read_text(encoding="utf-8"))["methods"]]
+    lines = []
+    for run in read([results / "results.jsonl"])[0]:
+        record = {key: value for key, value in raw[run.cell].items() if key not in DROPPED}
+        record.setdefault("hardware", hardware)
+        kept = sorted(kept_keys(page, run))
+        record["metrics"] = {key: float(f"{run.metrics[key]:.6g}") for key in kept}
+        place = order.index(run.method) if run.method in order else len(order)  # ERM+DFR
+        name = (run.data, place, run.method, run.setting, run.fold or 0, run.seed)
+        lines.append((name, record))
+    lines.sort(key=lambda line: line[0])
+    text = "".join(json.dumps(record, separators=(",", ":")) + "\n" for _, record in lines)
+    if len(text) > LARGEST:
+        raise UserError(f"{grid}: {len(text)} bytes of records; keep fewer metrics.")
+    path = RECORDS / f"{name_of(grid)}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+    return path
+
+
+def documents() -> Iterator[tuple[Path, str]]:
+    """Yield each page that is written, with its text."""
+    grids = sorted(GRIDS.rglob("*.yaml"))
+    pages: dict[Path, tuple[Page, list[Run]]] = {}
+    for grid in grids:
+        records = RECORDS / f"{name_of(grid)}.jsonl"
+        if records.exists():
+            pages[grid] = read_page(grid), read([records])[0]
+            page, runs = pages[grid]
+            note = "Written by `make results`; numbers of the grid's runs, nothing else.\n"
+            yield PAGES / f"{name_of(grid)}.md", f"{page_text(page, runs, str(grid))}\n{note}"
+    before, _, rest = INDEX.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    blocks = [BEGIN, *_index(grids, pages), END]
+    yield INDEX, before + "\n\n".join(blocks) + after
+
+
+def _index(grids: list[Path], pages: dict[Path, tuple[Page, list[Run]]]) -> Iterator[str]:
+    """Write one table per work, then the published numbers of its grids."""
+    works = yaml.safe_load(WORKS.read_text(encoding="utf-8"))
+    if unknown := sorted({grid.parent.name for grid in grids} ^ set(works)):
+        raise UserError(f"{WORKS} and {GRIDS} differ in the works {', '.join(unknown)}.")
+    for work, entry in works.items():
+        own = [grid for grid in grids if grid.parent.name == work]
+        yield f"### {entry['title']}"
+        lines = [_line(grid, pages.get(grid), entry.get("by_hand") or {}) for grid in own]
+        yield table(["grid", "runs, time, hardware", "predictions", "published numbers"], lines)
+        for grid in own:
+            page, runs = pages.get(grid, (None, []))
+            if page and page.published:
+                yield f"`{grid.stem}`. {published(Measured(page, runs))}"
+                if page.reason:
+                    yield page.reason.strip()
+
+
+def _line(grid: Path, done: tuple[Page, list[Run]] | None, by_hand: dict[str, str]) -> list[str]:
+    if done is None:
+        text = by_hand.get(grid.stem, "not run")
+        return [f"`{grid.relative_to(GRIDS)}`", text, "", ""]
+    page, runs = done
+    measured = Measured(page, runs)
+    link = f"[`{grid.relative_to(GRIDS)}`](results/grids/{name_of(grid)}.md)"
+    return [link, how(runs).split(" Software:")[0], tally(measured.outcomes()), farthest(measured)]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Keep records or write the pages; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m studies.pages", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+    keeping = commands.add_parser("keep", help="keep what the page of a finished grid needs")
+    keeping.add_argument("results", type=Path, help="folder of `frbench bench`")
+    keeping.add_argument("grid", type=Path, help="the grid file")
+    keeping.add_argument("--hardware", default="", help="for records that do not name it")
+    commands.add_parser("write", help="write docs/results.md and docs/results/grids")
+    args = parser.parse_args(argv)
+    try:
+        if args.command == "keep":
+            print(f"wrote {keep(args.results, args.grid, args.hardware)}")
+            return 0
+        for path, text in documents():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, text)
+            print(f"wrote {path}")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""The pages build without a warning, name everything that is public, and their code runs."""
+
+import doctest
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from paths import ROOT
+
+from frbench.__main__ import main
+
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+GRIDS = sorted((ROOT / "configs" / "papers").rglob("*.yaml"))
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.M | re.S)
+SMALL = [
+    "--data.n=200",
+    "--trainer.accelerator=cpu",
+    "--trainer.enable_progress_bar=false",
+]
+
+pytestmark = pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [code for kind, code in BLOCK.findall(page.read_text()) if kind == language]
+
+
+def hooks():
+    spec = importlib.util.spec_from_file_location("hooks", DOCS / "_tools" / "hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs", reason="needs pip install frbench[docs]")
+    pytest.importorskip("mkdocstrings", reason="needs pip install frbench[docs]")
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "http_proxy": "http://127.0.0.1:9"}
+    environment["https_proxy"] = environment["http_proxy"]  # nothing is fetched
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", tmp_path]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True,
+                          check=False, timeout=500)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    tools = hooks()
+    for page, modules in tools.PAGES.items():
+        html = (tmp_path / "api" / f"{page}.html").read_text()
+        for name in (name for module in modules for name in tools.exported(module)):
+            assert f'id="{name}"' in html, f"{name} has no docstring, or is not on its page"
+        assert not re.search(r":(?:func|class|meth|mod):<", html)
+    everything = "".join(path.read_text() for path in tmp_path.rglob("*.html"))
+    assert "fonts.googleapis" not in everything
+
+
+def test_every_package_has_a_page():
+    pytest.importorskip("mkdocs", reason="needs pip install frbench[docs]")
+    named = {module for modules in hooks().PAGES.values() for module in modules}
+    packages = {f"frbench.{path.parent.name}" for path in (ROOT / "frbench").glob("*/__init__.py")}
+    assert packages - named <= {"studies"}  # run as a program
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_python_of_a_page_runs(page, in_tmp, monkeypatch):
+    """Code with prompts prints what it says; code without runs; files are tested below."""
+    monkeypatch.setitem(sys.modules, "my_method", None)
+    for code in blocks(page, "python"):
+        if code.startswith("# my_"):
+            continue
+        if code.startswith(">>>"):
+            test = doctest.DocTestParser().get_doctest(code, {}, page.stem, str(page), 0)
+            assert doctest.DocTestRunner().run(test).failed == 0
+        else:
+            exec(compile(code, page.name, "exec"), {"__name__": page.stem})
+
+
+def test_what_extending_shows_works_together(in_tmp, monkeypatch):
+    page = DOCS / "extending.md"
+    monkeypatch.syspath_prepend(in_tmp)
+    names = []
+    for code in blocks(page, "python"):
+        names.append(re.match(r"# (my_\w+)\.py\n", code)[1])
+        (in_tmp / f"{names[-1]}.py").write_text(code)
+        sys.modules.pop(names[-1], None)
+    fit, test = (shlex.split(line)[1:] for line in blocks(page, "")[0].splitlines())
+    try:
+        assert main([*fit, *SMALL, "--trainer.max_epochs=2"]) == 0
+        assert main([*test, *SMALL]) == 0
+        assert '"test/P/two_worst_groups_accuracy": ' in Path("mine/test.json").read_text()
+        config = Path("mine/config.yaml").read_text()
+        assert all(f"{name}." in config for name in names if name != "my_metric")
+    finally:
+        for name in names:
+            sys.modules.pop(name, None)
+        from frbench.metrics.names import DIRECTION
+
+        DIRECTION.pop("two_worst_groups_accuracy", None)
+
+
+def test_commands_of_the_pages_name_commands_and_files_that_exist():
+    from frbench.__main__ import COMMANDS
+
+    for page in [*PAGES, *DOCS.glob("results/*.md"), ROOT / "README.md"]:
+        text = page.read_text()
+        for word in re.findall(r"(?:^|`)frbench ([a-z]+)", text, flags=re.M):
+            assert word in COMMANDS, (page.name, word)
+        for path in re.findall(r"(?:^|[\s`(])((?:configs|benchmarks)/[\w./-]+\.\w+)", text):
+            assert (ROOT / path).exists(), (page.name, path)
+
+
+@pytest.mark.parametrize(
+    "grid", sorted((ROOT / "configs/papers").rglob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_grid_of_a_paper_has_results_and_a_command(grid):
+    """docs/results.md names its file, docs/reproducing.md its file or, in a list, its name."""
+    name = grid.relative_to(ROOT / "configs" / "papers")
+    assert f"`{name}`" in (DOCS / "results.md").read_text()
+    reproducing = (DOCS / "reproducing.md").read_text()
+    assert re.search(rf"[`/]{re.escape(grid.stem)}(\.yaml)?[` ]", reproducing)
