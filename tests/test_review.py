@@ -16,8 +16,9 @@ from frbench.contracts.errors import UserError
 from frbench.contracts.spec import to_spec
 from frbench.contracts.state import Staged
 from frbench.data import FlipLabels, PoisonLargestMargin, TwoGaussians
+from frbench.data.fetch import TensorTable
 from frbench.data.fingerprint import fingerprint
-from frbench.data.loader import GroupLoader, TensorTable
+from frbench.data.loader import GroupLoader
 from frbench.data.module import GroupDataModule
 from frbench.data.table import Table
 from frbench.networks import MLP, Timm

@@ -9,7 +9,8 @@ import torch
 from pytorch_lightning import Callback, Trainer
 
 from frbench.contracts.errors import UserError
-from frbench.data.loader import EvalLoader, TensorTable
+from frbench.data.fetch import TensorTable
+from frbench.data.loader import EvalLoader
 from frbench.data.module import datamodule_of
 from frbench.distributed import rank
 from frbench.metrics import Evaluation, encoding

@@ -22,7 +22,8 @@ from frbench.data.balance import (
     subsample_rows,
 )
 from frbench.data.checks import check_inputs, check_options, check_tables
-from frbench.data.loader import EvalLoader, GroupLoader, TensorTable
+from frbench.data.fetch import TensorTable
+from frbench.data.loader import EvalLoader, GroupLoader
 from frbench.data.mixed import Mixed, join
 from frbench.data.step import Augmentation, Corruption
 from frbench.data.strata import allot, check_strata

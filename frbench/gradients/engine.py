@@ -11,13 +11,12 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from frbench.contracts.errors import UserError
-from frbench.distributed import all_gather, all_sum, world_size
+from frbench.distributed import all_gather, world_size
 from frbench.gradients.forward import Recall, directional_losses
 from frbench.gradients.layer import Layer, mirror
 from frbench.gradients.settings import Conditions, batch_statistics, frozen_statistics
 from frbench.gradients.tape import NotCovered, Tape, select, unknown_layer
-
-Vector = dict[str, Tensor]
+from frbench.gradients.vectors import Vector, summed, unproved, weighted
 
 
 class GradientSimilarity:
@@ -183,22 +182,10 @@ class GradientSimilarity:
         """
         generator = torch.Generator().manual_seed(0)
         coef = torch.randn(len(losses), generator=generator).to(losses)
-        ours = self._weighted(calls, coef)
+        ours = weighted(calls, coef)
         theirs = self.gradient(losses, coef)
-        total = torch.stack([g.norm() for g in theirs.values()]).norm()
         low = self._conditions is not None and self._conditions.autocast is not None
-        tolerance = 0.1 if low else 1e-3
-        left: set[str] = set()
-        for name, wanted in theirs.items():
-            if self._unproved is not None and name not in self._unproved:
-                continue
-            error, size = (ours[name] - wanted).norm(), wanted.norm()
-            # A tenth of the whole: gradients that are zero but for rounding are no evidence.
-            if not error <= tolerance * (size + 0.1 * total):
-                raise NotCovered(f"{name} has gradients that its layer's calls do not explain")
-            if size <= 0.01 * total:  # behind a head that begins at zero, say
-                left.add(name)
-        self._unproved = left
+        self._unproved = unproved(ours, theirs, 0.1 if low else 1e-3, self._unproved)
 
     def _announce(self) -> None:
         if self.problem is None:
@@ -227,14 +214,6 @@ class GradientSimilarity:
             self._chosen = {name: p for p, name in found.items()}  # a shared parameter once
         return self._chosen
 
-    @staticmethod
-    def _weighted(calls: dict[str, Layer], coef: Tensor) -> Vector:
-        return {
-            f"{owner}.{name}" if owner else name: g
-            for owner, layer in calls.items()
-            for name, g in layer.weighted(coef.to(layer.d.dtype)).items()
-        }
-
     def gradient(self, losses: Tensor, coef: Tensor) -> Vector:
         """Return sum_i coef_i g_i of this process by parameter; the graph stays.
 
@@ -253,16 +232,6 @@ class GradientSimilarity:
         """Return a direction of zeros."""
         return {name: torch.zeros_like(p) for name, p in self._parameters().items()}
 
-    @staticmethod
-    def summed(vector: Vector) -> Vector:
-        """Sum over processes in one call."""
-        if world_size() == 1:
-            return vector
-        flat = all_sum(torch.cat([g.flatten() for g in vector.values()]))
-        parts = flat.split([g.numel() for g in vector.values()])
-        pairs = zip(vector.items(), parts, strict=True)
-        return {name: part.view_as(g) for (name, g), part in pairs}
-
     @torch.no_grad()
     def scores(self, member: Tensor, size: int) -> Tensor:
         """Return s_i = <g_i, G> with G = sum_j member_j g_j over all processes.
@@ -278,14 +247,14 @@ class GradientSimilarity:
         if self._calls is None:
             with self._explained(), torch.enable_grad():
                 vector = self.gradient(self._graph, member)
-            return self._forward(self.summed(vector))
+            return self._forward(summed(vector))
         coef, rows = member.topk(min(size, len(member)))
         pairs: dict[str, Layer] = {}
         sums: dict[str, Layer] = {}
         for name, layer in self._calls.items():
             pairwise = world_size() == 1 and layer.pairwise_is_cheaper(len(rows))
             (pairs if pairwise else sums)[name] = layer
-        total = self._along(sums, self.summed(self._weighted(
+        total = self._along(sums, summed(weighted(
             {name: layer.take(rows) for name, layer in sums.items()}, coef
         )))  # fmt: skip
         for layer in pairs.values():

@@ -17,6 +17,7 @@ from frbench.data.loader import GroupLoader
 from frbench.data.module import GroupDataModule, datamodule_of
 from frbench.distributed import all_gather, all_sum, rank, world_size
 from frbench.gradients import GradientSimilarity
+from frbench.gradients.vectors import summed
 from frbench.training.checks import check_whole_parameters
 from frbench.training.objective import Objective
 from frbench.training.table_pass import evaluation_mode, table_batches
@@ -280,7 +281,7 @@ class IRW(Objective):
             total = part if total is None else {k: total[k] + g for k, g in part.items()}
         if total is None:  # this process has no row of S
             total = self.engine.zero()
-        total = self.engine.summed(total)
+        total = summed(total)
         scores = torch.zeros_like(losses)
         for batch in self._pass_over(train):
             with self.engine.watch():

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import random
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pytorch_lightning import Callback
-from torch import Tensor, nn
+from torch import nn
 
-from frbench.contracts.batch import Batch, OncePerBatch, Outputs, Sizes
+from frbench.contracts.batch import Sizes
 from frbench.contracts.checkpoint_format import read_section, write_section
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
 from frbench.contracts.spec import check_choices, to_spec
-from frbench.contracts.state import Staged
 from frbench.data.loader import GroupLoader
 from frbench.data.module import GroupDataModule, datamodule_of
-from frbench.distributed import rank, world_size
 from frbench.networks import MLP, BagOfWords, Network, SmallCNN
 from frbench.penalties import Penalty
 from frbench.training.checks import Needs, check_fit, check_layers, check_same_data, data_spec
-from frbench.training.evaluation import Evaluated
 from frbench.training.log import LogSteps, TrainingLog, is_due
 from frbench.training.optimizer import (
     Optimization,
@@ -35,9 +27,10 @@ from frbench.training.optimizer import (
     check_groups,
     check_optimizer,
 )
+from frbench.training.step import TrainingStep
 
 
-class Objective(Evaluated, Staged, ABC):
+class Objective(TrainingStep):
     """A way to train; a subclass writes :meth:`risk`.
 
     Args:
@@ -60,8 +53,6 @@ class Objective(Evaluated, Staged, ABC):
         UserError: For an unknown optimiser or scheduler, or arguments it does not take.
     """
 
-    #: Whether :meth:`risk` gets the verified rows that ``data.clean_share`` appends.
-    uses_clean = False
     #: Whether it learns to tell verified rows from training rows: groups must not tell them apart.
     compares_clean = False
     #: Whether the risk is more than a mean over samples (then gradients cannot be accumulated).
@@ -98,7 +89,7 @@ class Objective(Evaluated, Staged, ABC):
             network = BagOfWords() if vocab_size else SmallCNN() if image else MLP()
         self.network = network
         self.network.bind(self.head_sizes)
-        self.penalties: Sequence[Penalty] = cast(Any, nn.ModuleList(penalties or []))
+        self.penalties = cast(Any, nn.ModuleList(penalties or []))
         for penalty in self.penalties:
             penalty.num_features = self.network.num_features
             penalty.bind(self.sizes)
@@ -110,35 +101,14 @@ class Objective(Evaluated, Staged, ABC):
         self.scheduler_options = scheduler_options
         self.scheduler_interval = scheduler_interval
         self.training_log = TrainingLog(self.sizes.num_groups)
-        self._first_rows = OncePerBatch[Batch]()
-        self._seed: int | None = None
         self.reset_evaluators()
-        check_optimizer(
-            self.optimization
-        )  # wrong names and arguments must fail before any data is read
+        check_optimizer(self.optimization)  # wrong names must fail before any data is read
 
     # ---- what a subclass writes -------------------------------------------------------------
     @property
     def head_sizes(self) -> Sizes:
         """Sizes the network is built for; a method with more logits than classes says so."""
         return self.sizes
-
-    @abstractmethod
-    def risk(self, out: Outputs, batch: Batch) -> Tensor:
-        """Turn per-sample losses into one number.
-
-        Called outside autocast, with float32 features and logits. New state is proposed by
-        ``self.stage(name=value)``, never written. The batch is this process's share: sums over
-        the global batch go through :mod:`frbench.distributed`, and because DDP averages
-        gradients, a term summed (not averaged) over processes is multiplied by W.
-
-        Args:
-            out: Features, logits and losses of the training rows.
-            batch: The training rows.
-
-        Returns:
-            A scalar.
-        """
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Parameter groups of the one optimiser; each may carry its own ``lr``.
@@ -160,17 +130,6 @@ class Objective(Evaluated, Staged, ABC):
         """
         return None
 
-    def state_to_log(self) -> dict[str, Tensor]:
-        """Scalars that describe the method's state, logged with the losses."""
-        return {}
-
-    def all_state_to_log(self) -> dict[str, Tensor]:
-        """Return the state of the method, and that of each penalty under its name."""
-        logged = self.state_to_log()
-        for name, penalty in zip(self.penalty_names, self.penalties, strict=True):
-            logged |= {f"{name}/{key}": value for key, value in penalty.state_to_log().items()}
-        return logged
-
     def cautions(self, train: GroupDataModule | None) -> dict[str, str]:
         """Return what about this method on these data should not be trusted, by name of the check.
 
@@ -182,97 +141,6 @@ class Objective(Evaluated, Staged, ABC):
         return {}
 
     # ---- the step ---------------------------------------------------------------------------
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits [B, C]."""
-        result: Tensor = self.network(x)[1]
-        return result
-
-    def outputs(self, batch: Batch) -> Outputs:
-        """Run the network; everything it returns is float32."""
-        features, logits = self.network(batch.x)
-        logits = logits.float()
-        losses = F.cross_entropy(logits, batch.y, reduction="none")
-        return Outputs(features.float(), logits, losses)
-
-    def training_outputs(self, batch: Batch) -> Outputs:
-        """Run the network in a training step; a method that records the forward wraps this."""
-        return self.outputs(batch)
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute risk and penalties of one batch; nothing is synchronised with the host."""
-        self.discard_all()
-        out = self.training_outputs(batch)
-        rows = self.training_rows(out, batch)
-        with self.full_precision():
-            terms = self.terms((out, batch) if self.uses_clean else rows, rows)
-        self.training_log.update(*rows, terms)
-        return terms["loss"]
-
-    def full_precision(self) -> AbstractContextManager[Any]:
-        """Leave autocast; entering a context that changes nothing would cost ten microseconds."""
-        kind = self.device.type
-        on = torch.is_autocast_enabled(kind)
-        return torch.autocast(kind, enabled=False) if on else nullcontext()
-
-    def training_rows(self, out: Outputs, batch: Batch) -> tuple[Outputs, Batch]:
-        """Return outputs and batch without the verified rows at the end."""
-        if not self._clean_rows:
-            return out, batch
-        rows = len(batch.y) - self._clean_rows
-        first = self._first_rows(batch, lambda b: Batch(*(c[:rows] for c in b)))
-        return Outputs(*(c[:rows] for c in out)), first
-
-    def terms(
-        self, given: tuple[Outputs, Batch], rows: tuple[Outputs, Batch]
-    ) -> dict[str, Tensor]:
-        """Return the loss and what it is made of: the risk and each penalty before its weight.
-
-        Args:
-            given: What :meth:`risk` sees.
-            rows: The training rows, which penalties see.
-        """
-        risk = self.risk(*given)
-        if risk.ndim:
-            raise ValueError(f"{type(self).__name__}.risk gave shape {tuple(risk.shape)}, "
-                             "it must give a scalar: take a mean or a sum.")  # fmt: skip
-        terms = {"loss": risk, "risk": risk}
-        for name, penalty in zip(self.penalty_names, self.penalties, strict=True):
-            terms[name] = penalty(*rows)
-            terms["loss"] = terms["loss"] + penalty.weight * terms[name]
-        return terms
-
-    @property
-    def penalty_names(self) -> list[str]:
-        """Class names of the penalties, numbered where one occurs twice."""
-        names = [type(p).__name__ for p in self.penalties]
-        return [
-            n if names.count(n) == 1 else f"{n}-{names[:i].count(n) + 1}"
-            for i, n in enumerate(names)
-        ]
-
-    def discard_all(self) -> None:
-        """Drop the proposals of a step that was not taken."""
-        self.discard()
-        for penalty in self.penalties:
-            penalty.discard()
-
-    def commit_all(self, *_: Any) -> None:
-        """Make the proposals true; called by the optimiser after a step that was taken."""
-        self.commit()
-        for penalty in self.penalties:
-            penalty.commit()
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed all generators from (seed, step, rank): resuming at any step draws the same."""
-        step = self.trainer.fit_loop.epoch_loop.total_batch_idx
-        seed = (cast(int, self._seed) * 1_000_003 + step * world_size() + rank()) % 2**32
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002 - users' transforms may use the global generator
-        if self.device.type == "cpu":
-            # torch.manual_seed also formats a traceback for each absent accelerator: 75 us.
-            torch.default_generator.manual_seed(seed)
-        else:
-            torch.manual_seed(seed)
 
     def configure_callbacks(self) -> list[Callback]:
         """Log steps by a callback: the module's own hook would run after checkpoints are saved."""
@@ -358,12 +226,6 @@ class Objective(Evaluated, Staged, ABC):
                 penalty.bind_data(data)
         names = data.val_names if stage in ("fit", "validate") else data.test_names
         self.build_evaluators(data, names)
-
-    @property
-    def _clean_rows(self) -> int:
-        """Verified rows at the end of this process's batch."""
-        data = None if self._trainer is None else datamodule_of(self.trainer)
-        return data.clean_per_batch // world_size() if data is not None else 0
 
     def on_fit_start(self) -> None:
         """Fix the seed of the run (rank 0's) and the sums of the epoch."""

@@ -145,7 +145,8 @@ def test_nothing_heavy_is_imported():
     import sys
 
     code = (
-        "import sys; from frbench.causal import main; main(['c', '--format', 'markdown']); "
+        "import sys; from frbench.commands.graph import main; "
+        "main(['c', '--format', 'markdown']); "
         "print(sorted({'torch', 'matplotlib', 'pandas', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -4,7 +4,8 @@ import torch
 
 from frbench.contracts.errors import UserError
 from frbench.data import TwoGaussians
-from frbench.data.loader import EvalLoader, GroupLoader, TensorTable
+from frbench.data.fetch import TensorTable
+from frbench.data.loader import EvalLoader, GroupLoader
 from frbench.data.table import Table
 
 

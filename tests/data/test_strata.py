@@ -8,7 +8,8 @@ from pytorch_lightning import Trainer
 from frbench.contracts.errors import UserError
 from frbench.data import Digits
 from frbench.data.describe import describe
-from frbench.data.loader import GroupLoader, TensorTable
+from frbench.data.fetch import TensorTable
+from frbench.data.loader import GroupLoader
 from frbench.data.strata import allot, stratified_order
 from frbench.data.table import Table
 from frbench.networks import MLP

@@ -46,7 +46,7 @@ def test_it_is_a_library(in_tmp, capsys):
 
 def test_the_methods_and_settings_it_names_exist():
     named = re.findall(
-        r"`((?:objectives|penalties|data|studies|frbench|similarity)/[\w./]+)`", README
+        r"`((?:objectives|penalties|data|studies|frbench|gradients)/[\w./]+)`", README
     )
     assert len(named) > 5
     for name in named:

@@ -1,10 +1,14 @@
 """What is imported when: commands that train nothing must not pay for torch."""
 
+import ast
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import networkx as nx
 import pytest
+from paths import ROOT
 
 #: Raises at any import of torch or Lightning, wherever it happens.
 BLOCKED = """
@@ -137,3 +141,128 @@ def test_version_is_quick() -> None:
         assert done.stdout.startswith("frbench ")
     # 0.05 s measured on 2 cores; the promise is 0.5 s, the rest is for a busy machine.
     assert min(seconds) < 1.5
+
+
+# ---- the architecture -----------------------------------------------------------------------
+#: Folder -> floor. An arrow (an import, lazy ones and those under TYPE_CHECKING included) goes to
+#: a lower floor, or stays on its own between the folders of ``BESIDE``.
+FLOORS = {
+    "contracts": 1, "distributed": 1,
+    "support": 2, "metrics": 2, "penalties": 2, "gradients": 2, "group_inference": 2,
+    "mixing": 2, "postprocessing": 2,
+    "networks": 3, "data": 3, "report": 3,
+    "training": 4, "causal": 4,
+    "objectives": 5, "callbacks": 5, "gan": 5,
+    "runs": 6, "grids": 7, "commands": 8, "__main__": 9,
+}  # fmt: skip
+#: `support` holds nothing of the domain: the folders of its own floor may use it.
+BESIDE = {("metrics", "support"), ("postprocessing", "support")}
+#: Arrows that go down and are forbidden all the same.
+FORBIDDEN = {("report", "runs"), ("causal", "runs")} | {
+    (low, high)
+    for low in ("penalties", "networks", "group_inference", "mixing", "postprocessing")
+    for high in ("data", "training", "objectives")
+}
+
+
+def modules(package: Path) -> dict[str, Path]:
+    """Module names of a package -> their files."""
+    files = package.rglob("*.py")
+    names = {".".join(f.relative_to(package.parent).with_suffix("").parts): f for f in files}
+    return {name.removesuffix(".__init__"): file for name, file in names.items()}
+
+
+def imports(known: dict[str, Path]) -> set[tuple[str, str]]:
+    """All arrows between modules, wherever in the file the import stands; lazy names too."""
+    arrows = set()
+    for name, file in known.items():
+        found = []
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                found += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found += [f"{node.module}.{alias.name}" for alias in node.names] + [node.module]
+        submodules = {f for f in found if f in known}
+        # `from frbench.data import table` is an arrow to the module alone.
+        arrows |= {(name, f) for f in submodules if f != name
+                   and not any(other.startswith(f"{f}.") for other in submodules)}  # fmt: skip
+    return arrows
+
+
+def room(module: str) -> str:
+    """The folder of a module, or the loose module itself; "" for the package."""
+    return [*module.split("."), ""][1]
+
+
+def crossings(arrows: set[tuple[str, str]]) -> list[str]:
+    """Arrows between folders that the table does not allow."""
+    wrong = []
+    for start, end in sorted(arrows):
+        low, high = room(start), room(end)
+        if "" in (low, high) or low == high:
+            continue
+        allowed = FLOORS[high] < FLOORS[low] or (low, high) in BESIDE
+        if not allowed or (low, high) in FORBIDDEN:
+            wrong.append(f"{start} -> {end}")
+    return wrong
+
+
+def circles(arrows: set[tuple[str, str]]) -> list[list[str]]:
+    """Groups of modules that import one another."""
+    graph = nx.DiGraph(arrows)
+    found = [sorted(part) for part in nx.strongly_connected_components(graph) if len(part) > 1]
+    return sorted(found)
+
+
+OURS = modules(ROOT / "frbench")
+ARROWS = imports(OURS)
+
+
+def test_no_forbidden_arrow():
+    assert len(ARROWS) > 500
+    assert crossings(ARROWS) == []
+
+
+def test_no_circle():
+    assert circles(ARROWS) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("contracts/batch.py", "from frbench.data.table import Table"),
+        ("metrics/counts.py", "import frbench.report.rule"),
+        ("data/table.py", "from frbench.gan import pairs"),
+        ("penalties/mmd.py", "def f():\n    from frbench.training.objective import Objective"),
+        ("training/log.py", "from frbench import callbacks"),
+        ("causal/graph.py", "from frbench.runs import build"),
+        ("runs/cli.py", "from frbench.commands.fit import main"),
+    ],
+)
+def test_a_new_forbidden_arrow_is_found(tmp_path, file, line):
+    known = dict(OURS)
+    name = "frbench." + file.removesuffix(".py").replace("/", ".")
+    known[name] = tmp_path / "changed.py"
+    known[name].write_text(OURS[name].read_text() + f"\n{line}\n")
+    (wrong,) = crossings(imports(known))
+    assert wrong.startswith(f"{name} -> ")
+
+
+def test_a_new_circle_is_found(tmp_path):
+    known = {**OURS, "frbench.data.table": tmp_path / "table.py"}
+    known["frbench.data.table"].write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
+        "    from frbench.data.module import GroupDataModule\n"
+    )
+    assert any("frbench.data.table" in circle for circle in circles(imports(known)))
+
+
+def test_nothing_is_imported_for_its_effect():
+    for name, file in OURS.items():
+        assert "# noqa: F401" not in file.read_text(), name
+
+
+def test_the_house_is_small():
+    loose = [name for name in OURS if name.count(".") == 1 and OURS[name].name != "__init__.py"]
+    assert len(set(loose) - {"frbench.__main__"}) <= 3
+    assert {room(name) for name in OURS} - {""} <= set(FLOORS)

@@ -41,7 +41,7 @@ seeds: [10]
 
 @pytest.fixture(scope="module")
 def study():
-    path = ROOT / "benchmarks" / "max_entropy_study.py"
+    path = ROOT / "studies" / "max_entropy_study.py"
     spec = importlib.util.spec_from_file_location("max_entropy_study", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -12,10 +12,11 @@ from pytorch_lightning import Trainer, seed_everything
 from frbench.contracts.errors import UserError
 from frbench.data import CelebA, ImageTable
 from frbench.data.describe import describe
+from frbench.data.fetch import TensorTable
 from frbench.data.fingerprint import fingerprint
 from frbench.data.images.drawn_celeba import ATTRIBUTES, HAIR, draw_celeba, draw_face
 from frbench.data.images.image_files import ImageFiles
-from frbench.data.loader import GroupLoader, TensorTable
+from frbench.data.loader import GroupLoader
 from frbench.networks import SmallCNN
 from frbench.objectives import ERM
 

@@ -1,0 +1,1 @@
+"""One run: its command line, folder, checkpoint, output and messages."""

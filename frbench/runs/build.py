@@ -1,0 +1,94 @@
+"""Data sets built from words of the command line, or from a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from frbench.contracts.checkpoint_format import read_section
+from frbench.contracts.errors import UserError
+from frbench.data.module import GroupDataModule
+from frbench.runs.catalogue import import_all
+from frbench.runs.messages import cause, readable
+
+
+def build(argv: list[str], stored: dict[str, Any] | None = None) -> GroupDataModule:
+    """Build the data set of ``--data NAME --data.OPTION VALUE`` words.
+
+    Args:
+        argv: The words.
+        stored: A data set as plain data, whose options the words override.
+
+    Raises:
+        UserError: If the data set or one of its options does not exist.
+    """
+    import_all()
+    parser = ArgumentParser(prog="frbench", exit_on_error=False)
+    parser.add_subclass_arguments(GroupDataModule, "data", required=True)
+    if stored is not None:
+        parser.set_defaults({"data": stored})
+    try:
+        result: GroupDataModule = parser.instantiate(parser.parse_args(argv)).data
+        return result
+    except ArgumentError as error:
+        raise UserError(readable(str(error))) from error
+    except ValueError as error:
+        if (user_error := cause(error)) is not None:
+            raise user_error from None
+        raise
+
+
+def build_named(data: str, options: Sequence[str]) -> GroupDataModule:
+    """Build a data set from its name, or from a YAML file as ``frbench fit --config`` takes it.
+
+    Args:
+        data: The name of a data set, or a YAML file with an entry ``data``.
+        options: ``--data.OPTION VALUE`` words.
+
+    Raises:
+        UserError: If there is no such file or data set, or an option is wrong.
+    """
+    entry = _entry(data) if data.endswith((".yaml", ".yml")) else data
+    return build([f"--data={entry}", *options])
+
+
+def _entry(path: str) -> str:
+    try:
+        content: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError:
+        raise UserError(f"--data: there is no file {path}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"--data: {path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or "data" not in content:
+        raise UserError(f"--data: {path} has no entry `data`; see configs/data for examples.")
+    entry = content["data"]
+    return entry if isinstance(entry, str) else json.dumps(entry)
+
+
+def checkpoint_data(checkpoint: dict[str, Any], path: Path, extra: list[str]) -> GroupDataModule:
+    """Build the data set that a checkpoint was trained on.
+
+    Args:
+        checkpoint: What :func:`frbench.runs.checkpoint.read_checkpoint` gives.
+        path: Its file, for messages.
+        extra: ``--data.OPTION VALUE`` words that override the stored options.
+
+    Raises:
+        UserError: If the checkpoint does not say what it was trained on, or an option is wrong.
+    """
+    stored = read_section(checkpoint)["data"]
+    if stored is None:
+        raise UserError(
+            f"{path} does not say what data it was trained on; use the functions of "
+            "frbench.training.extract in Python."
+        )
+    data = build(extra, stored)
+    # What Lightning stores of the data: the words of the texts that it was trained on.
+    if state := checkpoint.get(type(data).__qualname__):
+        data.load_state_dict(state)
+    return data

@@ -1,0 +1,167 @@
+"""The training step: from a batch to the loss of an objective and its penalties."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from frbench.contracts.batch import Batch, OncePerBatch, Outputs
+from frbench.contracts.state import Staged
+from frbench.data.module import datamodule_of
+from frbench.distributed import rank, world_size
+from frbench.networks import Network
+from frbench.penalties import Penalty
+from frbench.training.evaluation import Evaluated
+from frbench.training.log import TrainingLog
+
+
+class TrainingStep(Evaluated, Staged, ABC):
+    """A module with a network, penalties and a risk, of which it makes the loss of a batch.
+
+    :class:`frbench.training.objective.Objective` builds network, penalties and log.
+    """
+
+    #: Whether :meth:`risk` gets the verified rows that ``data.clean_share`` appends.
+    uses_clean = False
+    network: Network
+    penalties: Sequence[Penalty]
+    training_log: TrainingLog
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first_rows = OncePerBatch[Batch]()
+        self._seed: int | None = None
+
+    @abstractmethod
+    def risk(self, out: Outputs, batch: Batch) -> Tensor:
+        """Turn per-sample losses into one number.
+
+        Called outside autocast, with float32 features and logits. New state is proposed by
+        ``self.stage(name=value)``, never written. The batch is this process's share: sums over
+        the global batch go through :mod:`frbench.distributed`, and because DDP averages
+        gradients, a term summed (not averaged) over processes is multiplied by W.
+
+        Args:
+            out: Features, logits and losses of the training rows.
+            batch: The training rows.
+
+        Returns:
+            A scalar.
+        """
+
+    def state_to_log(self) -> dict[str, Tensor]:
+        """Scalars that describe the method's state, logged with the losses."""
+        return {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits [B, C]."""
+        result: Tensor = self.network(x)[1]
+        return result
+
+    def outputs(self, batch: Batch) -> Outputs:
+        """Run the network; everything it returns is float32."""
+        features, logits = self.network(batch.x)
+        logits = logits.float()
+        losses = F.cross_entropy(logits, batch.y, reduction="none")
+        return Outputs(features.float(), logits, losses)
+
+    def training_outputs(self, batch: Batch) -> Outputs:
+        """Run the network in a training step; a method that records the forward wraps this."""
+        return self.outputs(batch)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Compute risk and penalties of one batch; nothing is synchronised with the host."""
+        self.discard_all()
+        out = self.training_outputs(batch)
+        rows = self.training_rows(out, batch)
+        with self.full_precision():
+            terms = self.terms((out, batch) if self.uses_clean else rows, rows)
+        self.training_log.update(*rows, terms)
+        return terms["loss"]
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed all generators from (seed, step, rank): resuming at any step draws the same."""
+        step = self.trainer.fit_loop.epoch_loop.total_batch_idx
+        seed = (cast(int, self._seed) * 1_000_003 + step * world_size() + rank()) % 2**32
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - users' transforms may use the global generator
+        if self.device.type == "cpu":
+            # torch.manual_seed also formats a traceback for each absent accelerator: 75 us.
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
+
+    def full_precision(self) -> AbstractContextManager[Any]:
+        """Leave autocast; entering a context that changes nothing would cost ten microseconds."""
+        kind = self.device.type
+        on = torch.is_autocast_enabled(kind)
+        return torch.autocast(kind, enabled=False) if on else nullcontext()
+
+    def training_rows(self, out: Outputs, batch: Batch) -> tuple[Outputs, Batch]:
+        """Return outputs and batch without the verified rows at the end."""
+        if not self._clean_rows:
+            return out, batch
+        rows = len(batch.y) - self._clean_rows
+        first = self._first_rows(batch, lambda b: Batch(*(c[:rows] for c in b)))
+        return Outputs(*(c[:rows] for c in out)), first
+
+    @property
+    def _clean_rows(self) -> int:
+        """Verified rows at the end of this process's batch."""
+        data = None if self._trainer is None else datamodule_of(self.trainer)
+        return data.clean_per_batch // world_size() if data is not None else 0
+
+    def terms(
+        self, given: tuple[Outputs, Batch], rows: tuple[Outputs, Batch]
+    ) -> dict[str, Tensor]:
+        """Return the loss and what it is made of: the risk and each penalty before its weight.
+
+        Args:
+            given: What :meth:`risk` sees.
+            rows: The training rows, which penalties see.
+        """
+        risk = self.risk(*given)
+        if risk.ndim:
+            raise ValueError(f"{type(self).__name__}.risk gave shape {tuple(risk.shape)}, "
+                             "it must give a scalar: take a mean or a sum.")  # fmt: skip
+        terms = {"loss": risk, "risk": risk}
+        for name, penalty in zip(self.penalty_names, self.penalties, strict=True):
+            terms[name] = penalty(*rows)
+            terms["loss"] = terms["loss"] + penalty.weight * terms[name]
+        return terms
+
+    @property
+    def penalty_names(self) -> list[str]:
+        """Class names of the penalties, numbered where one occurs twice."""
+        names = [type(p).__name__ for p in self.penalties]
+        return [
+            n if names.count(n) == 1 else f"{n}-{names[:i].count(n) + 1}"
+            for i, n in enumerate(names)
+        ]
+
+    def all_state_to_log(self) -> dict[str, Tensor]:
+        """Return the state of the method, and that of each penalty under its name."""
+        logged = self.state_to_log()
+        for name, penalty in zip(self.penalty_names, self.penalties, strict=True):
+            logged |= {f"{name}/{key}": value for key, value in penalty.state_to_log().items()}
+        return logged
+
+    def discard_all(self) -> None:
+        """Drop the proposals of a step that was not taken."""
+        self.discard()
+        for penalty in self.penalties:
+            penalty.discard()
+
+    def commit_all(self, *_: Any) -> None:
+        """Make the proposals true; called by the optimiser after a step that was taken."""
+        self.commit()
+        for penalty in self.penalties:
+            penalty.commit()
