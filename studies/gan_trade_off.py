@@ -14,14 +14,14 @@ from pathlib import Path
 from scipy.stats import spearmanr
 
 from frbench.report.interval import estimate
-from frbench.report.results import read_results
+from frbench.report.records import Results
 
 TABLES = ("test/balanced", "test")
 
 
 def main(folder):
     found = defaultdict(list)
-    for record in read_results(folder / "results.jsonl").values():
+    for record in Results(folder / "results.jsonl").latest().values():
         if record["status"] == "ok":
             metrics = record["metrics"]
             table = next(t for t in TABLES if f"{t}/deo" in metrics)

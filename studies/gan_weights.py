@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from frbench.report.results import read_results
+from frbench.report.records import Results
 from frbench.runs.build import checkpoint_data
 from frbench.runs.checkpoint import load, read_checkpoint
 
@@ -31,7 +31,7 @@ def wrong(folder, rows, use):
 
 def main(folder):
     found = {}
-    for key, record in read_results(folder / "results.jsonl").items():
+    for key, record in Results(folder / "results.jsonl").latest().items():
         if not record["method"].startswith("DRO") or record["status"] != "ok":
             continue
         path = folder / "runs" / key / "checkpoints" / "best.ckpt"

@@ -29,7 +29,7 @@ from frbench.data.module import GroupDataModule
 from frbench.grids.grid import Cell, read_grid
 from frbench.networks import MLP
 from frbench.objectives import ERM
-from frbench.report.results import append
+from frbench.report.records import Results
 from frbench.runs.catalogue import import_all
 from frbench.runs.quiet import quieten
 
@@ -173,7 +173,7 @@ def run(grid: Path, out: Path, seed: int | None, folds: int | None, shard: str) 
         with warnings.catch_warnings():  # Lightning's about data without validation
             warnings.simplefilter("ignore")
             records = evaluate(cell, chosen, seed)
-        append(path, {"cell": key, "records": records})
+        Results(path).append({"cell": key, "records": records})
     return path
 
 

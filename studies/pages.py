@@ -24,7 +24,8 @@ from frbench.contracts.errors import UserError
 from frbench.report import read
 from frbench.report.page import Measured, Page, kept_keys, read_page
 from frbench.report.page_text import farthest, how, page_text, published, table, tally
-from frbench.report.results import Run, read_results
+from frbench.report.records import Results
+from frbench.report.results import Run
 from frbench.support.atomic import write_text
 
 GRIDS, RECORDS = Path("configs/papers"), Path("docs/results/records")
@@ -57,7 +58,7 @@ def keep(results: Path, grid: Path, hardware: str) -> Path:
     page = read_page(grid)
     if not page.metrics:
         raise UserError(f"{grid} has no `report` with `metrics`: its page would be empty.")
-    raw = read_results(results / "results.jsonl")
+    raw = Results(results / "results.jsonl").latest()
     order = [*yaml.safe_load(grid.read_text(encoding="utf-8"))["methods"]]
     lines = []
     for run in read([results / "results.jsonl"])[0]:

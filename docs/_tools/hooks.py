@@ -29,7 +29,8 @@ PAGES = {
     "callbacks": ["frbench.callbacks"],
     "further": ["frbench.postprocessing.dfr", "frbench.training.extract",
                 "frbench.metrics.privacy", "frbench.distributed", "frbench.contracts.state",
-                "frbench.contracts.checkpoint_format", "frbench.grids.work",
+                "frbench.contracts.checkpoint_format", "frbench.grids.queue",
+                "frbench.grids.executors", "frbench.report.records",
                 "frbench.data.tasks.oracle", "frbench.data.tasks.structural"],
 }  # fmt: skip
 

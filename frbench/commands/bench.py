@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import shutil
 import signal
 import subprocess
@@ -15,9 +14,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from frbench.contracts.errors import UserError
+from frbench.grids.executors import in_process, start_workers
 from frbench.grids.grid import Cell, check_option, read_grid
-from frbench.grids.work import work
-from frbench.report.results import read_results
+from frbench.grids.queue import Queue
+from frbench.report.records import Results
 from frbench.support.atomic import check_writable, replacing
 from frbench.support.parser import Parser
 
@@ -88,10 +88,8 @@ class Progress:
         )
         self.task = self.bar.add_task("", total=total, completed=done)
 
-    def __call__(self, cell: Cell, record: dict[str, Any] | None) -> None:
+    def __call__(self, cell: Cell, record: dict[str, Any]) -> None:
         """Show that a cell is done; failures stay on the screen."""
-        if record is None:
-            return
         name = f"{cell.data} {cell.method} seed {cell.seed}"
         if record["status"] == "failed":
             self.bar.print(f"failed: cell {cell.index} ({name}): {record['error']}", markup=False)
@@ -100,28 +98,12 @@ class Progress:
         self.bar.update(self.task, advance=1, description=name)
 
 
-def _spawn(
-    args: argparse.Namespace, extra: list[str], out: Path, since: int
-) -> list[subprocess.Popen[bytes]]:
-    command = [
-        sys.executable,
-        "-m",
-        "frbench",
-        "bench",
-        args.grid,
-        f"--worker={since}",
-        f"--out={out}",
-    ]
-    command += [f"--shard={args.shard}", *extra]
-    command += [] if args.index is None else [f"--index={args.index}"]
-    command += ["--keep_last"] if args.keep_last else []
-    # Side by side, more than one thread each would only fight for the cores.
-    threads = str(max(1, (os.cpu_count() or 1) // args.jobs))
-    environment = {**os.environ, "OMP_NUM_THREADS": threads}
-    return [
-        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-        for _ in range(args.jobs)
-    ]
+def _worker_words(args: argparse.Namespace, extra: list[str], queue: Queue) -> list[str]:
+    """Return the words of the command that makes a process work on the same queue."""
+    words = ["bench", args.grid, f"--worker={queue.results.since}", f"--out={queue.out}"]
+    words += [f"--shard={args.shard}", *extra]
+    words += [] if args.index is None else [f"--index={args.index}"]
+    return words + (["--keep_last"] if args.keep_last else [])
 
 
 def _interrupt_once(number: int, frame: Any) -> None:
@@ -162,7 +144,6 @@ def main(argv: list[str]) -> int:
         check_writable(out, "--out")
         (out / "runs").mkdir(parents=True, exist_ok=True)
         (out / "results.jsonl").open("a").close()
-        since = len((out / "results.jsonl").read_text().splitlines())
         if Path(args.grid).resolve() != (out / "grid.yaml").resolve():
             with replacing(out / "grid.yaml") as part:
                 shutil.copyfile(args.grid, part)
@@ -170,41 +151,41 @@ def main(argv: list[str]) -> int:
         raise UserError(
             f"Cannot write to {out} ({error.strerror}); give another --out."
         ) from error
+    file = out / "results.jsonl"
+    since = file.stat().st_size if args.worker is None else args.worker
+    queue = Queue(cells, out, Results(file, since))
     if args.worker is not None:
         signal.signal(signal.SIGINT, _interrupt_once)
-        work(cells, out, args.worker, lambda *_: None, args.keep_last)
+        in_process(queue, lambda *_: None, args.keep_last)
         return 0
-
-    def finished() -> int:
-        records = read_results(out / "results.jsonl")
-        return sum(records.get(c.key, {}).get("status") == "ok" for c in cells)
-
     start = time.monotonic()
     workers: list[subprocess.Popen[bytes]] = []
     try:
-        progress = Progress(len(cells), finished(), sys.stderr)
+        progress = Progress(len(cells), queue.finished(), sys.stderr)
         with progress.bar:
             if args.jobs == 1:
-                work(cells, out, since, progress, args.keep_last)
+                in_process(queue, progress, args.keep_last)
             else:
-                workers = _spawn(args, extra, out, since)
+                workers = start_workers(_worker_words(args, extra, queue), args.jobs)
                 while any(worker.poll() is None for worker in workers):
                     time.sleep(0.5)
-                    progress.bar.update(progress.task, completed=finished())
+                    progress.bar.update(progress.task, completed=queue.finished())
     except KeyboardInterrupt:
         for worker in workers:
             worker.send_signal(signal.SIGINT)  # a terminal has done so, a scheduler has not
         for worker in workers:
             worker.wait()
-        print(f"\ninterrupted; the same command continues ({finished()} of {len(cells)} done)")
+        print(
+            f"\ninterrupted; the same command continues ({queue.finished()} of {len(cells)} done)"
+        )
         return 130
-    new = read_results(out / "results.jsonl", since)
-    failed = [(c, new[c.key]) for c in cells if new.get(c.key, {}).get("status") == "failed"]
+    recent = queue.results.recent()
+    failed = [(c, recent[c.key]) for c in cells if recent.get(c.key, {}).get("status") == "failed"]
     if args.jobs > 1:
         for cell, record in failed:
             print(f"failed: cell {cell.index} ({cell.data} {cell.method} seed {cell.seed}): "
                   f"{record['error']}", file=sys.stderr)  # fmt: skip
-    done = finished()
+    done = queue.finished()
     died = [worker.returncode for worker in workers if worker.returncode]
     if died:
         print(f"{len(died)} of {len(workers)} processes died (status "

@@ -8,6 +8,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,10 +49,10 @@ class Cell:
     configs: tuple[str, ...] = field(repr=False)
     extra: tuple[str, ...] = field(default=(), repr=False)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hash of everything that decides the run, its config files' content included."""
-        content = [Path(path).read_text() for path in self.configs]
+        content = [_content(path) for path in self.configs]
         decides = [self.data, self.method, self.options, content, *self.extra]
         text = json.dumps(decides, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -67,6 +68,11 @@ class Cell:
             ]
             + list(self.extra)
         )
+
+
+@cache
+def _content(path: str) -> str:
+    return Path(path).read_text()
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from frbench.contracts.errors import UserError
-from frbench.report.results import append, read_results
+from frbench.report.records import Results
 from frbench.support.progress import steps
 
 
@@ -37,7 +37,8 @@ def revisit(
     file = folder / "results.jsonl"
     if not file.is_file():
         raise UserError(f"--results: there is no {file}; run frbench bench first.")
-    records = read_results(file)
+    results = Results(file)
+    records = results.latest()
     todo = [
         record
         for record in records.values()
@@ -45,5 +46,5 @@ def revisit(
     ]
     for record in steps(todo, what):
         best = folder / "runs" / record["cell"] / "checkpoints" / "best.ckpt"
-        append(file, visit(record, best))
+        results.append(visit(record, best))
     return len(todo)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from frbench.contracts.errors import UserError
+from frbench.report.records import parse_line
 
 #: Before a pattern of metrics, whose spread is meant.
 RANGE = "range of "
@@ -121,7 +119,7 @@ def read(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     cells: dict[str, Run] = {}
     notes: list[str] = []
     for file in [file for path in paths for file in _files(path)]:
-        for number, line in enumerate(_lines(file), start=1):
+        for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
             if not line.strip():
                 continue
             run = _parse(line, f"{file}:{number}", file.parent)
@@ -158,23 +156,11 @@ def _files(path: Path) -> Iterator[Path]:
     yield from found
 
 
-def _lines(file: Path) -> list[str]:
-    """Read a file's lines; what is not text shows up as lines that are not JSON."""
-    return file.read_text(encoding="utf-8", errors="replace").split("\n")
-
-
-def _parse(line: str, where: str, out: Path) -> Run | None:
-    """Read one line; None if it is the beginning of a record only.
-
-    Such a line can stand anywhere in a file, as the next writer starts a new line after it.
-    """
+def _parse(line: bytes, where: str, out: Path) -> Run | None:
+    """Read one line; None if it is the beginning of a record only."""
+    record = parse_line(line, where)
     try:
-        record = json.loads(line)
-        return _run(record, out)
-    except json.JSONDecodeError as error:
-        if line.startswith("{") and line.count("{") > line.count("}"):
-            return None
-        raise UserError(f"{where} is not JSON ({error.msg}): repair or delete the line.") from None
+        return None if record is None else _run(record, out)
     except KeyError as error:
         raise UserError(f"{where} lacks {error}: is it a file of `frbench bench`?") from None
     except (AttributeError, TypeError, ValueError) as error:
@@ -208,42 +194,3 @@ def _run(record: dict[str, Any], out: Path) -> Run:
         folder=out / "runs" / record["cell"],
         record=record,
     )
-
-
-def read_results(path: Path, since: int = 0) -> dict[str, dict[str, Any]]:
-    """Read the latest record of each cell; a half-written last line is left out.
-
-    Args:
-        path: The results file; it may be missing.
-        since: Lines at its start that are left out.
-    """
-    records = {}
-    if path.exists():
-        for line in path.read_text().splitlines()[since:]:
-            with contextlib.suppress(json.JSONDecodeError):
-                record = json.loads(line)
-                records[record["cell"]] = record
-    return records
-
-
-def finite(value: Any) -> Any:
-    """Write what is not a finite number as null, which JSON has."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def append(path: Path, record: dict[str, Any]) -> None:
-    """Append one line, whole or not at all, whoever else is writing."""
-    line = json.dumps(finite(record), allow_nan=False) + "\n"
-    with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        # A writer that was killed in mid-line leaves no line end; ours must start on a new line.
-        file.seek(0, os.SEEK_END)
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                line = "\n" + line
-        file.write(line.encode())
-        file.flush()
-        os.fsync(file.fileno())

@@ -15,11 +15,6 @@ from jsonargparse import ArgumentError
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from frbench.runs import wandb as wandb_run
-from frbench.runs.catalogue import import_all
-from frbench.data.describe import describe
-from frbench.data.fingerprint import fingerprint
-from frbench.support.atomic import write_text
 from frbench.callbacks import (
     BestCheckpoint,
     CSVLogger,
@@ -27,18 +22,23 @@ from frbench.callbacks import (
     RollingCheckpoint,
     SanityCheck,
 )
-from frbench.runs.checkpoint import explained, read_description
+from frbench.contracts.errors import UserError
+from frbench.contracts.spec import differences
+from frbench.data.describe import describe
+from frbench.data.fingerprint import fingerprint
 from frbench.data.module import GroupDataModule
-from frbench.contracts.errors import UserError, interruptible
-from frbench.runs.messages import cause, readable
 from frbench.objectives import Objective
-from frbench.training.checks import FREE_ON_RESUME
+from frbench.runs import wandb as wandb_run
+from frbench.runs.catalogue import import_all
+from frbench.runs.checkpoint import explained, read_description
+from frbench.runs.folder import choose_run_dir, give_back
+from frbench.runs.messages import cause, readable
 from frbench.runs.options import check_configs, known_options, option_values
 from frbench.runs.output import log_final_table, print_metrics, write_new, write_predictions
 from frbench.runs.quiet import quieten
-from frbench.runs.folder import choose_run_dir, give_back
-from frbench.contracts.spec import differences
 from frbench.runs.wandb import is_wandb
+from frbench.support.atomic import write_text
+from frbench.training.checks import FREE_ON_RESUME
 
 import_all()  # bare class names on the command line and in YAML
 
@@ -224,10 +224,6 @@ class FrbenchCLI(LightningCLI):
         write_predictions(
             parts if len(names) > 1 else [parts], self.datamodule, folder, self.trainer
         )
-
-
-
-
 
 
 def finish_loggers() -> None:

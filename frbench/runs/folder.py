@@ -9,8 +9,8 @@ from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_only
 
-from frbench.support.atomic import check_writable
 from frbench.contracts.errors import UserError
+from frbench.support.atomic import check_writable
 
 
 def choose_run_dir(config: Any, subcommand: str) -> str:

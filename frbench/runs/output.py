@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from frbench.support.atomic import replacing
 from frbench.data.module import GroupDataModule
 from frbench.metrics import Evaluation
+from frbench.support.atomic import replacing
 
 
 def write_new(folder: Path, stem: str, record: dict[str, Any]) -> Path:

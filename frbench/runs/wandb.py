@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from frbench.support.atomic import write_text
 from frbench.contracts.errors import UserError
 from frbench.metrics.names import DIRECTION
 from frbench.report.training import read_curves
+from frbench.support.atomic import write_text
 
 #: Beside the checkpoints of a run: the id that W&B knows it by.
 ID_FILE = "wandb_id"

@@ -13,8 +13,8 @@ import pytest
 from frbench.__main__ import main
 from frbench.commands import bench
 from frbench.grids.grid import read_grid
-from frbench.grids.work import claimed
-from frbench.report.results import append, read_results
+from frbench.grids.queue import claimed
+from frbench.report.records import Results
 
 pytestmark = pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning")
 
@@ -243,7 +243,7 @@ def test_folds_and_attribute_as_input_are_recorded(in_tmp: Path) -> None:
 
 def test_values_that_are_not_finite_are_written_as_null(tmp_path: Path) -> None:
     record = {"cell": "a", "metrics": {"x": float("nan"), "y": float("inf"), "z": 1.5}}
-    append(tmp_path / "results.jsonl", record)
+    Results(tmp_path / "results.jsonl").append(record)
     assert lines(tmp_path) == [{"cell": "a", "metrics": {"x": None, "y": None, "z": 1.5}}]
 
 
@@ -382,11 +382,11 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tiny: Path) -> No
 def test_a_run_killed_between_training_and_its_record_is_not_trained_again(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(path: Path, record: dict) -> None:
+    def killed(results: Results, record: dict) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(bench, "append", killed)
+        patch.setattr(Results, "append", killed)
         assert run("--index=0") == 130
     assert lines() == []
     folder = Path("out/runs") / read_grid("grid.yaml")[0].key
@@ -404,9 +404,9 @@ def test_a_half_written_last_line_is_left_out_and_run_again(tiny: Path) -> None:
     path = Path("out/results.jsonl")
     content = path.read_text()
     path.write_text(content[:-40])
-    assert len(read_results(path)) == 1
+    assert len(Results(path).latest()) == 1
     assert run("--shard=0/2") == 0
-    found = read_results(path)
+    found = Results(path).latest()
     assert [r["status"] for r in found.values()] == ["ok", "ok"]
     last = path.read_text().splitlines()
     assert len(last) == 3  # one whole, one half, one new line
@@ -415,8 +415,8 @@ def test_a_half_written_last_line_is_left_out_and_run_again(tiny: Path) -> None:
 
 def test_lines_of_many_writers_stay_whole(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from frbench.commands.bench import append\n"
-        "for i in range(50): append(Path(sys.argv[1]), {'cell': f'{sys.argv[2]}-{i}', "
+        "import sys; from pathlib import Path; from frbench.report.records import Results\n"
+        "for i in range(50): Results(Path(sys.argv[1])).append({'cell': f'{sys.argv[2]}-{i}', "
         "'long': 'x' * 20000})"
     )
     path = tmp_path / "results.jsonl"

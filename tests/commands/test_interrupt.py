@@ -12,7 +12,7 @@ import pytest
 from command import QUICK, SMALL, column, run
 
 from frbench.__main__ import main
-from frbench.report.results import read_results
+from frbench.report.records import Results
 from frbench.runs.checkpoint import read_checkpoint
 
 pytestmark = [
@@ -98,7 +98,7 @@ def test_grid_with_two_workers(slow: Path, capsys: pytest.CaptureFixture) -> Non
     assert len(begun) == 2
     slow.unlink()
     assert main(["bench", "grid.yaml", "--out=out"]) == 0
-    records = read_results(out / "results.jsonl").values()
+    records = Results(out / "results.jsonl").latest().values()
     assert [record["status"] for record in records] == ["ok", "ok"]
     logs = [path.read_text() for path in out.glob("runs/*/log.txt")]
     assert len(logs) == 2 and all(record["steps"] == 90 for record in records)

@@ -7,7 +7,7 @@ import pytest
 from command import run
 
 from frbench.__main__ import main
-from frbench.report.results import append, read_results
+from frbench.report.records import Results
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning"),
@@ -66,13 +66,13 @@ def test_trained_gan_as_generator_and_metrics_of_a_grid(in_tmp, capsys):
         run("gan", "metrics", f"--results=results/{folder}")
         out = capsys.readouterr().out
         assert "1 runs have further metrics" in out and "0 runs have further metrics" in out
-        (record,) = read_results(in_tmp / f"results/{folder}/results.jsonl").values()
+        (record,) = Results(in_tmp / f"results/{folder}/results.jsonl").latest().values()
         assert 0 <= record["metrics"]["train/worst_group_accuracy"] <= 1
         ends = [key for key in record["metrics"] if key.startswith("end/")]
         assert bool(ends) == (folder == "kept")
     refitted = {**record, "cell": f"{record['cell']}-dfr", "dfr": {"strength": 1}}
     refitted["metrics"] = {}
-    append(in_tmp / "results/kept/results.jsonl", refitted)
+    Results(in_tmp / "results/kept/results.jsonl").append(refitted)
     run("gan", "metrics", "--results=results/kept")  # has no checkpoint of its own
     assert "0 runs have further metrics" in capsys.readouterr().out
     last = json.loads((in_tmp / "results/grid/results.jsonl").read_text().splitlines()[-1])

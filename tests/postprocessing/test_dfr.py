@@ -13,7 +13,7 @@ from frbench.commands.dfr import main
 from frbench.contracts.errors import UserError
 from frbench.data import Digits
 from frbench.postprocessing.dfr import DFR
-from frbench.report.results import read_results
+from frbench.report.records import Results
 from frbench.runs.checkpoint import read_checkpoint
 from frbench.training.extract import extract
 
@@ -216,7 +216,7 @@ def test_every_run_of_a_grid_is_refitted_once(in_tmp):
     words = ["--results", "out", "--methods", "ERM", "--redraws=2", "--strengths=1"]
     for _ in range(2):  # the second finds nothing to do
         assert main(words) == 0
-    records = read_results(in_tmp / "out/results.jsonl")
+    records = Results(in_tmp / "out/results.jsonl").latest()
     assert sorted(r["method"] for r in records.values()) == ["DRO", "ERM", "ERM+DFR"]
     old, new = (next(r for r in records.values() if r["method"] == m) for m in ("ERM", "ERM+DFR"))
     assert new["metrics"].keys() == old["metrics"].keys()

@@ -20,7 +20,7 @@ from resumable import assert_same
 from frbench.data import GanPairs
 from frbench.grids.grid import read_grid
 from frbench.objectives import ERM, GroupDRO, Objective
-from frbench.report.results import read_results
+from frbench.report.records import Results
 
 QUIET = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false",
          "--trainer.enable_model_summary=false")  # fmt: skip
@@ -207,7 +207,7 @@ def test_two_benches_on_one_file_one_of_them_killed_again_and_again(tmp_path, co
     lines = results.read_text().splitlines()
     cells = [cell.key for cell in read_grid(cut / "grid.yaml")]
     assert sorted(json.loads(line)["cell"] for line in lines) == sorted(cells)
-    a, b = (read_results(folder / "out" / "results.jsonl") for folder in (whole, cut))
+    a, b = (Results(folder / "out" / "results.jsonl").latest() for folder in (whole, cut))
     for key in cells:
         assert a[key]["status"] == b[key]["status"] == "ok"
         own = ("seconds", "peak_memory_mb", "finished")
@@ -228,7 +228,7 @@ def test_seconds_of_a_killed_run_count_its_earlier_sessions(tmp_path, command):
     state["callbacks"]["RollingCheckpoint"]["seconds"] += 1000.0
     torch.save(state, last)
     assert command(tmp_path, *words).end() == 0, log_of(tmp_path)
-    (record,) = read_results(tmp_path / "out" / "results.jsonl").values()
+    (record,) = Results(tmp_path / "out" / "results.jsonl").latest().values()
     assert 1000 < record["seconds"] < 1060
     assert "seconds_before" not in record
 

@@ -1,6 +1,5 @@
 """Loggers beside the CSV file: an offline W&B run is read back, TensorBoard's events too."""
 
-from paths import ROOT
 import json
 import struct
 import time
@@ -11,6 +10,7 @@ import pytest
 import torch
 import yaml
 from command import QUICK, SMALL, column, evaluate, fit, rows, run
+from paths import ROOT
 
 import frbench.metrics
 from frbench.commands.report import main as report

@@ -1,0 +1,84 @@
+"""Executors of a grid: what takes cells from its queue, runs them and records what came out.
+
+An executor is a function of a :class:`~frbench.grids.queue.Queue`: it iterates over the queue,
+runs each cell in the cell's folder and appends the record to ``queue.results``. :func:`in_process`
+runs one cell after the other; :func:`start_workers` starts processes that each do so on the same
+folder. Other executors (a cluster, many cells trained as one) take the place of these functions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from frbench.grids.cell import run_cell
+from frbench.grids.grid import Cell
+from frbench.grids.queue import Queue
+
+#: Told of each cell and its record.
+OnDone = Callable[[Cell, dict[str, Any]], None]
+
+
+def in_process(queue: Queue, on_done: OnDone, keep_last: bool = False) -> None:
+    """Run the open cells of a queue one after the other, in this process.
+
+    Args:
+        queue: The cells.
+        on_done: Called with each cell and its record.
+        keep_last: Keep the last checkpoint of a finished run, too.
+    """
+    with contextlib.closing(
+        queue.__iter__()
+    ) as cells:  # an interrupt gives the claim back at once
+        for cell in cells:
+            folder = queue.folder(cell)
+            with (
+                (folder / "log.txt").open("a") as log,
+                contextlib.redirect_stdout(log),
+                contextlib.redirect_stderr(log),
+            ):
+                record = run_cell(cell, folder)
+            queue.results.append(record)
+            if record["status"] == "ok" and not keep_last:
+                (folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)
+            on_done(cell, record)
+
+
+def start_workers(words: Sequence[str], jobs: int) -> list[subprocess.Popen[bytes]]:
+    """Start processes that run the open cells of one queue side by side.
+
+    Each gets its share of the cores as threads, unless OMP_NUM_THREADS says otherwise, and worker
+    k of several GPUs the GPU k mod their number.
+
+    Args:
+        words: Words of the command ``frbench`` that makes a process a worker.
+        jobs: Number of processes.
+    """
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    shared = {"OMP_NUM_THREADS": threads, **os.environ}
+    gpus = visible_gpus()
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "frbench", *words],
+            env={**shared, "CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else shared,
+            stdout=subprocess.DEVNULL,
+        )
+        for worker in range(jobs)
+    ]
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that this process may use, without importing torch; possibly none."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name for name in given.split(",") if name.strip() not in ("", "-1")]
+    if (command := shutil.which("nvidia-smi")) is None:
+        return []
+    done = subprocess.run([command, "-L"], capture_output=True, text=True, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("GPU ")]
+    return [str(number) for number in range(len(lines))]
