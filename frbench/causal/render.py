@@ -1,9 +1,8 @@
-"""An analysis as blocks of text and tables, for the terminal and for Markdown."""
+"""An analysis as sheets of sentences and tables, for the terminal and for Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator
 
 from frbench.causal.advice import ACTIONS, Recommendation
 from frbench.causal.analysis import Analysis, shown
@@ -12,9 +11,7 @@ from frbench.causal.feasibility import Practice
 from frbench.causal.graph import CausalTask
 from frbench.causal.independence import candidates, minimal
 from frbench.causal.verdicts import Proposition
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from frbench.support.sheet import Cell, Sheet, document
 
 _MAX_STATEMENTS = 20  # rows of the table of independences; json holds all
 
@@ -26,53 +23,67 @@ _KIND = {
 }
 
 
-class Block(NamedTuple):
-    """One section: lines of text, or a table if it has columns."""
+def render(
+    found: Analysis,
+    form: str,
+    evidence: Evidence | None = None,
+    counts: Practice | None = None,
+    color: bool = False,
+) -> str:
+    """Write an analysis as text.
 
-    title: str
-    lines: list[str]
-    columns: tuple[str, ...] = ()
-    rows: Sequence[tuple[str, ...]] = ()
+    Args:
+        found: The analysis.
+        form: table or markdown.
+        evidence: What data says of the graph's independences.
+        counts: What data says of the recommended action.
+        color: Whether tables may hold terminal codes.
+    """
+    title = found.task.name + f": {found.task.note}" * bool(found.task.note)
+    return document(sheets(found, evidence, counts), form, title, color)
 
 
-def blocks(
+def sheets(
     found: Analysis, evidence: Evidence | None = None, counts: Practice | None = None
-) -> Iterator[Block]:
+) -> Iterator[Sheet]:
     """Lay out an analysis, the conclusion first, then what data says of action and graph."""
     z, y = _join(found.task.factor), found.task.label
-    yield Block("Recommendation", list(_advice(found.recommendation)))
+    color = "green" if found.recommendation.certified else "yellow"
+    action, *reasons = _advice(found.recommendation)
+    yield Sheet("Recommendation", lines=[Cell(action, style=f"bold {color}"), *reasons])
     if counts and counts.summary:
-        yield Block("In practice", counts.summary)
+        yield Sheet("In practice", lines=counts.summary)
     if evidence:
         yield _evidence(evidence)
     yield _graph(found.task, found.direction)
     yield _parts(found)
     yield _predictors(found)
-    yield Block(
+    yield Sheet(
         "Penalties",
-        [
-            "valid: costs no signal of an invariant core and can remove the rest. Only the "
-            f"conditional one makes the risk the same for all P'({z} | {y}) by itself; the "
-            "marginal one ensures demographic parity only."
-        ],
         ("penalty", "on P", "after balancing (Q)"),
         [
             (
                 f"{kind}: f(X) ⊥ {z}" + f" | {y}" * (kind == "conditional"),
                 *(
-                    "valid" if one.valid else "not valid: " + "; ".join(one.objections)
+                    _verdict(one.valid, "valid", "not valid: " + "; ".join(one.objections))
                     for one in (found.regularisers[kind, law] for law in ("P", "Q"))
                 ),
             )
             for kind in ("conditional", "marginal")
         ],
+        [
+            "valid: costs no signal of an invariant core and can remove the rest. Only the "
+            f"conditional one makes the risk the same for all P'({z} | {y}) by itself; the "
+            "marginal one ensures demographic parity only."
+        ],
     )
-    yield Block("Propositions", [_proposition(p) for p in (found.proposition, found.corollary)])
+    lines = [_proposition(p) for p in (found.proposition, found.corollary)]
+    yield Sheet("Propositions", lines=lines)
     if found.q_obeys_cut_graph:
         text = "Q has every independence of the graph without undesired edges (G0)."
     else:
         text = f"Q does not obey G0, the graph without undesired edges: {shown(found.violated)}."
-    yield Block("Balanced distribution", [text])
+    yield Sheet("Balanced distribution", lines=[text])
     yield _independences(found)
 
 
@@ -86,7 +97,7 @@ def _advice(advice: Recommendation) -> Iterator[str]:
     yield from (f"Note: {text}" for text in caveats)
 
 
-def _graph(task: CausalTask, direction: str) -> Block:
+def _graph(task: CausalTask, direction: str) -> Sheet:
     kept = [">".join(edge) for edge in task.edges if edge not in task.undesired]
     lines = [
         f"label {task.label}, factor {_join(task.factor)}: {direction}",
@@ -99,16 +110,15 @@ def _graph(task: CausalTask, direction: str) -> Block:
     if task.measured:
         lines.append(f"measured besides: {_join(task.measured)}")
     lines.append(f"may shift: {_join(task.shifting) or 'nothing'}")
-    return Block("Graph", lines)
+    return Sheet("Graph", lines=lines)
 
 
-def _parts(found: Analysis) -> Block:
+def _parts(found: Analysis) -> Sheet:
     task, z, y = found.task, found.task.factor, found.task.label
     p, q = found.laws["P"], found.laws["Q"]
     names = _join(z)
-    return Block(
+    return Sheet(
         "Parts of X",
-        [],
         ("part", "kind", f"⊥ {names} | {y}: P", "Q", f"⊥ {names}: P", "Q"),
         [
             (
@@ -122,25 +132,28 @@ def _parts(found: Analysis) -> Block:
     )
 
 
-def _predictors(found: Analysis) -> Block:
+def _predictors(found: Analysis) -> Sheet:
     y = found.task.label
     names = {
         "f_P": f"f_P = E[{y} | X] on P",
         "f_Q": f"f_Q = E[{y} | X] on Q",
         "g": f"g = E[{y} | core] on Q",
     }
-    return Block(
+    return Sheet(
         "Predictors",
-        [],
         ("predictor", "uses", "same risk under the shift", "DP", "EO", "PP"),
         [
             (
                 names[key],
                 _join(one.support) or "nothing",
-                "yes" if one.invariant else f"no: moved by {_join(one.moved_by)}",
+                _verdict(one.invariant, "yes", f"no: moved by {_join(one.moved_by)}"),
                 *map(_yes, one.fairness.values()),
             )
             for key, one in found.predictors.items()
+        ],
+        [
+            "DP: f ⊥ factor, EO: f ⊥ factor given label, PP: label ⊥ factor given f; each on the "
+            "distribution that f is fitted on."
         ],
     )
 
@@ -152,7 +165,7 @@ def _proposition(one: Proposition) -> str:
     return f"{one.name} does not apply: " + "; ".join(failed) + "."
 
 
-def _independences(found: Analysis) -> Block:
+def _independences(found: Analysis) -> Sheet:
     laws = found.laws.values()
     listed = {s for held in found.independences.values() for s in minimal(held)}
     rows = [
@@ -167,112 +180,52 @@ def _independences(found: Analysis) -> Block:
     lines = [f"{counts}; shown with the smallest conditions"]
     if left > 0:
         lines[0] += f", {left} more rows in --format json"
-    return Block(
+    return Sheet(
         "Independences",
-        lines,
         ("statement", *found.laws),
         [(str(text), *map(_yes, held)) for text, *held in rows[:_MAX_STATEMENTS]],
+        lines,
     )
 
 
-def _evidence(evidence: Evidence) -> Block:
+def _evidence(evidence: Evidence) -> Sheet:
     shown = evidence.findings[:_MAX_STATEMENTS]
     lines = list(evidence.summary)
     if left := len(evidence.findings) - len(shown):
         lines.append(f"{left} more tests in --format json; the smallest p-values are shown.")
-    return Block(
+    return Sheet(
         "Data",
-        lines,
         ("implied", "refuted", "p", "Holm", "effect", "detectable", "rows", "strata", "test"),
         [
             (
                 str(one.statement),
-                "REFUTED" if one.refuted else "low power" if one.low_power else "not refuted",
+                Cell("REFUTED", style="red")
+                if one.refuted
+                else "low power"
+                if one.low_power
+                else "not refuted",
                 f"{one.outcome.p:.2g}",
                 f"{one.adjusted:.2g}",
-                f"{one.outcome.effect:.2f}",
-                f"{one.detectable:.2f}",
-                str(one.outcome.rows),
+                one.outcome.effect,
+                one.detectable,
+                one.outcome.rows,
                 f"{one.outcome.strata} (>= {one.outcome.smallest})",
                 one.outcome.method,
             )
             for one in shown
         ],
+        lines,
+        digits=2,
     )
-
-
-def to_markdown(
-    found: Analysis, evidence: Evidence | None = None, counts: Practice | None = None
-) -> str:
-    """Write an analysis as Markdown."""
-    out = [f"# {_title(found.task)}"]
-    for block in blocks(found, evidence, counts):
-        out.append(f"## {block.title}")
-        if block.lines:
-            out.append("\n\n".join(map(_plain, block.lines)))
-        if block.columns:
-            table = [block.columns, ("---",) * len(block.columns), *block.rows]
-            out.append("\n".join("| " + " | ".join(map(_plain, row)) + " |" for row in table))
-    return "\n\n".join(out) + "\n"
-
-
-def show(
-    found: Analysis,
-    console: Console,
-    evidence: Evidence | None = None,
-    counts: Practice | None = None,
-) -> None:
-    """Print an analysis for people."""
-    from rich import box
-    from rich.markup import escape
-    from rich.panel import Panel
-    from rich.table import Table
-
-    console.print(f"[bold]{escape(_title(found.task))}")
-    for block in blocks(found, evidence, counts):
-        if block.title == "Recommendation":
-            first, *rest = map(escape, block.lines)
-            color = "green" if found.recommendation.certified else "yellow"
-            text = "\n".join([f"[bold {color}]{first}[/]", *rest])
-            console.print(Panel(text, title=block.title, title_align="left", border_style=color))
-            continue
-        console.print(f"\n[bold]{block.title}")
-        for line in block.lines:
-            console.print(f"  {escape(line)}")
-        if block.columns:
-            table = Table(box=box.SIMPLE_HEAD, pad_edge=True, show_edge=False)
-            for column in block.columns:
-                table.add_column(escape(column))
-            for row in block.rows:
-                table.add_row(*(_color(escape(cell)) for cell in row))
-            console.print(table)
-    console.print(
-        "\n[dim]DP: f ⊥ factor, EO: f ⊥ factor given label, PP: label ⊥ factor given f; each on "
-        "the distribution that f is fitted on."
-    )
-
-
-def _title(task: CausalTask) -> str:
-    return task.name + f": {task.note}" * bool(task.note)
 
 
 def _join(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-def _yes(value: object) -> str:
-    return "yes" if value else "no"
+def _verdict(value: object, yes: str, no: str) -> Cell:
+    return Cell(yes, style="green") if value else Cell(no, style="red")
 
 
-def _plain(text: str) -> str:
-    return text.replace("|", "\\|").replace("_", "\\_").replace("*", "\\*")
-
-
-def _color(cell: str) -> str:
-    if cell in ("yes", "valid"):
-        return f"[green]{cell}[/]"
-    return (
-        f"[red]{cell}[/]"
-        if cell in ("no", "REFUTED") or cell.startswith(("no:", "not valid"))
-        else cell
-    )
+def _yes(value: object) -> Cell:
+    return _verdict(value, "yes", "no")

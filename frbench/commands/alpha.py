@@ -13,6 +13,7 @@ from typing import Any
 from frbench.contracts.errors import UserError
 from frbench.metrics.privacy import Members, RandomizedResponse
 from frbench.support.parser import Parser, seed
+from frbench.support.sheet import FORMS, Sheet, document
 
 EPILOG = """\
 examples
@@ -72,13 +73,16 @@ def main(argv: list[str]) -> int:
             "trials": args.simulate, "members": members, "alpha": run.alpha,
             "lower": run.lower, "coverage": run.coverage,
         }  # fmt: skip
-    result["groups"] = {
-        name: {key: column[i] for key, column in columns.items()} for i, name in enumerate(counts)
-    }
+    before, after = _lines(result)
+    rows = list(zip(counts, *columns.values(), strict=True))
+    sheet = Sheet("", ["group", *columns], rows, [before], digits=4)
     if args.format == "json":
+        result["groups"] = {record.pop("group"): record for record in sheet.records()}
         print(json.dumps(result, indent=2))
+    elif args.format == "csv":
+        print(sheet.render("csv"), end="")
     else:
-        _show(result, list(columns))
+        print(document([sheet, Sheet(lines=[after])], args.format), end="")
     return 0
 
 
@@ -123,7 +127,7 @@ def _parser() -> Parser:
         help="simulate with the same people (default), or with people drawn anew",
     )
     parser.add_argument("--seed", type=seed, help="of the simulation; default 0")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument("--format", choices=FORMS, default="table")
     return parser
 
 
@@ -160,32 +164,19 @@ def _count_file(path: Path, column: str | None) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def _show(result: dict[str, Any], columns: list[str]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    table.add_column("group")
-    for name in columns:
-        table.add_column(name, justify="right")
-    for group, values in result["groups"].items():
-        cells = [f"{v:,}" if isinstance(v, int) else f"{v:.4f}" for v in values.values()]
-        table.add_row(group, *cells)
-    console = Console(highlight=False)
-    console.print(
+def _lines(result: dict[str, Any]) -> tuple[str, str]:
+    """Return the sentences above and below the table."""
+    before = (
         f"{result['people']:,} people, eps = {result['epsilon']:.4g}: the truth with probability "
         f"{result['truth']:.4f}"
     )
-    console.print(table)
     if "coverage" in result:
-        console.print(
+        return before, (
             f"{result['trials']:,} surveys ({result['members']} people): smallest share estimated "
             f"at {result['alpha']:.4f} on average, bounded at {result['lower']:.4f}; the bound "
             f"held in {result['coverage']:.1%}, {result['level']:.0%} asked"
         )
-    else:
-        console.print(
-            f"smallest share {result['alpha']:.4f}; at least {result['lower']:.4f} with "
-            f"{result['level']:.0%} confidence ({result['bound']})"
-        )
+    return before, (
+        f"smallest share {result['alpha']:.4f}; at least {result['lower']:.4f} with "
+        f"{result['level']:.0%} confidence ({result['bound']})"
+    )

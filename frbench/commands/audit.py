@@ -1,7 +1,6 @@
 """``frbench audit``: every metric with its interval for the predictions of any model."""
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,10 +17,10 @@ from frbench.metrics.selection import FourFifths, four_fifths
 from frbench.metrics.uncertainty import Interval
 from frbench.support.parser import Parser
 from frbench.support.progress import busy
+from frbench.support.sheet import FORMS, Cell, Sheet, Value, document
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.table import Table
 
 _MAX_PAIRS = 20  # rows of the four-fifths table in the terminal; json and csv hold all pairs
 
@@ -67,9 +66,12 @@ def main(argv: list[str]) -> int:
     if args.format == "json":
         print(json.dumps(_as_json(args.file, audits), indent=2, allow_nan=False))
     elif args.format == "csv":
-        csv.writer(sys.stdout, lineterminator="\n").writerows(_as_csv(audits))
+        columns = ("attribute", "metric", "value", "low", "high", "verdict")
+        print(Sheet("", columns, list(_numbers(audits))).render("csv"), end="")
     else:
-        _show(args.file, audits)
+        title = f"{args.file}: {len(frame)} rows, {_positive(audits[0])}; intervals: 95 %"
+        sheets = [sheet for audit in audits for sheet in _sheets(audit)]
+        print(document(sheets, args.format, title, sys.stdout.isatty()), end="")
     return 0
 
 
@@ -101,7 +103,7 @@ def _parser() -> Parser:
     parser.add_argument("--weight", metavar="COL", help="sample weights")
     parser.add_argument("--positive", metavar="VALUE", help="the positive class against the rest")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples")
-    parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    parser.add_argument("--format", choices=FORMS, default="table")
     return parser
 
 
@@ -213,104 +215,75 @@ def _as_json(file: Path, audits: Iterable[Audit]) -> dict[str, Any]:
     return out
 
 
-def _as_csv(audits: Iterable[Audit]) -> Iterator[list[Any]]:
-    yield ["attribute", "metric", "value", "low", "high", "verdict"]
+def _numbers(audits: Iterable[Audit]) -> Iterator[Sequence[Value]]:
     for audit in audits:
         for key, value in audit.metrics.items():
-            yield [audit.attribute, key, value, *audit.intervals.get(key, ("", "")), ""]
+            yield audit.attribute, key, value, *audit.intervals.get(key, (None, None)), ""
         for found in audit.four_fifths:
             key = "four_fifths" + "/" * bool(found.groups) + " : ".join(found.groups)
-            yield [audit.attribute, key, found.ratio, *found.interval, found.verdict]
+            yield audit.attribute, key, found.ratio, *found.interval, found.verdict
 
 
-def _show(file: Path, audits: list[Audit]) -> None:
-    """Print the tables for people."""
-    from rich.console import Console
-    from rich.markup import escape
-
-    # Not narrower than the tables when the output is a pipe.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-    classes = audits[0].rows.class_names
-    positive = f"positive class {classes[1]}" if len(classes) == 2 else "worst class where needed"
-    console.print(escape(f"{file}: {len(audits[0].rows.y)} rows, {positive}; intervals: 95 %"))
-    for audit in audits:
-        console.rule(f"[bold]{escape(audit.attribute)}")
-        if unknown := int((audit.rows.z < 0).sum()):
-            lacking = f"{unknown} rows have no {audit.attribute}: counted overall, in no group"
-            console.print(escape(lacking))
-        for table in _tables(audit):
-            console.print(table)
+def _positive(audit: Audit) -> str:
+    classes = audit.rows.class_names
+    return f"positive class {classes[1]}" if len(classes) == 2 else "worst class where needed"
 
 
-def _tables(audit: Audit) -> Iterator["Table"]:
+def _sheets(audit: Audit) -> Iterator[Sheet]:
     """Lay out one audit: metrics by section, rates by attribute value, groups, the rule."""
     rows, names = audit.rows, audit.rows.attribute_names
-    yield _table(
-        ("metric", "value", "interval"),
-        [
-            line
-            for title, prefixes in _SECTIONS.items()
-            if (found := [key for key in audit.metrics if _in_section(key, prefixes)])
-            for line in [[title, "", ""], *([f"  {key}", *_cells(audit, key)] for key in found)]
-        ],
-        "Metrics",
-    )
+    unknown = int((audit.rows.z < 0).sum())
+    for title, prefixes in _SECTIONS.items():
+        keys = [k for k in audit.metrics if k.startswith(prefixes) and "/z=" not in k]
+        lacking = f"{unknown} rows have no {audit.attribute}: counted overall, in no group"
+        if keys:
+            yield Sheet(
+                f"{audit.attribute}: {title[0].lower()}{title[1:]}",
+                ("metric", "value", "interval"),
+                [(key, *_cells(audit, key)) for key in keys],
+                [lacking] if unknown else [],
+            )
+        unknown = 0  # said once
     sizes = np.bincount(rows.z[rows.z >= 0], minlength=len(names))
-    yield _table(
-        ("z", "rows", *_RATES),
+    yield Sheet(
+        f"{audit.attribute}: rates by value",
+        ("z", "rows", *(rate.replace("_", " ") for rate in _RATES)),
         [
-            [name, str(size), *("  ".join(_cells(audit, f"{rate}/z={name}")) for rate in _RATES)]
+            (name, int(size), *(_cell(audit, f"{rate}/z={name}") for rate in _RATES))
             for name, size in zip(names, sizes, strict=True)
         ],
-        "Rates by attribute value",
     )
     groups = [key for key in audit.metrics if key.startswith("group_accuracy/")]
-    cell = np.bincount((rows.y * len(names) + rows.z)[rows.z >= 0], minlength=len(groups))
-    yield _table(
+    sizes = np.bincount((rows.y * len(names) + rows.z)[rows.z >= 0], minlength=len(groups))
+    yield Sheet(
+        f"{audit.attribute}: groups",
         ("group", "rows", "accuracy", "interval"),
         [
-            [key.removeprefix("group_accuracy/"), str(size), *_cells(audit, key)]
-            for key, size in zip(groups, cell, strict=True)
+            (key.removeprefix("group_accuracy/"), int(size), *_cells(audit, key))
+            for key, size in zip(groups, sizes, strict=True)
         ],
-        "Groups",
     )
     ranked = sorted(audit.four_fifths[1:], key=lambda found: found.ratio)
     left = max(0, len(ranked) - _MAX_PAIRS)
-    yield _table(
+    yield Sheet(
+        f"{audit.attribute}: four-fifths rule",
         ("lower : higher selection rate", "ratio", "interval", "verdict"),
         [
-            [" : ".join(f.groups) or "all", _show_number(f.ratio), _span(f.interval), f.verdict]
+            (" : ".join(f.groups) or "all", f.ratio, _span(f.interval), f.verdict)
             for f in [*audit.four_fifths[:1], *ranked[:_MAX_PAIRS]]
         ],
-        "Four-fifths rule" + (f" ({left} further pairs: --format json)" if left else ""),
+        [f"{left} further pairs: --format json"] if left else [],
     )
 
 
-def _in_section(key: str, prefixes: tuple[str, ...]) -> bool:
-    return key.startswith(prefixes) and "/z=" not in key
+def _cells(audit: Audit, key: str) -> tuple[float, str]:
+    return audit.metrics[key], _span(audit.intervals.get(key, (np.nan, np.nan)))
 
 
-def _table(columns: Sequence[str], lines: Iterable[Sequence[str]], title: str) -> "Table":
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE)
-    for i, column in enumerate(columns):
-        table.add_column(column.replace("_", " "), justify="right" if i else "left")
-    for line in lines:
-        table.add_row(*map(escape, line))
-    return table
-
-
-def _cells(audit: Audit, key: str) -> tuple[str, str]:
-    span = _span(audit.intervals.get(key, (np.nan, np.nan)))
-    return _show_number(audit.metrics[key]), span
+def _cell(audit: Audit, key: str) -> Cell:
+    value, span = _cells(audit, key)
+    return Cell("undefined" if np.isnan(value) else f"{value:.3f}", span)
 
 
 def _span(interval: Interval) -> str:
-    return "" if np.isnan(interval[0]) else " - ".join(map(_show_number, interval))
-
-
-def _show_number(value: float) -> str:
-    return "undefined" if np.isnan(value) else f"{value:.3f}"
+    return "" if np.isnan(interval[0]) else f"[{interval[0]:.3f}, {interval[1]:.3f}]"

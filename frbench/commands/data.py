@@ -6,6 +6,7 @@ import os
 
 from frbench.support.files import cache_folder, status
 from frbench.support.progress import busy, loading
+from frbench.support.sheet import Sheet, show
 
 USAGE = """\
 usage: frbench data                                   which data files are here
@@ -24,17 +25,11 @@ All options of a data set:  frbench fit --data.help Adult
 
 
 def _files() -> None:
-    from rich.console import Console
-    from rich.table import Table as RichTable
-
-    view = RichTable("file", "found")
-    for name, path in status():
-        view.add_row(name, str(path) if path else "missing")
-    console = Console()
-    console.print(view)
     folder = os.environ.get("FRBENCH_DATA") or "not set"
-    console.print(f"FRBENCH_DATA: {folder}; cache: {cache_folder()}", highlight=False)
-    console.print("Digits and TwoGaussians need no file.", highlight=False)
+    rows = [(name, str(path or "missing")) for name, path in status()]
+    lines = [f"FRBENCH_DATA: {folder}; cache: {cache_folder()}",
+             "Digits and TwoGaussians need no file."]  # fmt: skip
+    show([Sheet("", ("file", "found"), rows), Sheet(lines=lines)])
 
 
 def main(argv: list[str]) -> int:

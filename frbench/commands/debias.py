@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from frbench.data.table import Table
 from frbench.support.atomic import check_writable, replacing
 from frbench.support.parser import Parser, seed
 from frbench.support.progress import busy
+from frbench.support.sheet import Sheet, show
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -215,17 +215,14 @@ def _report(
     before: pd.DataFrame, after: pd.DataFrame, y: Factor, args: argparse.Namespace
 ) -> None:
     """Print rows and rates of both tables, over every protected column and their combination."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table as RichTable
-
     views = [[name] for name in args.protected]
     views += [args.protected] if len(args.protected) > 1 else []
     known = {"&".join(names): cross([factor(before[name]) for name in names]) for names in views}
     found = []
     for frame in (before, after):
         weight = frame["weight"].to_numpy() if args.via == "weight" and frame is after else None
-        codes, column = factor(frame[args.target]), {"rows": f"{len(frame):,}"}
+        codes = factor(frame[args.target])
+        column: dict[str, float] = {"rows": len(frame)}
         place = np.array([y.names.index(name) for name in codes.names])
         for names in views:
             shown = "&".join(names)
@@ -235,11 +232,9 @@ def _report(
             cells = place[codes.codes], column_of[z.codes]
             np.add.at(joint, cells, 1.0 if weight is None else weight)
             rr, sr = rates(joint)
-            column[f"representation rate of {shown}"] = f"{rr:.4f}"
+            column[f"representation rate of {shown}"] = float(rr)
             for value, rate in zip(y.names, sr, strict=True):
-                column[f"statistical rate of {args.target}={value} over {shown}"] = f"{rate:.4f}"
+                column[f"statistical rate of {args.target}={value} over {shown}"] = float(rate)
         found.append(column)
-    view = RichTable("", "before", "after", box=None)
-    for key, value in found[0].items():
-        view.add_row(escape(key), value, found[1][key])
-    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(view)
+    rows = [(key, value, found[1][key]) for key, value in found[0].items()]
+    show([Sheet("", ("", "before", "after"), rows, digits=4)])

@@ -14,10 +14,11 @@ from frbench.causal.evidence import confront
 from frbench.causal.examples import EXAMPLES, REAL, example, source
 from frbench.causal.feasibility import practice
 from frbench.causal.graph import CausalTask
-from frbench.causal.render import show, to_markdown
+from frbench.causal.render import render
 from frbench.contracts.errors import UserError
 from frbench.support.parser import Parser
 from frbench.support.progress import busy
+from frbench.support.sheet import Sheet, show
 
 if TYPE_CHECKING:
     from frbench.data.module import GroupDataModule
@@ -59,14 +60,9 @@ def main(argv: list[str]) -> int:
             document = found.to_dict() | ({"data": evidence.to_dict()} if evidence else {})
             document |= {"practice": counts.to_dict()} if counts else {}
             print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
-        elif args.format == "markdown":
-            print(to_markdown(found, evidence, counts), end="")
         else:
-            from rich.console import Console
-
-            # Not narrower than the tables when the output is a pipe.
-            width = None if sys.stdout.isatty() else 140
-            show(found, Console(highlight=False, width=width), evidence, counts)
+            color = sys.stdout.isatty()
+            print(render(found, args.format, evidence, counts, color), end="")
     if args.plot:
         from frbench.causal.plot import plot
 
@@ -143,16 +139,9 @@ def _read(name: str) -> CausalTask:
 
 
 def _list_examples() -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for column in ("example", "task", "edges", "recommendation"):
-        table.add_column(column)
+    rows = []
     for name in (*EXAMPLES, *REAL):
         task = example(name)
         edges = " ".join(">".join(edge) for edge in task.edges)
-        table.add_row(name, task.note, edges, ACTIONS[analyze(task).recommendation.action])
-    width = None if sys.stdout.isatty() else 140
-    Console(highlight=False, width=width).print(table)
+        rows.append((name, task.note, edges, ACTIONS[analyze(task).recommendation.action]))
+    show([Sheet("", ("example", "task", "edges", "recommendation"), rows)])

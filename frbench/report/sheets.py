@@ -5,29 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from frbench.metrics.names import direction
 from frbench.report.interval import Estimate
 from frbench.report.results import Run
 from frbench.report.signatures import signatures
 from frbench.report.summary import Report, Row
-
-
-class Cell(NamedTuple):
-    """An entry of a table: a value, its interval or nothing, and whether it stands out."""
-
-    value: str
-    interval: str = ""
-    bold: bool = False
-
-
-class Sheet(NamedTuple):
-    """A table before it has a format; the first column holds names."""
-
-    title: str
-    header: list[str]
-    lines: list[list[Cell]]
+from frbench.support.sheet import Cell, Sheet, Value
 
 
 def sheets(report: Report, metrics: Sequence[str]) -> list[Sheet]:
@@ -47,24 +31,23 @@ def sheets(report: Report, metrics: Sequence[str]) -> list[Sheet]:
                 out.append(Sheet(versus, ["method", "n", *names], lines))
         if all(row.given == 1 for row in rows):
             continue
-        lines = [
-            [Cell(row.method), Cell(str(row.given)), Cell(row.runs[0].setting), cell(row.rule)]
-            for row in rows
-        ]
+        lines = [[row.method, row.given, row.runs[0].setting, cell(row.rule)] for row in rows]
         header = ["method", "settings", "chosen", report.rule.text.replace("_", " ")]
         out.append(Sheet(f"{oracle}{data}: chosen settings", header, lines))
     return out
 
 
-def _leaderboard(rows: Sequence[Row], keys: Sequence[str]) -> list[list[Cell]]:
+def _leaderboard(rows: Sequence[Row], keys: Sequence[str]) -> list[list[Value]]:
     """Sort the methods by the first metric; the best value of each metric stands out."""
     best = {key: best_methods(rows, key) for key in keys}
-    lines = []
+    lines: list[list[Value]] = []
     for row in ranked(rows, keys[0]):
         n = max((row.metrics[key].n for key in keys), default=0)
-        line = [Cell(label(row)), Cell(str(n))]
-        line += [cell(row.metrics[k], n)._replace(bold=row.method in best[k]) for k in keys]
-        lines.append(line)
+        bold = ["bold" * (row.method in best[key]) for key in keys]
+        cells = [
+            cell(row.metrics[k], n)._replace(style=s) for k, s in zip(keys, bold, strict=True)
+        ]
+        lines.append([label(row), n, *cells])
     return lines
 
 
@@ -91,18 +74,18 @@ def best_methods(rows: Sequence[Row], key: str) -> set[str]:
     return {name for name, mean in means.items() if sign and len(rows) > 1 and mean == best}
 
 
-def _differences(rows: Sequence[Row], keys: Sequence[str]) -> list[list[Cell]]:
+def _differences(rows: Sequence[Row], keys: Sequence[str]) -> list[list[Value]]:
     """List the paired differences; those whose interval leaves out 0 stand out."""
-    lines = []
+    lines: list[list[Value]] = []
     for row in rows:
         if row.differences:
             n = max(row.differences[key].n for key in keys)
-            line = [Cell(row.method), Cell(str(n))]
-            for key in keys:
-                found = row.differences[key]
-                clear = found.low > 0 or found.high < 0
-                line.append(cell(found, n, signed=True)._replace(bold=clear))
-            lines.append(line)
+            found = [row.differences[key] for key in keys]
+            cells = [
+                cell(e, n, signed=True)._replace(style="bold" * (e.low > 0 or e.high < 0))
+                for e in found
+            ]
+            lines.append([row.method, n, *cells])
     return lines
 
 

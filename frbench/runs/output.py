@@ -9,6 +9,7 @@ from typing import Any
 from frbench.data.module import GroupDataModule
 from frbench.metrics import Evaluation
 from frbench.support.atomic import replacing
+from frbench.support.sheet import Sheet, show_wide
 
 
 def write_new(folder: Path, stem: str, record: dict[str, Any]) -> Path:
@@ -56,22 +57,7 @@ def log_final_table(loggers: list[Any], found: Evaluation, tables: list[str]) ->
 
 def print_metrics(found: Evaluation, tables: list[str]) -> None:
     """Print one row per metric, one column per evaluated table, as many as fit side by side."""
-    from rich.console import Console
-    from rich.table import Table as RichTable
-
-    console = Console()
     tables = [*tables, *(name for name in found if name == "test/family" and name not in tables)]
-    width = max((len(name) for values in found.values() for name in values), default=0) + 4
-    while tables:
-        used, shown = width, 0
-        while shown < len(tables) and (not shown or used <= console.width):
-            used += max(6, len(tables[shown])) + 3
-            shown += used <= console.width or not shown
-        here, tables = tables[:shown], tables[shown:]
-        view = RichTable()
-        for header in ("metric", *here):
-            view.add_column(header, no_wrap=True)
-        for name in dict.fromkeys(name for table in here for name in found[table]):
-            values = [found[table].get(name) for table in here]
-            view.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
-        console.print(view)
+    names = dict.fromkeys(name for table in tables for name in found[table])
+    rows = [[name, *(found[table].get(name) for table in tables)] for name in names]
+    show_wide(Sheet("", ["metric", *tables], rows, digits=4))

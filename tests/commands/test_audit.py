@@ -73,7 +73,7 @@ def test_table_is_readable(table, capsys):
         "worst_group_accuracy",
         "auroc",
         "y=>50K,z=sex=F&race=1",
-        "Four-fifths rule",
+        "sex&race: four-fifths rule",
         "F : M",
         "fail",
     ):

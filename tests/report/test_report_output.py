@@ -138,7 +138,7 @@ def test_oracle_choices_are_marked(results, capsys):
     with pytest.raises(UserError, match=r"no run on adult has 'test/P0/accuracy'.*--data"):
         main([results, *oracle])
     out = shown(capsys, results, *oracle, "--format", "markdown", "--data", "digits")
-    titles = [line for line in out.splitlines() if line.startswith("###")]
+    titles = [line for line in out.splitlines() if line.startswith("##")]
     assert titles and all("ORACLE (settings chosen on test data)" in line for line in titles)
     assert "on TEST data" in out
 
@@ -150,7 +150,7 @@ def test_a_grid_whose_runs_all_failed_says_why(write, record):
 
 
 def test_out_follows_the_ending_and_never_overwrites(results, tmp_path, capsys):
-    for ending, start in ((".tex", "% needs"), (".md", "### "), (".csv", "data,"), (".json", "{")):
+    for ending, start in ((".tex", "% needs"), (".md", "## "), (".csv", "data,"), (".json", "{")):
         path = tmp_path / "new" / f"table{ending}"
         assert shown(capsys, results, "--out", str(path)) == ""
         assert path.read_text().startswith(start)

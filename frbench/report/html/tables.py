@@ -76,7 +76,7 @@ def _entry(row: Row, key: str, n: int, best: bool, p: float, baseline: str | Non
     shown = cell(found, n)
     return tag(
         "td",
-        tag("span", shown.value, class_="best" if best else None),
+        tag("span", shown.text, class_="best" if best else None),
         tag("span", shown.interval, class_="interval") if shown.interval else None,
         _versus(row.differences.get(key), p, direction(key), baseline),
         data_value=f"{found.mean:.8g}",
