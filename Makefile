@@ -56,8 +56,8 @@ bench: install  ## measure speed: steps, metrics, images
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/images.py
 
-results: install  ## write docs/results.md and its pages from the kept records
-	$(BIN)/python -m studies.pages write
+results: install  ## write docs/results.md and the CSV tables from the kept records
+	$(BIN)/python docs/_tools/pages.py write
 
 clean:  ## remove what the verbs made, results excepted
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage htmlcov

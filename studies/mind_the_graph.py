@@ -23,8 +23,7 @@ from frbench.data.balance import cell_weights
 from frbench.data.tasks.oracle import conditional, score
 from frbench.data.tasks.structural import StructuralModel, Task
 from frbench.metrics import risk_invariance
-from frbench.report import Run, estimate, read
-from frbench.report.page_text import number, spread
+from frbench.report import Estimate, Run, estimate, read
 
 #: Example graph of each task, and the methods that carry out each of the analyzer's actions.
 GRAPHS = {"a": "a", "a3": "a3", "b": "b", "c": "c2", "d": "d"}
@@ -38,6 +37,16 @@ CARRIES_OUT = {
 P0, RANGE = "test/P0/accuracy", "test/family/accuracy_range"
 
 Values = dict[str, dict[int, Run]]
+
+
+def number(value: float) -> str:
+    """Write a number without a leading zero."""
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+
+
+def spread(found: Estimate) -> str:
+    """Write mean and standard deviation."""
+    return number(found.mean) + (f" ± {number(found.sd)}" if found.n > 1 else "")
 
 
 def values(runs: Values, method: str, key: str) -> dict[int, float]:

@@ -55,12 +55,6 @@ def main(argv: list[str]) -> int:
         if name not in known:
             raise UserError(f"--data: no data set {name!r}; {near(name, known)}")
     runs = [run for run in runs if run.data in (args.data or known)]
-    if args.grid:
-        from frbench.report.page import read_page
-        from frbench.report.page_text import page_text
-
-        _put(page_text(read_page(args.grid), runs, str(args.grid)), args.out)
-        return 0
     found = metrics_on_test(finished_runs(runs))
     metrics = args.metrics or [metric for metric in METRICS if metric in found]
     if not metrics:
@@ -141,8 +135,6 @@ examples:
     add("--curves", type=Path, metavar="FILE",
         help="the metric --y over the shift family, one line per method")  # fmt: skip
     add("--wandb", metavar="PROJECT", help="send the files written to W&B, too")
-    add("--grid", type=Path, metavar="GRID.yaml",
-        help="write its predictions and published numbers instead")  # fmt: skip
     add("--x", default="worst_group_accuracy", metavar="M", help="default: %(default)s")
     add("--y", default="accuracy", metavar="M", help="default: %(default)s")
     add("--force", action="store_true", help="replace existing files")

@@ -16,7 +16,6 @@ import numpy as np
 import yaml
 
 from frbench.contracts.errors import UserError
-from frbench.report.page import parse_page
 
 KEYS = {"configs", "base", "data", "methods", "grid", "random", "folds", "seeds", "report"}
 RANDOM_KEYS = {"draws", "seed", "space"}
@@ -172,8 +171,8 @@ def read_grid(path: str | Path) -> list[Cell]:
     ``data`` and ``methods`` (name -> options; a method may have its own ``grid``, a data set an
     ``otherwise`` that stands in where its files are missing), ``grid`` (option -> list of
     values), ``random`` (draws, seed, space: option -> uniform | log_uniform | int_uniform |
-    choice), ``folds``, ``seeds``, and ``report`` (predictions and published numbers, which decide
-    no run; see `frbench.report.page`).
+    choice), ``folds``, ``seeds``, and ``report`` (any mapping; notes for tools outside of the
+    package, which decide no run).
 
     Args:
         path: The YAML file.
@@ -199,7 +198,7 @@ def read_grid(path: str | Path) -> list[Cell]:
     for key in ("data", "methods"):
         if not grid.get(key):
             raise UserError(f"{path}: `{key}` must name at least one entry.")
-    parse_page(grid.get("report"), str(path))  # a wrong one must not show after the runs only
+    _mapping(grid.get("report"), f"{path}: report")
     return list(_cells(grid, path))
 
 

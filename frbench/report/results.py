@@ -6,15 +6,11 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from frbench.contracts.errors import UserError
 from frbench.report.records import parse_line
-
-#: Before a pattern of metrics, whose spread is meant.
-RANGE = "range of "
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,6 @@ class Run:
         warnings: Message of each sanity check that fired, by name.
         seconds: Time of the run.
         memory: Peak memory in MB.
-        effective_sample_size: (sum w)^2 / sum w^2 of the weights that it trained on, or NaN.
         software: Versions of the packages that it ran on.
         hardware: The processor or GPU that it ran on; empty in files of older versions.
         error: Why it failed, or None.
@@ -59,7 +54,6 @@ class Run:
     warnings: dict[str, str]
     seconds: float
     memory: float
-    effective_sample_size: float
     software: str
     hardware: str
     error: str | None
@@ -72,24 +66,6 @@ class Run:
         pairs = sorted(self.settings.items())
         words = [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in pairs]
         return ", ".join(words) or "defaults"
-
-    def key(self, name: str) -> str:
-        """Fill in ``{train_on}``: the metric on the distribution that the run was trained on."""
-        return name.replace("{train_on}", self.training.get("train_on") or "P")
-
-    def value(self, name: str) -> float:
-        """Return a metric by its key, or a figure made of the run; NaN if it has none.
-
-        ``effective_sample_size`` is the record's; ``range of test/[Ps]*/accuracy`` the largest
-        minus the smallest of the metrics whose keys match the pattern.
-        """
-        if name == "effective_sample_size":
-            return self.effective_sample_size
-        if name.startswith(RANGE):
-            pattern = name.removeprefix(RANGE)
-            found = [value for key, value in self.metrics.items() if fnmatchcase(key, pattern)]
-            return max(found) - min(found) if len(found) > 1 else math.nan
-        return self.metrics.get(self.key(name), math.nan)
 
     @property
     def name(self) -> str:
@@ -187,7 +163,6 @@ def _run(record: dict[str, Any], out: Path) -> Run:
         warnings=dict(record.get("warnings", {})),
         seconds=float(record.get("seconds", 0.0)),
         memory=float(record.get("peak_memory_mb", 0.0)),
-        effective_sample_size=float(record.get("effective_sample_size", "nan")),
         software=", ".join(f"{k} {v}" for k, v in sorted(versions.items())),
         hardware=str(record.get("hardware", "")),
         error=str(record.get("error", "no reason given")) if failed else None,

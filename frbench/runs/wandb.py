@@ -11,7 +11,7 @@ from typing import Any
 
 from frbench.contracts.errors import UserError
 from frbench.metrics.names import DIRECTION
-from frbench.report.training import read_curves
+from frbench.report.logged import read_curves
 from frbench.support.atomic import write_text
 
 #: Beside the checkpoints of a run: the id that W&B knows it by.

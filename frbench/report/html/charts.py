@@ -9,9 +9,9 @@ from typing import Any
 
 from frbench.metrics.names import DIRECTION, direction
 from frbench.report.interval import Estimate
+from frbench.report.logged import read_curves
 from frbench.report.results import Run
 from frbench.report.summary import Report, Row
-from frbench.report.training import read_curves
 
 #: Bytes of training curves; what does not fit is left out, later seeds first, and named.
 BUDGET = 400_000

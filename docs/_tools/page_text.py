@@ -1,43 +1,40 @@
-"""A grid's page as Markdown: how it was run, predictions, published numbers, every row."""
+"""The results of a grid as Markdown: how it was run, predictions, published numbers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 
-from frbench.report.claims import Outcome
+from claims import Outcome
+from page import Measured, Page, number, spread
+
 from frbench.report.interval import Estimate
-from frbench.report.page import Measured, Page, number, spread
 from frbench.report.results import Run
 from frbench.report.sheets import duration
+from frbench.support.sheet import Sheet, Value
 
 
-def page_text(page: Page, runs: Sequence[Run], grid: str, level: int = 1) -> str:
-    """Write the page of a grid.
+def section(page: Page, runs: Sequence[Run], grid: str) -> str:
+    """Write predictions and published numbers of a grid beside what was measured.
 
     Args:
-        page: What the grid says of its page.
+        page: What the grid says of its results.
         runs: Its runs.
         grid: Path of the grid, as it stands in the command.
-        level: Level of the page's heading.
     """
     measured = Measured(page, runs)
-    sub = "#" * (level + 1)
     blocks = [
-        f"{'#' * level} {page.title or grid}",
+        f"#### {page.title or grid}",
         "```\n" + "\n".join(page.commands or [f"frbench bench {grid}"]) + "\n```",
         " ".join([how(runs), *measured.notes]),
     ]
     if page.claims:
-        blocks += [f"{sub} Predictions", predictions(measured)]
+        blocks.append(predictions(measured))
     if page.published:
-        blocks += [f"{sub} Published", published(measured)]
+        blocks.append(published(measured))
     if page.reason:
-        blocks += [page.reason.strip()]
-    if page.metrics:
-        blocks += [f"{sub} All rows", "Mean ± sd over seeds or folds."]
-        blocks += list(tables(measured))
-    return "\n\n".join(blocks) + "\n"
+        blocks.append(page.reason.strip())
+    return "\n\n".join(blocks)
 
 
 def how(runs: Sequence[Run]) -> str:
@@ -150,17 +147,17 @@ def farthest(measured: Measured) -> str:
     return f"{len(gaps)} compared, farthest {number(gap)} ({name})"
 
 
-def tables(measured: Measured) -> Iterable[str]:
-    """Write a table of each data set: a line per row, a column per metric."""
+def rows(measured: Measured) -> Sheet:
+    """Lay out mean and standard deviation of every metric, a line per data set and row."""
     metrics = list(measured.page.metrics)
-    for data in measured.data:
-        rows = [name for own, name in measured.rows if own == data]
-        found = {name: [measured.estimate(data, name, m) for m in metrics] for name in rows}
-        count = {name: str(max((e.n for e in own), default=0)) for name, own in found.items()}
-        lines = [[name, count[name], *map(spread, own)] for name, own in found.items()]
-        if len(measured.data) > 1:
-            yield f"**{data}**"
-        yield table(["", "n", *metrics], lines)
+    lines: list[list[Value]] = []
+    for data, name in measured.rows:
+        found = [measured.estimate(data, name, metric) for metric in metrics]
+        n = max((e.n for e in found), default=0)
+        numbers = [x for e in found for x in (e.mean, e.sd)]
+        lines.append([data, name, n, *(float(f"{x:.6g}") if x == x else None for x in numbers)])
+    columns = [name for metric in metrics for name in (metric, f"{metric} sd")]
+    return Sheet("", ["data", "row", "n", *columns], lines)
 
 
 def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

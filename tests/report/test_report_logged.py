@@ -1,7 +1,7 @@
 import csv
 import math
 
-from frbench.report.training import read_curves
+from frbench.report.logged import read_curves
 
 
 def write(path, header, rows):

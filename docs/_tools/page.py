@@ -1,6 +1,6 @@
-"""The page of a grid: what was predicted and what is published, beside what was measured.
+"""The results of a grid: what was predicted and what is published, beside what was measured.
 
-A grid says what belongs on its page under ``report``, which decides no run::
+A grid says what belongs to its results under ``report``, which decides no run::
 
     report:
       title: Task a, purely spurious, on digits
@@ -15,6 +15,7 @@ A grid says what belongs on its page under ``report``, which decides no run::
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,14 +24,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from claims import Claim, Outcome, Term, decide, parse_claim
 
 from frbench.contracts.errors import UserError
-from frbench.report.claims import Claim, Outcome, Term, decide, parse_claim
 from frbench.report.interval import Estimate, estimate
-from frbench.report.results import RANGE, Run
+from frbench.report.results import Run
 from frbench.report.rule import Rule, parse_rule
 from frbench.report.summary import choose_runs, finished_runs, near, units
 
+RANGE = "range of "
 KEYS = (
     "title", "select", "rows", "metrics", "predictions", "published", "reason", "commands", "keep",
 )  # fmt: skip
@@ -55,7 +57,7 @@ class Page:
         rule: Chooses the setting of a method that has several.
         rows: Name of a row, ``{model.alpha}`` standing for that setting: each setting is then a
             row of its own. Empty: a row per method.
-        metrics: Columns, name -> key of a metric, or what else `Run.value` knows.
+        metrics: Columns, name -> key of a metric, or what else `value` knows.
         claims: The predictions.
         source: Where the published numbers come from.
         published: The published numbers.
@@ -196,7 +198,7 @@ class Measured:
     def by_unit(self, term: Term) -> dict[int, float]:
         """Return the metric of a term by seed or fold; empty if it was not run."""
         data = term.data or (self.data[0] if len(self.data) == 1 else "")
-        return units(self.rows.get((data, term.method), ()), lambda run: run.value(term.key))
+        return units(self.rows.get((data, term.method), ()), lambda run: value(run, term.key))
 
     def estimate(self, data: str, method: str, metric: str) -> Estimate:
         """Estimate a column of a row."""
@@ -206,6 +208,26 @@ class Measured:
     def outcomes(self) -> list[Outcome]:
         """Decide the predictions."""
         return [decide(claim, self.by_unit, self.folds) for claim in self.page.claims]
+
+
+def own_key(run: Run, name: str) -> str:
+    """Fill in ``{train_on}``: the metric on the distribution that the run was trained on."""
+    return name.replace("{train_on}", run.training.get("train_on") or "P")
+
+
+def value(run: Run, name: str) -> float:
+    """Return a metric by its key, or a figure made of the run; NaN if it has none.
+
+    ``effective_sample_size`` is the record's; ``range of test/[Ps]*/accuracy`` the largest minus
+    the smallest of the metrics whose keys match the pattern.
+    """
+    if name == "effective_sample_size":
+        return float(run.record.get("effective_sample_size", "nan"))
+    if name.startswith(RANGE):
+        pattern = name.removeprefix(RANGE)
+        found = [value for key, value in run.metrics.items() if fnmatchcase(key, pattern)]
+        return max(found) - min(found) if len(found) > 1 else math.nan
+    return run.metrics.get(own_key(run, name), math.nan)
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -233,7 +255,7 @@ def spread(found: Estimate) -> str:
 def kept_keys(page: Page, run: Run) -> set[str]:
     """Return the metrics of a run that its page needs."""
     asked = [*page.metrics.values(), *(term.key for claim in page.claims for term in claim.terms)]
-    names = {run.key(name) for name in asked} | {key for _, key in page.rule.terms}
+    names = {own_key(run, name) for name in asked} | {key for _, key in page.rule.terms}
     patterns = [*page.keep, *(name.removeprefix(RANGE) for name in asked if RANGE in name)]
     return {
         key

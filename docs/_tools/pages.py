@@ -1,13 +1,14 @@
-"""The results pages of this repository, written from the records of finished grids.
+"""The results of this repository, written from the records of finished grids.
 
 Usage, in the root of the repository::
 
-    python -m studies.pages keep RESULTS GRID.yaml   # results -> docs/results/records
-    python -m studies.pages write                    # records -> docs (make results)
+    python docs/_tools/pages.py keep RESULTS GRID.yaml   # results -> docs/results/records
+    python docs/_tools/pages.py write                    # records -> docs (make results)
 
-A record is a line of ``results.jsonl`` with only the metrics that the grid's page shows (its
-``report`` entry, `frbench.report.page`), so ``frbench report docs/results/records/X.jsonl`` works
-on it. ``docs/results/pages.yaml`` names the works and the pages written by hand.
+A record is a line of ``results.jsonl`` with only the metrics that the grid's ``report`` entry
+names (page.py), so ``frbench report docs/results/records/X.jsonl`` works on it. Written are
+``docs/results.md``, with predictions and published numbers, and beside the records a CSV file of
+all rows. ``docs/results/pages.yaml`` names the works and the pages written by hand.
 """
 
 from __future__ import annotations
@@ -19,18 +20,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
+from page import Measured, Page, kept_keys, read_page
+from page_text import farthest, how, rows, section, table, tally
 
 from frbench.contracts.errors import UserError
 from frbench.report import read
-from frbench.report.page import Measured, Page, kept_keys, read_page
-from frbench.report.page_text import farthest, how, page_text, published, table, tally
 from frbench.report.records import Results
 from frbench.report.results import Run
 from frbench.support.atomic import write_text
 
 GRIDS, RECORDS = Path("configs/papers"), Path("docs/results/records")
-PAGES, INDEX = Path("docs/results/grids"), Path("docs/results.md")
-WORKS = Path("docs/results/pages.yaml")
+INDEX, WORKS = Path("docs/results.md"), Path("docs/results/pages.yaml")
 BEGIN = "<!-- Written by `make results` from docs/results/records; edit the grids, not this. -->"
 END = "<!-- End of what `make results` writes. -->"
 #: Fields of a run that its page does not need.
@@ -57,7 +57,7 @@ def keep(results: Path, grid: Path, hardware: str) -> Path:
     """
     page = read_page(grid)
     if not page.metrics:
-        raise UserError(f"{grid} has no `report` with `metrics`: its page would be empty.")
+        raise UserError(f"{grid} has no `report` with `metrics`: its results would be empty.")
     raw = Results(results / "results.jsonl").latest()
     order = [*yaml.safe_load(grid.read_text(encoding="utf-8"))["methods"]]
     lines = []
@@ -80,16 +80,14 @@ def keep(results: Path, grid: Path, hardware: str) -> Path:
 
 
 def documents() -> Iterator[tuple[Path, str]]:
-    """Yield each page that is written, with its text."""
+    """Yield each file that is written, with its text."""
     grids = sorted(GRIDS.rglob("*.yaml"))
     pages: dict[Path, tuple[Page, list[Run]]] = {}
     for grid in grids:
         records = RECORDS / f"{name_of(grid)}.jsonl"
         if records.exists():
             pages[grid] = read_page(grid), read([records])[0]
-            page, runs = pages[grid]
-            note = "Written by `make results`; numbers of the grid's runs, nothing else.\n"
-            yield PAGES / f"{name_of(grid)}.md", f"{page_text(page, runs, str(grid))}\n{note}"
+            yield records.with_suffix(".csv"), rows(Measured(*pages[grid])).render("csv")
     before, _, rest = INDEX.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     blocks = [BEGIN, *_index(grids, pages), END]
@@ -97,7 +95,7 @@ def documents() -> Iterator[tuple[Path, str]]:
 
 
 def _index(grids: list[Path], pages: dict[Path, tuple[Page, list[Run]]]) -> Iterator[str]:
-    """Write one table per work, then the published numbers of its grids."""
+    """Write one table per work, then predictions and published numbers of its grids."""
     works = yaml.safe_load(WORKS.read_text(encoding="utf-8"))
     if unknown := sorted({grid.parent.name for grid in grids} ^ set(works)):
         raise UserError(f"{WORKS} and {GRIDS} differ in the works {', '.join(unknown)}.")
@@ -108,10 +106,8 @@ def _index(grids: list[Path], pages: dict[Path, tuple[Page, list[Run]]]) -> Iter
         yield table(["grid", "runs, time, hardware", "predictions", "published numbers"], lines)
         for grid in own:
             page, runs = pages.get(grid, (None, []))
-            if page and page.published:
-                yield f"`{grid.stem}`. {published(Measured(page, runs))}"
-                if page.reason:
-                    yield page.reason.strip()
+            if page and (page.claims or page.published or page.reason):
+                yield section(page, runs, str(grid))
 
 
 def _line(grid: Path, done: tuple[Page, list[Run]] | None, by_hand: dict[str, str]) -> list[str]:
@@ -120,19 +116,20 @@ def _line(grid: Path, done: tuple[Page, list[Run]] | None, by_hand: dict[str, st
         return [f"`{grid.relative_to(GRIDS)}`", text, "", ""]
     page, runs = done
     measured = Measured(page, runs)
-    link = f"[`{grid.relative_to(GRIDS)}`](results/grids/{name_of(grid)}.md)"
+    link = f"[`{grid.relative_to(GRIDS)}`](results/records/{name_of(grid)}.csv)"
+    link += f": {page.title}" * bool(page.title)
     return [link, how(runs).split(" Software:")[0], tally(measured.outcomes()), farthest(measured)]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Keep records or write the pages; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m studies.pages", allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python docs/_tools/pages.py", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
     keeping = commands.add_parser("keep", help="keep what the page of a finished grid needs")
     keeping.add_argument("results", type=Path, help="folder of `frbench bench`")
     keeping.add_argument("grid", type=Path, help="the grid file")
     keeping.add_argument("--hardware", default="", help="for records that do not name it")
-    commands.add_parser("write", help="write docs/results.md and docs/results/grids")
+    commands.add_parser("write", help="write docs/results.md and docs/results/records/*.csv")
     args = parser.parse_args(argv)
     try:
         if args.command == "keep":

@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
+import pages
 import pytest
 import yaml
+from page import read_page
 from paths import ROOT
 
 from frbench.contracts.errors import UserError
 from frbench.report import read
-from studies import pages
 
 GRIDS = sorted((ROOT / pages.GRIDS).rglob("*.yaml"))
 
@@ -23,7 +24,13 @@ def test_the_pages_are_up_to_date(in_root: None) -> None:
     written = dict(pages.documents())
     stale = [path for path, text in written.items() if path.read_text() != text]
     assert not stale, "run `make results`"
-    assert set(pages.PAGES.glob("*.md")) == set(written) - {pages.INDEX}
+    records = {path.with_suffix(".csv") for path in pages.RECORDS.glob("*.jsonl")}
+    assert set(written) == records | {pages.INDEX}
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=pages.name_of)
+def test_what_a_grid_says_of_its_results_can_be_read(grid: Path) -> None:
+    assert read_page(grid).rule.terms
 
 
 def test_every_grid_is_listed_once(in_root: None) -> None:
@@ -99,8 +106,9 @@ def test_the_index_holds_what_was_written_by_hand(finished: tuple[Path, Path], c
     assert "2 runs, seeds 1 to 2, 0 min 4 s of computing, on abacus." in text
     assert "| 1 of 1 hit | 1 compared, farthest .088 (ERM accuracy) |" in text
     assert "| `work/two.yaml` | needs a GPU |" in text and "Fewer rows." in text
-    page = (pages.PAGES / "work-one.md").read_text()
-    assert "| good | `ERM[accuracy] >= .8` | .812 ± .000 | [.812, .812] | 2 | hit |" in page
+    assert "| good | `ERM[accuracy] >= .8` | .812 ± .000 | [.812, .812] | 2 | hit |" in text
+    table = (pages.RECORDS / "work-one.csv").read_text()
+    assert table == "data,row,n,accuracy,accuracy sd\nd,ERM,2,0.812346,0.0\n"
     assert pages.main(["write"]) == 0 and pages.INDEX.read_text() == text
 
 
@@ -110,5 +118,5 @@ def test_what_cannot_be_kept_is_said(finished: tuple[Path, Path], monkeypatch, c
     assert pages.main(["keep", str(results), str(grid)]) == 2
     assert "keep fewer metrics" in capsys.readouterr().err
     grid.write_text("data: {d: {}}\n")
-    with pytest.raises(UserError, match="its page would be empty"):
+    with pytest.raises(UserError, match="its results would be empty"):
         pages.keep(results, grid, "")
