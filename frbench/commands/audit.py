@@ -183,36 +183,41 @@ def _text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
+def _bounds(interval: Interval | None) -> dict[str, float | None]:
+    low, high = interval or (np.nan, np.nan)
+    return {"low": _number(low), "high": _number(high)}
+
+
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def _as_json(file: Path, audits: Iterable[Audit]) -> dict[str, Any]:
-    out: dict[str, Any] = {"file": str(file), "attributes": {}}
-    for audit in audits:
-        metrics = {
-            key: dict(
-                zip(
-                    ("value", "low", "high"),
-                    map(_number, (value, *audit.intervals.get(key, (np.nan, np.nan)))),
-                    strict=True,
-                )
-            )
-            for key, value in audit.metrics.items()
+def _as_json(file: Path, audits: Sequence[Audit]) -> dict[str, Any]:
+    attributes = {
+        audit.attribute: {
+            "metrics": {
+                key: {"value": _number(value), **_bounds(audit.intervals.get(key))}
+                for key, value in audit.metrics.items()
+            },
+            "four_fifths": [
+                {
+                    "groups": list(found.groups) or None,
+                    "ratio": found.ratio,
+                    **_bounds(found.interval),
+                    "verdict": found.verdict,
+                }
+                for found in audit.four_fifths
+            ],
         }
-        rule = [
-            {
-                "groups": list(found.groups) or None,
-                "ratio": found.ratio,
-                "low": _number(found.interval[0]),
-                "high": _number(found.interval[1]),
-                "verdict": found.verdict,
-            }
-            for found in audit.four_fifths
-        ]
-        out["n"], out["classes"] = len(audit.rows.y), list(audit.rows.class_names)
-        out["attributes"][audit.attribute] = {"metrics": metrics, "four_fifths": rule}
-    return out
+        for audit in audits
+    }
+    rows = audits[0].rows
+    return {
+        "file": str(file),
+        "attributes": attributes,
+        "n": len(rows.y),
+        "classes": list(rows.class_names),
+    }
 
 
 def _numbers(audits: Iterable[Audit]) -> Iterator[Sequence[Value]]:

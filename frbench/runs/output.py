@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from frbench.data.module import GroupDataModule
 from frbench.metrics import Evaluation
 from frbench.support.atomic import replacing
-from frbench.support.sheet import Sheet, show_wide
+from frbench.support.sheet import Sheet, show
 
 
 def write_new(folder: Path, stem: str, record: dict[str, Any]) -> Path:
@@ -60,4 +61,5 @@ def print_metrics(found: Evaluation, tables: list[str]) -> None:
     tables = [*tables, *(name for name in found if name == "test/family" and name not in tables)]
     names = dict.fromkeys(name for table in tables for name in found[table])
     rows = [[name, *(found[table].get(name) for table in tables)] for name in names]
-    show_wide(Sheet("", ["metric", *tables], rows, digits=4))
+    sheet = Sheet("", ["metric", *tables], rows, digits=4)
+    show(sheet.parts(shutil.get_terminal_size().columns))

@@ -171,7 +171,7 @@ class Sheet(NamedTuple):
             return "".join(_LATEX.get(char, char) for char in text)
 
         def show(cell: Cell) -> str:
-            text = escape(cell.text)
+            text = re.sub(r"^\[", "{[}", escape(cell.text))  # no option of the \\ before it
             text = f"\\textbf{{{text}}}" if cell.style == "bold" else text
             interval = f"{{\\scriptsize {escape(cell.interval)}}}" if cell.interval else ""
             return f"{text} {interval}".strip()
@@ -219,13 +219,6 @@ def document(sheets: Iterable[Sheet], form: str, title: str = "", color: bool = 
 def show(sheets: Iterable[Sheet], title: str = "") -> None:
     """Print sheets for people, coloured on a terminal."""
     sys.stdout.write(document(sheets, "table", title, sys.stdout.isatty()))
-
-
-def show_wide(sheet: Sheet) -> None:
-    """Print a sheet whose columns may not fit side by side, in as many parts as needed."""
-    from rich.console import Console
-
-    show(sheet.parts(Console().width))
 
 
 def _cell(value: Value, digits: int) -> Cell:

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from frbench.support.sheet import FORMS, Cell, Sheet, document, show_wide
+from frbench.support.sheet import FORMS, Cell, Sheet, document, show
 
 SHEET = Sheet(
     "A title",
@@ -75,6 +75,7 @@ def test_latex_comments_and_captions_stay_on_their_line():
     text = document([SHEET, Sheet(lines=["50 % of\nall"])], "latex", "One\ntwo")
     assert text.startswith("% needs") and "% One two\n" in text
     assert "% 50 % of all\n" in text and r"\caption{A title. A sentence.}" in text
+    assert "\\midrule\n{[}b] \\\\\n" in Sheet("", ["a"], [["[b]"]]).render("latex")
 
 
 def test_a_sheet_without_rows_keeps_its_columns():
@@ -86,7 +87,7 @@ def test_wide_sheets_are_divided_and_lose_nothing(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     tables = [f"test/table-{i}" for i in range(6)]
     rows = [["accuracy", *(i / 10 for i in range(6))], ["first only", 0.75, *[None] * 5]]
-    show_wide(Sheet("", ["metric", *tables], rows, digits=4))
+    show(Sheet("", ["metric", *tables], rows, digits=4).parts(40))
     out = capsys.readouterr().out
     assert all(len(line) <= 40 for line in out.splitlines())
     words = out.split()
