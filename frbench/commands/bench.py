@@ -19,11 +19,12 @@ from frbench.grids.grid import Cell, check_option, read_grid
 from frbench.grids.queue import Queue
 from frbench.report.records import Results
 from frbench.support.atomic import check_writable, replacing
+from frbench.support.configs import find_config
 from frbench.support.parser import Parser
 
 EXAMPLES = """\
 examples:
-  frbench bench configs/bench/demo.yaml --jobs 2
+  frbench bench demo --jobs 2                     a grid that is shipped with frbench
   frbench bench grid.yaml --list                  print the cells and stop
   frbench bench grid.yaml --trainer.max_epochs 1  any option of `frbench fit` overrides the grid's
   frbench bench grid.yaml --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
@@ -40,7 +41,7 @@ def _parser() -> Parser:
         "interrupted one continues.",
         epilog=EXAMPLES,
     )
-    parser.add_argument("grid", help="grid file (YAML)")
+    parser.add_argument("grid", help="grid file (YAML), or name of a shipped one")
     parser.add_argument("--out", help="folder of results; default results/<grid's name>")
     parser.add_argument("--jobs", type=int, default=1, help="processes on this machine")
     parser.add_argument("--shard", default="0/1", help="run cells i, i + n, ... as i/n")
@@ -129,6 +130,7 @@ def main(argv: list[str]) -> int:
         raise UserError(f"{extra[0]!r} is neither an option of bench nor one of fit.")
     for word in extra:
         check_option(word.removeprefix("--").split("=")[0], "the command line")
+    args.grid = find_config(args.grid, "frbench bench", "bench")
     # They decide the runs too: a grid tried with fewer epochs has not been run.
     cells = [replace(cell, extra=tuple(extra)) for cell in read_grid(args.grid)]
     if args.list:

@@ -52,7 +52,7 @@ MODEL = """\
 EXAMPLES = {
     "fit": """\
   frbench fit --data Digits --model GroupDRO --model.eta 0.1 --data.balance joint
-  frbench fit --config configs/base.yaml --config configs/data/adult.yaml
+  frbench fit --config base --config data/adult --config method/group_dro
   frbench fit --ckpt_path runs/Digits-ERM/0/checkpoints/last.ckpt --trainer.max_epochs 60
 """,
     "other": """\

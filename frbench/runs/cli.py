@@ -249,7 +249,7 @@ def train(argv: list[str]) -> FrbenchCLI:
     if argv[0] != "fit":  # what the checkpoint knows of its own training does not matter
         warnings.filterwarnings("ignore", message="The dirpath has changed from")
         warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
-    check_configs(argv)
+    argv = check_configs(argv)
     paths = option_values(argv, "--ckpt_path")
     if paths:
         stored = read_description(paths[-1])

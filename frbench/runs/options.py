@@ -10,6 +10,7 @@ from pytorch_lightning import Trainer
 
 from frbench.callbacks import BestCheckpoint, EarlyStop, RollingCheckpoint, SanityCheck
 from frbench.contracts.errors import UserError
+from frbench.support.configs import find_config
 
 
 def option_values(argv: list[str], option: str) -> list[str]:
@@ -23,11 +24,22 @@ def option_values(argv: list[str], option: str) -> list[str]:
     return values
 
 
-def check_configs(argv: list[str]) -> None:
-    """Refuse a configuration file that is missing or no YAML; the parser would not name it."""
-    for path in option_values(argv, "--config"):
-        if not Path(path).is_file():
-            raise UserError(f"--config: there is no file {path}.")
+def check_configs(argv: list[str]) -> list[str]:
+    """Return the words with each shipped configuration's name replaced by its path.
+
+    Raises:
+        UserError: For a file that is missing or no YAML, which the parser would not name.
+    """
+    argv = list(argv)
+    for i, word in enumerate(argv):
+        option, equals, name = word.partition("=")
+        if i > 0 and argv[i - 1] == "--config":
+            argv[i] = path = find_config(word, "--config")
+        elif option == "--config" and equals:
+            path = find_config(name, "--config")
+            argv[i] = f"--config={path}"
+        else:
+            continue
         try:
             content = yaml.safe_load(Path(path).read_text())
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -37,6 +49,7 @@ def check_configs(argv: list[str]) -> None:
             raise UserError(
                 f"--config: {path} must map options to values, as `data: Digits` does."
             )
+    return argv
 
 
 def known_options() -> list[str]:

@@ -1,0 +1,1 @@
+"""Configurations of frbench, installed as ``frbench.configs`` and found by name."""
