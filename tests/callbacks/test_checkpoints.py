@@ -4,13 +4,19 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tables
 import torch
 from command import QUICK, SMALL, column, evaluate, fit, rows, run
+from trainers import trainer
 
+from frbench import load
 from frbench.__main__ import main
-from frbench.callbacks import BestCheckpoint, EarlyStop
+from frbench.callbacks import BestCheckpoint, EarlyStop, RollingCheckpoint
 from frbench.contracts.errors import UserError
+from frbench.data import TwoGaussians
+from frbench.objectives import ERM
 
 pytestmark = pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning")
 
@@ -187,3 +193,32 @@ def test_a_moved_folder_keeps_its_best(in_tmp: Path) -> None:
     found = step_of(Path("moved/checkpoints/best.ckpt"))
     assert found == (int(last["step"]) if better else best)
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("limits", [{"max_steps": 8, "max_epochs": -1}, {"max_steps": 50,
+                                    "max_epochs": 2}])  # fmt: skip
+def test_the_end_of_training_is_always_in_last_ckpt(tmp_path, limits):
+    rolling = RollingCheckpoint(every_n_steps=1000, dirpath=str(tmp_path))
+    run = trainer(callbacks=[rolling], enable_checkpointing=True, **limits)
+    run.fit(ERM(2, 2, [2]), datamodule=TwoGaussians(n=64, batch_size=16))
+    stored = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert stored["global_step"] == run.global_step == 8
+
+
+def test_early_stopping_that_is_off_does_not_stop_on_nan():
+    unknown = tables.rows(z=np.full(40, -1))
+    run = trainer(max_epochs=3, callbacks=[EarlyStop()])
+    run.fit(ERM(2, 2, [2]), datamodule=tables.Given(tables.rows(), val=unknown))
+    assert run.current_epoch == 3
+
+
+def test_stopping_on_test_is_an_oracle(tmp_path):
+    data = TwoGaussians(n=64, test_while_training=True)
+    best = BestCheckpoint(dirpath=str(tmp_path))
+    stop = EarlyStop(patience=2, monitor="test/accuracy")
+    run = trainer(callbacks=[best, stop], enable_checkpointing=True)
+    run.fit(ERM(2, 2, [2]), datamodule=data)
+    assert best.selection(run)["oracle"]
+    stored = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    assert stored["frbench"]["selection"]["oracle"]
+    assert load(tmp_path / "best.ckpt").num_classes == 2

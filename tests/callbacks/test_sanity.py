@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import seed_everything
+from trainers import trainer
 
 from frbench.callbacks import RollingCheckpoint, SanityCheck
 from frbench.callbacks.sanity import SanityWarning
@@ -73,14 +74,13 @@ def run(data, check=None, cls=Says, epochs=1, test=False, callbacks=(), ckpt_pat
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         quieten()
-        trainer = Trainer(
-            max_epochs=epochs, log_every_n_steps=1, num_sanity_val_steps=0, logger=False,
-            enable_progress_bar=False, enable_model_summary=False, accelerator="cpu", devices=1,
-            enable_checkpointing=bool(callbacks), callbacks=[check, *callbacks],
+        run = trainer(
+            max_epochs=epochs, log_every_n_steps=1, enable_checkpointing=bool(callbacks),
+            callbacks=[check, *callbacks],
         )  # fmt: skip
-        trainer.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+        run.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
         if test:
-            trainer.test(model, datamodule=data, verbose=False)
+            run.test(model, datamodule=data, verbose=False)
     messages = [str(w.message) for w in caught if issubclass(w.category, SanityWarning)]
     others = [w for w in caught if not issubclass(w.category, SanityWarning)]
     assert [str(w.message) for w in others if "LeafSpec" not in str(w.message)] == []
@@ -291,8 +291,5 @@ def test_a_run_without_datamodule_is_left_alone() -> None:
         warnings.simplefilter("error", SanityWarning)
         warnings.filterwarnings("ignore", message="You defined a `validation_step`")
         quieten()
-        trainer = Trainer(
-            max_epochs=1, logger=False, enable_progress_bar=False, enable_model_summary=False,
-            accelerator="cpu", devices=1, enable_checkpointing=False, callbacks=[SanityCheck()],
-        )  # fmt: skip
-        trainer.fit(model, train_dataloaders=data.train_dataloader())
+        run = trainer(callbacks=[SanityCheck()])
+        run.fit(model, train_dataloaders=data.train_dataloader())

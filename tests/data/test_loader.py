@@ -1,5 +1,8 @@
+import random
+
 import numpy as np
 import pytest
+import tables
 import torch
 
 from frbench.contracts.errors import UserError
@@ -184,3 +187,33 @@ def test_a_batch_of_all_rows_is_fetched_once(delivered):
     assert batches[0].clean.tolist() == [False] * 40 + [True] * 10
     again = list(loader)  # the next epoch
     assert len(again) == 5 and loader.epoch == 1
+
+
+def test_epoch_weights_multiply_the_balance_and_are_checked():
+    table = tables.rows()
+    data = TensorTable(table, np.full(40, 2.0), 2, lambda x: x)
+    loader = GroupLoader(data, 40)
+    loader.set_epoch_weights(np.arange(40), "weight")
+    (batch,) = list(loader)
+    assert torch.equal(batch.weight, 2.0 * batch.index)
+    for bad in (np.ones(39), -np.ones(40), np.full(40, np.nan), np.zeros(40)):
+        with pytest.raises(ValueError, match="finite weights"):
+            loader.set_epoch_weights(bad, "weight")
+    sampled = GroupLoader(data, 40, sampling=(np.arange(40) < 20) * 1.0)
+    sampled.set_epoch_weights((np.arange(40) >= 10) * 1.0, "sample")
+    (batch,) = list(sampled)
+    assert batch.index.min() >= 10 and batch.index.max() < 20
+
+
+def test_transforms_draw_anew_each_epoch_from_every_generator():
+
+    def noisy(x):
+        return x + np.random.random() + random.random()
+
+    data = TensorTable(tables.rows(), np.ones(40), 2, lambda x: x, noisy)
+    drawn = []
+    for workers in (0, 1):
+        loader = GroupLoader(data, 40, num_workers=workers)
+        drawn.append([next(iter(loader)).x.sum().item() for _ in range(2)])
+        assert drawn[-1][0] != drawn[-1][1]
+    assert drawn[0] == drawn[1]

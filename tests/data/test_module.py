@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tables
 import torch
 
 from frbench.contracts.errors import UserError
@@ -333,3 +334,40 @@ def test_qmnist_writers(shared_data):
     assert len(few) == 2000 and 0.05 < few.z.mean() < 0.13
     with pytest.raises(UserError, match="students"):
         QMNISTWriters(students=0)
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [{"balance": "Joint"}, {"via": "weights"}, {"balance": "joint", "marginals": "unif"},
+     {"balance": "reweighing", "via": "sample"}],
+)  # fmt: skip
+def test_misspelt_options_fail_in_python_too(kwargs):
+    with pytest.raises(UserError):
+        TwoGaussians(**kwargs)
+
+
+def test_subsampling_loses_no_cell_and_no_weight():
+    counts = [59, 1, 1, 139]
+    y, z = np.repeat([0, 0, 1, 1], counts), np.repeat([0, 1, 0, 1], counts)
+    with pytest.raises(UserError, match="without a row"):
+        _ = tables.Given(tables.rows(200, y=y, z=z), balance="joint", via="subsample").training
+    weight = np.linspace(0.5, 1.5, 40)
+    given = tables.Given(tables.rows(weight=weight), balance="none", via="subsample")
+    table, _, used = given.training
+    assert len(table) == 40
+    np.testing.assert_allclose(used, weight / weight.mean())
+
+
+def test_clean_rows_do_not_depend_on_the_number_of_devices():
+    data = TwoGaussians(n=200, batch_size=20, clean_share=0.25)
+    assert data.clean_per_batch == 7
+    with pytest.raises(UserError, match="is 0 verified rows"):  # a batch would lose training rows
+        _ = TwoGaussians(n=64, clean_share=0.001).training
+    few = TwoGaussians(n=28, batch_size=64, clean_share=0.25)
+    assert few.clean_per_batch == 7  # of the 21 rows left, not of the nominal batch
+
+
+@pytest.mark.parametrize("step", [FlipLabels(0.5), PoisonLargestMargin(0.1)])
+def test_corruption_of_one_class_is_refused(step):
+    with pytest.raises(UserError):
+        step.apply(tables.rows(y=np.zeros(40)), np.random.default_rng(0), np.asarray)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning import Trainer
+from trainers import trainer
 
 from frbench.contracts.errors import UserError
 from frbench.data import Digits
@@ -126,11 +126,8 @@ def test_weights_count_by_their_ratio_however_small():
 def fit(**options):
     data = Digits(n=600, n_eval=50, **{"batch_size": 64, **options})
     model = ERM(2, 2, data.input_shape, network=MLP(hidden=[4]))
-    trainer = Trainer(
-        max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, accelerator="cpu", devices=1,
-    )  # fmt: skip
-    trainer.fit(model, datamodule=data)
+    run = trainer()
+    run.fit(model, datamodule=data)
     return data
 
 

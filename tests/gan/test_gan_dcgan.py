@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning import Callback, seed_everything
+from trainers import trainer
 
 from frbench.callbacks import RollingCheckpoint
 from frbench.contracts.errors import UserError
@@ -36,15 +37,14 @@ def train(folder, steps=7, stop=None, ckpt=None, every=1):
     seed_everything(4, verbose=False)
     model = DCGAN([3, 16, 16], latent_dim=4, width=4, decay=0.8)
     data = GeneratedFaces(n=66, n_eval=4, image_size=16, batch_size=16)  # 4 batches an epoch
-    trainer = Trainer(
-        max_steps=steps, max_epochs=-1, accelerator="cpu", devices=1, logger=False,
-        limit_val_batches=0, num_sanity_val_steps=0, use_distributed_sampler=False,
-        enable_progress_bar=False, enable_model_summary=False,
+    run = trainer(
+        max_steps=steps, limit_val_batches=0, use_distributed_sampler=False,
+        enable_checkpointing=True,
         callbacks=[RollingCheckpoint(every, str(folder)), SampleGrid(str(folder / "s"), 3),
                    *([] if stop is None else [Stop(stop)])],
     )  # fmt: skip
-    trainer.fit(model, data, ckpt_path=ckpt, weights_only=True)
-    return trainer, model
+    run.fit(model, data, ckpt_path=ckpt, weights_only=True)
+    return run, model
 
 
 @pytest.mark.parametrize("side", [28, 32, 48, 64])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from frbench.__main__ import main
 from frbench.contracts.errors import UserError
 from frbench.grids.grid import Cell, read_grid
 
@@ -307,3 +308,12 @@ def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"grid\.yaml is not valid YAML"):
         read_grid(tmp_path / "grid.yaml")
+
+
+def test_seeds_belong_to_the_grid(in_tmp, capsys):
+    (in_tmp / "g.yaml").write_text("data: {d: {data: TwoGaussians}}\nmethods: {m: {}}\n"
+                                   "grid: {data.seed: [1, 2]}\n")  # fmt: skip
+    assert main(["bench", "g.yaml"]) == 2
+    assert "`seeds`" in capsys.readouterr().err
+    (in_tmp / "g.yaml").write_text("data: {d: {data: TwoGaussians}}\nmethods: {m: {}}\n")
+    assert main(["bench", "g.yaml", "--seed_everything=7"]) == 2

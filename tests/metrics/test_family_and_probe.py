@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from command import run
-from pytorch_lightning import Trainer
+from trainers import trainer
 
 from frbench.callbacks import EncodingProbe
 from frbench.commands.bench import main as bench
@@ -98,13 +98,9 @@ def trained(datamodule, probe):
         datamodule.num_classes, datamodule.num_attributes, datamodule.input_shape,
         network=MLP(hidden=[8]), lr=0.01,
     )  # fmt: skip
-    trainer = Trainer(
-        max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, accelerator="cpu", devices=1,
-        callbacks=[probe],
-    )  # fmt: skip
-    trainer.fit(model, datamodule=datamodule)
-    trainer.test(model, datamodule=datamodule, verbose=False)
+    run = trainer(max_epochs=2, callbacks=[probe])
+    run.fit(model, datamodule=datamodule)
+    run.test(model, datamodule=datamodule, verbose=False)
     return model.evaluation.flat()
 
 

@@ -201,3 +201,10 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path):
     (tmp_path / "x.pth").write_text("no weights")
     with pytest.raises(UserError, match="no readable file of weights"):
         Timm("resnet10t", checkpoint=str(tmp_path / "x.pth")).bind(Sizes(2, 2, (3, 32, 32)))
+
+
+@pytest.mark.parametrize("name", ["vgg11", "mobilenetv3_small_050", "lcnet_050"])
+def test_timm_models_with_a_layer_before_the_classifier(name):
+    network = Timm(name)
+    network.bind(Sizes(3, 2, (3, 64, 64)))
+    assert network.eval()(torch.zeros(1, 3, 64, 64))[1].shape == (1, 3)

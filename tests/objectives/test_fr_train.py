@@ -9,10 +9,11 @@ import pytest
 import torch
 from ddp_cases import Rows
 from paths import ROOT
-from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning import Callback, seed_everything
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.precision import MixedPrecision
 from resumable import assert_same
+from trainers import trainer
 
 from frbench import load
 from frbench.callbacks import CSVLogger, RollingCheckpoint
@@ -24,15 +25,6 @@ from frbench.objectives.fr_train.sweep import sweep
 from frbench.support.files import find
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*smaller than the logging interval")
-
-
-def trainer(**kwargs):
-    defaults = {
-        "max_epochs": -1, "logger": False, "enable_checkpointing": False, "accelerator": "cpu",
-        "devices": 1, "enable_progress_bar": False, "enable_model_summary": False,
-        "num_sanity_val_steps": 0, "limit_val_batches": 0,
-    }  # fmt: skip
-    return Trainer(**{**defaults, **kwargs})
 
 
 class Spy(Callback):
@@ -51,7 +43,8 @@ def fit(data, steps, cls=FRTrain, trainer_options=None, seed=1, **kwargs):
     spy = Spy()
     kwargs.setdefault("network", MLP(hidden=[4]))
     model = cls(data.num_classes, data.num_attributes, data.input_shape, **kwargs)
-    run = trainer(max_steps=steps, callbacks=[spy], **(trainer_options or {}))
+    options = {"max_steps": steps, "limit_val_batches": 0, "callbacks": [spy]}
+    run = trainer(**options | (trainer_options or {}))
     run.fit(model, datamodule=data)
     return model, run, spy
 
@@ -306,7 +299,7 @@ def run_to(folder, ckpt=None, extra=()):
         fairness_optimizer="Adam", scheduler="StepLR", scheduler_options={"step_size": 1},
     )  # fmt: skip
     run = trainer(
-        max_steps=15, log_every_n_steps=1, logger=CSVLogger(str(folder)), limit_val_batches=1.0,
+        max_steps=15, log_every_n_steps=1, logger=CSVLogger(str(folder)),
         enable_checkpointing=True,
         callbacks=[RollingCheckpoint(every_n_steps=1, dirpath=str(folder)), *extra],
     )  # fmt: skip
@@ -355,7 +348,7 @@ def test_a_schedule_is_where_it_was_in_any_checkpoint(interval, tmp_path):
         model = FRTrain(2, 2, [2], network=MLP(hidden=[]), warmup=3, k=2, lr=0.1,
                         scheduler="ExponentialLR", scheduler_options={"gamma": 0.5},
                         scheduler_interval=interval)  # fmt: skip
-        run = trainer(max_steps=11, **kwargs)
+        run = trainer(max_steps=11, limit_val_batches=0, **kwargs)
         run.fit(model, datamodule=data, ckpt_path=ckpt, weights_only=True)
         return run.optimizers[0].param_groups[0]["lr"], model.state_dict()
 

@@ -5,8 +5,8 @@ import logging
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning import Trainer
 from torch import nn
+from trainers import trainer
 
 from frbench.contracts.errors import UserError
 from frbench.data import TwoGaussians
@@ -34,12 +34,8 @@ def data(run, **options):
 
 def fit(method, rows, steps):
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    trainer = Trainer(
-        max_steps=steps, max_epochs=-1, accelerator="cpu", devices=1, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        num_sanity_val_steps=0, limit_val_batches=0, log_every_n_steps=1000,
-    )  # fmt: skip
-    trainer.fit(method, datamodule=rows)
+    run = trainer(max_steps=steps, limit_val_batches=0, log_every_n_steps=1000)
+    run.fit(method, datamodule=rows)
 
 
 CASES = {

@@ -6,9 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from tables import Given, rows
+from trainers import trainer
 
 from frbench.contracts.batch import Batch, Outputs
 from frbench.contracts.errors import UserError
+from frbench.data import TwoGaussians
 from frbench.networks import MLP
 from frbench.objectives import ERM, GroupDRO
 
@@ -365,3 +368,27 @@ def test_permuting_a_batch_or_scaling_weights_changes_nothing():
     for loss, log_q in results[1:]:
         assert loss == pytest.approx(results[0][0], rel=1e-5)
         assert torch.allclose(log_q, results[0][1], atol=1e-6)
+
+
+def test_an_adjustment_does_not_chase_a_group_without_rows():
+    table = rows(60, z=np.where(np.arange(60) % 2 == 1, 1, np.arange(60) // 2 % 2))
+    model = GroupDRO(2, 2, [2], network=MLP(hidden=[]), eta=0.5, adjustment=2.0)
+    trainer(max_epochs=20).fit(model, datamodule=Given(table, batch_size=20))
+    q = dict(zip(model.group_names, model.log_q.exp().tolist(), strict=True))
+    assert q["y=1,z=0"] < 0.25  # no training row has it
+    with pytest.raises(UserError, match="negative"):
+        GroupDRO(2, 2, [2], adjustment=-1.0)
+    with pytest.raises(UserError, match="eta"):
+        GroupDRO(2, 2, [2], eta=float("nan"))
+
+
+@pytest.mark.parametrize("kwargs", [{"mode": "greedy"}, {"adjustment": 1.0}])
+def test_counts_are_asked_for_where_there_is_no_datamodule(kwargs):
+    data = TwoGaussians(n=64, batch_size=16)
+    with pytest.raises(UserError, match="bind_groups"):
+        trainer().fit(
+            GroupDRO(2, 2, [2], **kwargs), data.train_dataloader(), data.val_dataloader()
+        )
+    bound = GroupDRO(2, 2, [2], **kwargs)
+    bound.bind_groups(torch.tensor([10, 20, 30, 4]), ["a", "b", "c", "d"])
+    trainer().fit(bound, data.train_dataloader(), data.val_dataloader())

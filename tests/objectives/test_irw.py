@@ -7,9 +7,10 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import seed_everything
 from sklearn.cluster import DBSCAN
 from torch import nn
+from trainers import trainer
 
 from frbench.callbacks import SanityCheck
 from frbench.callbacks.sanity import SanityWarning
@@ -354,19 +355,11 @@ def test_neighbours_must_fit_into_a_batch():
         trainer().fit(model, datamodule=TwoGaussians(n=40, batch_size=20))
 
 
-def trainer(**options):
-    return Trainer(
-        **{"max_epochs": 2, "accelerator": "cpu", "devices": 1, "logger": False,
-           "num_sanity_val_steps": 0, "enable_checkpointing": False, **options},
-        enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
-
-
 def test_a_small_worst_set_is_said_once_and_by_name():
     data = TwoGaussians(n=400, batch_size=40)
     model, check = IRW(2, 2, [2], network=MLP(hidden=[4]), alpha=0.1), SanityCheck(0, 0)
     with pytest.warns(SanityWarning, match=r"the worst 0.1 of a batch of 40 is 4.0 rows"):
-        trainer(callbacks=[check], max_epochs=1, limit_val_batches=0).fit(model, datamodule=data)
+        trainer(callbacks=[check], limit_val_batches=0).fit(model, datamodule=data)
     assert "raise data.batch_size to 80" in check.raised["small_worst_set"]
     assert not model.cautions(TwoGaussians(n=400, batch_size=80))
     assert not IRW(2, 2, [2], scheme="global").cautions(data)
@@ -396,15 +389,15 @@ class Spy(IRW):
 def test_a_worst_share_of_light_samples_is_whole(options):
     seed_everything(0, verbose=False)
     model = Spy(2, 2, [2], network=MLP(hidden=[4]), alpha=0.4)
-    trainer(max_epochs=1).fit(model, datamodule=TwoGaussians(n=400, batch_size=40, **options))
+    trainer().fit(model, datamodule=TwoGaussians(n=400, batch_size=40, **options))
     assert model.checked == 10
 
 
 def test_the_size_of_the_worst_share_is_forgotten_with_the_data():
     data, model = TwoGaussians(n=80, batch_size=40), IRW(2, 2, [2], network=MLP(hidden=[4]))
-    trainer(max_epochs=1).fit(model, datamodule=data)
+    trainer().fit(model, datamodule=data)
     assert model._plain_weights
-    trainer(max_epochs=1).fit(model, data.train_dataloader(), data.val_dataloader())
+    trainer().fit(model, data.train_dataloader(), data.val_dataloader())
     assert not model._plain_weights
 
 
@@ -498,7 +491,7 @@ def test_global_weights_reach_the_batches_by_weight_or_by_sampling():
 def test_global_weights_are_normalised_over_the_training_distribution():
     data = TwoGaussians(n=120, batch_size=30, balance="class", via="weight")
     model = IRW(2, 2, [2], network=MLP(hidden=[6]), scheme="global", alpha=0.2)
-    trainer(max_epochs=1).fit(model, datamodule=data)
+    trainer().fit(model, datamodule=data)
     weights = model.trainer.train_dataloader.state_dict()["epoch_weights"].numpy()
     assert weights @ data.training.weight == pytest.approx(120)
     assert weights.sum() != pytest.approx(120, rel=1e-3)

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import seed_everything
 from scipy.optimize import minimize
+from trainers import trainer
 
 from frbench.contracts.batch import Batch, Outputs
 from frbench.contracts.errors import UserError
@@ -281,12 +282,9 @@ def run(cls, epochs=3, **kwargs):
     seed_everything(1, verbose=False)
     data = TwoGaussians(n=70, batch_size=16)
     model = cls(2, 2, [2], network=MLP(hidden=[4], dropout=0.3), lr=0.05, **kwargs)
-    trainer = Trainer(
-        max_epochs=epochs, accelerator="cpu", devices=1, logger=False, num_sanity_val_steps=0,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
-    trainer.fit(model, datamodule=data)
-    return model, trainer, data
+    run = trainer(max_epochs=epochs)
+    run.fit(model, datamodule=data)
+    return model, run, data
 
 
 @pytest.mark.parametrize("kwargs", [{"alpha": 1.0}, {"eta": 0.0}, {"alpha": 0.2, "epsilon": 0.2}])

@@ -4,8 +4,9 @@ import copy
 
 import pytest
 import torch
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import seed_everything
 from test_mutual_information import TARGETS, rows
+from trainers import trainer
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
@@ -66,10 +67,7 @@ def test_one_adam_with_two_groups_equals_two_adams_stepped_together():
     seed_everything(1, verbose=False)
     model = ERM(2, 2, [2], network=MLP(hidden=[6]), lr=0.01, penalties=[Adversary(1.0, lr=0.03)])
     network, adversary = copy.deepcopy(model.network), copy.deepcopy(model.penalties[0].network)
-    Trainer(
-        max_epochs=2, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-    ).fit(model, datamodule=data)  # fmt: skip
+    trainer(max_epochs=2).fit(model, datamodule=data)
     first = torch.optim.Adam(network.parameters(), 0.01)
     second = torch.optim.Adam(adversary.parameters(), 0.03)
     loader = TwoGaussians(n=96, batch_size=32).train_dataloader()
@@ -100,10 +98,7 @@ def test_training_against_it_evens_out_the_rates():
         seed_everything(0, verbose=False)
         penalty = Adversary(weight, lr=0.02)
         model = ERM(2, 2, [2], network=MLP(hidden=[8]), lr=0.01, penalties=[penalty])
-        Trainer(
-            max_epochs=40, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-        ).fit(model, datamodule=TwoGaussians(n=600, batch_size=100))  # fmt: skip
+        trainer(max_epochs=40).fit(model, datamodule=TwoGaussians(n=600, batch_size=100))
         gaps[weight] = model.evaluation["val"]["demographic_parity_difference"]
     assert gaps[4.0] < gaps[0.0] / 2, gaps
 

@@ -5,7 +5,8 @@ import math
 
 import pytest
 import torch
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import seed_everything
+from trainers import trainer
 
 from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.errors import UserError
@@ -15,10 +16,6 @@ from frbench.objectives import ERM, GroupDRO
 from frbench.penalties import ConditionalMMD, MarginalMMD
 
 C, A, B, D = 3, 4, 70, 5
-QUIET = {
-    "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
-    "enable_model_summary": False, "num_sanity_val_steps": 0, "accelerator": "cpu", "devices": 1,
-}  # fmt: skip
 
 
 def sample(classes=C, attributes=A, n=B, seed=0):
@@ -198,7 +195,7 @@ def test_equal_outputs_and_weight_zero_are_erm():
     for penalties in ([], [ConditionalMMD(0.0), MarginalMMD(0.0)]):
         seed_everything(0, verbose=False)
         model = ERM(2, 2, [2], network=MLP(hidden=[4]), penalties=penalties)
-        Trainer(max_epochs=2, **QUIET).fit(model, datamodule=TwoGaussians(n=200, batch_size=32))
+        trainer(max_epochs=2).fit(model, datamodule=TwoGaussians(n=200, batch_size=32))
         states.append(model.network.state_dict())
     for key, value in states[0].items():
         assert torch.equal(value, states[1][key])
@@ -220,7 +217,7 @@ def test_it_makes_outputs_independent_of_z(cls):
             2, 2, data.input_shape, network=MLP(hidden=[32]), lr=2e-3,
             penalties=[ConditionalMMD(strength)],
         )  # fmt: skip
-        run = Trainer(max_epochs=15, **QUIET)
+        run = trainer(max_epochs=15)
         run.fit(model, datamodule=data)
         run.test(model, datamodule=data, verbose=False)
         gaps.append(model.evaluation["test/P0"]["equalized_odds_soft"])

@@ -6,7 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import seed_everything
+from trainers import trainer
 
 from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.errors import UserError
@@ -164,10 +165,7 @@ def test_training_with_it_evens_out_the_rates_and_label_entropy_is_read():
         penalty = MutualInformation(weight, normaliser="label")
         model = ERM(2, 2, [2], network=MLP(hidden=[8]), lr=0.05, penalties=[penalty])
         data = TwoGaussians(n=600, batch_size=200, positive_rate=0.3)
-        Trainer(
-            max_epochs=15, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-        ).fit(model, datamodule=data)  # fmt: skip
+        trainer(max_epochs=15).fit(model, datamodule=data)
         rates[weight] = model.evaluation["val"]["demographic_parity_difference"]
         share = data.splits["train"].y.mean()
         entropy = -share * np.log(share) - (1 - share) * np.log(1 - share)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from promises import found
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import seed_everything
+from trainers import trainer
 
 from frbench import load
 from frbench.contracts.errors import UserError
@@ -135,15 +136,11 @@ def fit(cls, folder=None, penalties=None, max_epochs=2, **options):
     seed_everything(2, verbose=False)
     model = cls(2, 2, [2], network=MLP(hidden=[4]), lr=0.01, penalties=penalties)
     data = TwoGaussians(n=64, batch_size=16, clean_share=0.25 if model.uses_clean else 0.0)
-    trainer = Trainer(
-        max_epochs=max_epochs, accelerator="cpu", devices=1, logger=False, num_sanity_val_steps=0,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        **options,
-    )  # fmt: skip
-    trainer.fit(model, datamodule=data)
+    run = trainer(max_epochs=max_epochs, **options)
+    run.fit(model, datamodule=data)
     if folder is not None:
-        trainer.save_checkpoint(folder / "x.ckpt")
-    return model, trainer
+        run.save_checkpoint(folder / "x.ckpt")
+    return model, run
 
 
 @pytest.mark.promise("precision")

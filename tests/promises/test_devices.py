@@ -8,6 +8,7 @@ from promises import found
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import nn
+from trainers import trainer
 
 from frbench.contracts.errors import UserError
 from frbench.data import TwoGaussians
@@ -25,13 +26,10 @@ def make(cls=ERM, penalties=None):
 def refused(words, model, data=None, **options):
     """The model must not have moved when the error comes, and the error is one line."""
     before = [p.clone() for p in model.parameters()]
-    trainer = Trainer(
-        max_steps=2, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, **options,
-    )  # fmt: skip
+    run = trainer(max_steps=2, **options)
     share = 0.25 if model.uses_clean else 0.0
     with pytest.raises(UserError, match=words) as error:
-        trainer.fit(model, datamodule=data or TwoGaussians(n=64, clean_share=share))
+        run.fit(model, datamodule=data or TwoGaussians(n=64, clean_share=share))
     assert "\n" not in str(error.value)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
@@ -53,13 +51,9 @@ def test_gradients_of_penalties_are_not_accumulated(cls):
 
 def test_an_uncoupled_objective_accumulates():
     model = make()
-    trainer = Trainer(
-        max_steps=2, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, accumulate_grad_batches=2,
-        limit_val_batches=0, num_sanity_val_steps=0,
-    )  # fmt: skip
-    trainer.fit(model, datamodule=TwoGaussians(n=64, batch_size=8))
-    assert trainer.global_step == 2
+    run = trainer(max_steps=2, accumulate_grad_batches=2, limit_val_batches=0)
+    run.fit(model, datamodule=TwoGaussians(n=64, batch_size=8))
+    assert run.global_step == 2
 
 
 @pytest.mark.parametrize(
@@ -89,13 +83,9 @@ class FSDPStrategy(SingleDeviceStrategy):
 
 
 def train(model, **options):
-    trainer = Trainer(
-        max_steps=2, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
-        num_sanity_val_steps=0, **options,
-    )  # fmt: skip
+    run = trainer(max_steps=2, limit_val_batches=0, **options)
     share = 0.25 if model.uses_clean else 0.0
-    trainer.fit(model, datamodule=TwoGaussians(n=64, batch_size=16, clean_share=share))
+    run.fit(model, datamodule=TwoGaussians(n=64, batch_size=16, clean_share=share))
 
 
 @pytest.fixture

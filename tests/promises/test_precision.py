@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from promises import found
-from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning import Callback, seed_everything
 from pytorch_lightning.plugins import MixedPrecision
+from trainers import trainer
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
@@ -70,13 +71,11 @@ def fit(cls, situation, penalties=(), steps=3, callbacks=(), **trainer_options):
             head.weight.copy_(scale * torch.eye(2).repeat(len(head.weight) // 2, 1))
             head.bias.zero_()
     data = Rows(situation, clean_share=0.25 if model.uses_clean else 0.0)
-    trainer = Trainer(
-        max_steps=steps, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-        limit_val_batches=0, callbacks=list(callbacks), **trainer_options,
-    )  # fmt: skip
-    trainer.fit(model, datamodule=data)
-    return model, trainer
+    run = trainer(
+        max_steps=steps, limit_val_batches=0, callbacks=list(callbacks), **trainer_options
+    )
+    run.fit(model, datamodule=data)
+    return model, run
 
 
 # ---- hostile batches ------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from promises import found
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import seed_everything
+from trainers import trainer
 
 from frbench.contracts.batch import Batch
 from frbench.contracts.properties import Properties
@@ -190,12 +191,8 @@ def trained(cls, options):
     seed_everything(1, verbose=False)
     model = cls(2, 2, [2], network=MLP(hidden=[4]), lr=0.05, **options)
     data = TwoGaussians(n=96, batch_size=16, balance="conditional", via="weight")
-    trainer = Trainer(
-        max_epochs=3, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-        limit_val_batches=0,
-    )  # fmt: skip
-    trainer.fit(model, datamodule=data)
+    run = trainer(max_epochs=3, limit_val_batches=0)
+    run.fit(model, datamodule=data)
     return torch.cat([p.detach().flatten() for p in model.network.parameters()])
 
 

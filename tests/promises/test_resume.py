@@ -6,9 +6,10 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Callback
 from resumable import FILTERS, assert_same, check_resume, fit, outcome, small_network
 from resumable import two_gaussians as gaussians
+from trainers import trainer
 
 from frbench.data import Digits
 from frbench.objectives import ERM, GroupDRO
@@ -147,11 +148,8 @@ def test_a_checkpoint_holds_no_state_of_the_size_of_the_data(tmp_path):
 def test_resuming_needs_no_datamodule_state_on_digits(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer = Trainer(
-            max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, accelerator="cpu", devices=1,
-        )  # fmt: skip
+        run = trainer()
         data = Digits(n=300, n_eval=100)
         model = ERM(2, 2, data.input_shape)
-        trainer.fit(model, datamodule=data)
-    assert trainer.global_step == 300 // 128
+        run.fit(model, datamodule=data)
+    assert run.global_step == 300 // 128

@@ -1,5 +1,6 @@
 """Loggers beside the CSV file: an offline W&B run is read back, TensorBoard's events too."""
 
+import importlib.util
 import json
 import struct
 import time
@@ -10,9 +11,9 @@ import pytest
 import torch
 import yaml
 from command import QUICK, SMALL, column, evaluate, fit, rows, run
-from paths import ROOT
 
 import frbench.metrics
+from frbench.__main__ import main
 from frbench.commands.report import main as report
 from frbench.contracts.errors import UserError
 from frbench.data import Digits
@@ -295,3 +296,13 @@ def test_no_logger_leaves_no_metrics_file(offline: Path) -> None:
     fit(f"--run_dir={offline}/mine", "--trainer.logger=false")
     assert not Path("mine/metrics.csv").exists()
     assert torch.load("mine/checkpoints/best.ckpt", weights_only=True)["global_step"] == 3
+
+
+def test_a_logger_whose_package_is_missing_is_one_line(in_tmp, capsys):
+    pytest.importorskip("pytorch_lightning.loggers.mlflow")
+    if importlib.util.find_spec("mlflow") is not None:
+        pytest.skip("mlflow is installed here")
+    assert main(["fit", "--data=TwoGaussians", "--trainer.logger=MLFlowLogger"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("frbench: error: A package is missing: pip install")
+    assert len(error.splitlines()) == 1

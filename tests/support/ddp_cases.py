@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 import torch
 from promises import found
-from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning import Callback, seed_everything
 from torch import nn
+from trainers import trainer
 
 from frbench.callbacks import CSVLogger
 from frbench.contracts.batch import Sizes
@@ -221,20 +222,18 @@ def train(name: str, out: Path) -> dict:
     options = {"network": MLP(hidden=[6]), **case.options}
     model = case.cls(2, 3, [4], optimizer="SGD", lr=0.1, **options)
     lonely = Lonely()
-    trainer = Trainer(
-        max_steps=20, log_every_n_steps=5, accelerator="cpu",
-        devices=world_size_of_launch(), strategy="ddp" if world_size_of_launch() > 1 else "auto",
-        logger=CSVLogger(str(out / name)), enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, val_check_interval=10,
-        check_val_every_n_epoch=None,
-        callbacks=[lonely],
+    processes = world_size_of_launch()
+    run = trainer(
+        max_steps=20, log_every_n_steps=5, devices=processes,
+        strategy="ddp" if processes > 1 else "auto", logger=CSVLogger(str(out / name)),
+        val_check_interval=10, check_val_every_n_epoch=None, callbacks=[lonely],
     )  # fmt: skip
-    trainer.fit(model, datamodule=data)
+    run.fit(model, datamodule=data)
     rows = []
     if rank() == 0:
         with (out / name / "metrics.csv").open() as file:
             rows = list(csv.DictReader(file))
-    trainer.test(model, datamodule=data, verbose=False)
+    run.test(model, datamodule=data, verbose=False)
     return {
         "state": model.state_dict(),
         "rows": rows,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from pytorch_lightning import Callback, Trainer, seed_everything
+from trainers import trainer
 
 from frbench.callbacks import BestCheckpoint, CSVLogger, EarlyStop, RollingCheckpoint, SanityCheck
 from frbench.data import TwoGaussians
@@ -69,18 +70,16 @@ def fit(folder, model, data, every=1, ckpt=None, extra=(), patience=20, epochs=3
     seed_everything(5, verbose=False)
     objective, datamodule = model(), data()
     checkpoints = str(folder / "checkpoints")
-    trainer = Trainer(**{
-        "max_epochs": epochs, "log_every_n_steps": 2, "num_sanity_val_steps": 0,
-        "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu",
-        "devices": 1, "logger": CSVLogger(str(folder)),
-        "callbacks": [
-            SanityCheck(), BestCheckpoint(dirpath=checkpoints), EarlyStop(patience=patience),
-            RollingCheckpoint(every_n_steps=every, dirpath=checkpoints), *extra,
-        ],
-        **options,
+    callbacks = [
+        SanityCheck(), BestCheckpoint(dirpath=checkpoints), EarlyStop(patience=patience),
+        RollingCheckpoint(every_n_steps=every, dirpath=checkpoints), *extra,
+    ]  # fmt: skip
+    run = trainer(**{
+        "max_epochs": epochs, "log_every_n_steps": 2, "enable_checkpointing": True,
+        "logger": CSVLogger(str(folder)), "callbacks": callbacks, **options,
     })  # fmt: skip
-    trainer.fit(objective, datamodule=datamodule, ckpt_path=ckpt, weights_only=True)
-    return trainer, objective
+    run.fit(objective, datamodule=datamodule, ckpt_path=ckpt, weights_only=True)
+    return run, objective
 
 
 def outcome(trainer, model):

@@ -6,9 +6,10 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import seed_everything
 from pytorch_lightning.plugins.precision import MixedPrecision
 from torch import nn
+from trainers import trainer
 
 from frbench import load
 from frbench.callbacks import RollingCheckpoint
@@ -48,15 +49,6 @@ class Counting(ERM):
     def risk(self, out, batch):
         self.stage(steps=self.steps + 1)
         return super().risk(out, batch)
-
-
-def trainer(**kwargs):
-    defaults = {
-        "max_epochs": 1, "logger": False, "enable_checkpointing": False, "accelerator": "cpu",
-        "devices": 1, "enable_progress_bar": False, "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-    }  # fmt: skip
-    return Trainer(**{**defaults, **kwargs})
 
 
 def fit(cls=ERM, data=None, trainer_options=None, **kwargs):
@@ -365,3 +357,30 @@ def test_a_method_is_a_risk_alone():
 
     model, _, _ = fit(Mine)
     assert model.sizes == Sizes(2, 2, (2,), 0)
+
+
+def test_a_network_belongs_to_one_objective():
+    network = MLP(hidden=[3])
+    ERM(2, 2, [2], network=network)
+    with pytest.raises(ValueError, match="one objective"):
+        ERM(2, 2, [2], network=network)
+
+
+def test_a_risk_is_a_scalar():
+    class Vector(ERM):
+        def risk(self, out, batch):
+            return out.losses
+
+    with pytest.raises(ValueError, match="must give a scalar"):
+        trainer().fit(Vector(2, 2, [2]), datamodule=TwoGaussians(n=64))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"precision": "bf16-true"}, "bf16-mixed"), ({"overfit_batches": 2}, "limit_train_batches")],
+)
+def test_trainer_options_that_do_not_fit_are_refused(options, words):
+    with pytest.raises(UserError, match=words):
+        trainer(**options).fit(ERM(2, 2, [2]), datamodule=TwoGaussians(n=64))
+    with pytest.raises(UserError, match="LBFGS"):
+        ERM(2, 2, [2], optimizer="LBFGS")

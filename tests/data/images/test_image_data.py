@@ -7,7 +7,8 @@ import pytest
 import torch
 from paths import ROOT
 from PIL import Image
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import seed_everything
+from trainers import trainer
 
 from frbench.contracts.errors import UserError
 from frbench.data import CelebA, ImageTable
@@ -208,12 +209,9 @@ def test_faces_are_learnt(faces):
     seed_everything(0, verbose=False)
     data = celeba(faces, batch_size=21)
     model = ERM(2, 2, [3, 16, 16], network=SmallCNN(channels=[8, 16]), lr=0.01)
-    trainer = Trainer(
-        max_epochs=12, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-    )  # fmt: skip
-    trainer.fit(model, datamodule=data)
-    trainer.test(model, datamodule=data, verbose=False)
+    run = trainer(max_epochs=12)
+    run.fit(model, datamodule=data)
+    run.test(model, datamodule=data, verbose=False)
     assert model.evaluation["test"]["balanced_accuracy"] > 0.9
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import seed_everything
+from trainers import trainer
 
 from frbench.contracts.errors import UserError
 from frbench.data import MNIST, Digits, ImageScenario
@@ -10,10 +11,6 @@ from frbench.networks import MLP
 from frbench.objectives import ERM
 
 TASKS = ("a", "a3", "b", "c", "d")
-QUIET = {
-    "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
-    "enable_model_summary": False, "num_sanity_val_steps": 0, "accelerator": "cpu", "devices": 1,
-}  # fmt: skip
 
 
 def shown(x, rows=2):
@@ -188,7 +185,7 @@ def test_training_shows_what_the_oracle_says():
         data = Digits(train_on=train_on, family=[0.05, 0.5, 0.95], n=3000, n_eval=1000,
                       batch_size=256)  # fmt: skip
         model = ERM(2, 2, data.input_shape, network=MLP(hidden=[32]), lr=3e-3)
-        run = Trainer(max_epochs=15, **QUIET)
+        run = trainer(max_epochs=15)
         run.fit(model, datamodule=data)
         run.test(model, datamodule=data, verbose=False)
         results[train_on] = model.evaluation.flat()
