@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 JOBS   ?= 2
 
-.PHONY: help install demo test test-ddp promises lint types notebooks docs check bench results clean
+.PHONY: help install demo test test-slow test-ddp promises lint types notebooks docs check bench results clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,14 +27,20 @@ demo: install  ## train and compare four methods on two data sets, print the lea
 	$(BIN)/frbench report results/demo
 	$(BIN)/frbench report results/demo --out results/demo/report.md --plot results/demo/plot.png --html results/demo/report.html --force
 
-test: install  ## run all tests
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+# One test at a time goes to the next free process; tests of one xdist_group stay together.
+PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
+
+test: install  ## run the tests, those marked `slow` excepted (some minutes)
+	$(PYTEST) -m "not slow"
+
+test-slow: install  ## run the tests marked `slow`
+	$(PYTEST) -m slow
 
 test-ddp: install  ## run the tests that launch two processes
 	$(BIN)/python -m pytest -m ddp
 
 promises: install  ## run the tests of promises and write docs/promises.md
-	$(BIN)/python -m pytest -m promise --numprocesses $(JOBS) --dist loadfile --promises docs/promises.md
+	$(PYTEST) -m promise --promises docs/promises.md
 
 lint: install  ## check style
 	$(BIN)/ruff check .
@@ -49,7 +55,7 @@ notebooks: install  ## execute the notebooks
 docs: install  ## build the pages and the API reference into build/site, every link checked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-check: lint types test  ## lint, types, test
+check: lint types test test-slow  ## lint, types, all tests
 
 bench: install  ## measure speed: steps, metrics, images
 	$(BIN)/python benchmarks/steps.py

@@ -104,7 +104,8 @@ def network(options: dict) -> list[str]:
 def arms() -> list:
     """Choose cells of each grid until every data set and every kind of method is among them.
 
-    Methods whose names differ in numbers alone, MMD-1 and MMD-5, are one kind.
+    Methods whose names differ in numbers alone, MMD-1 and MMD-5, are one kind. The first cell of
+    a grid is run by ``make test``, the others by ``make test-slow``.
     """
     found = []
     for path in GRIDS:
@@ -116,9 +117,10 @@ def arms() -> list:
             for cell in cells:
                 new = {("data", cell.data), ("method", re.sub(r"[\d.]+", "#", cell.method))}
                 if len(new - seen) >= at_least:
+                    marks = pytest.mark.slow if seen else ()
                     seen |= new
                     label = f"{name(path)}-{cell.data}-{cell.method}"
-                    found.append(pytest.param(path, cell.index, id=label))
+                    found.append(pytest.param(path, cell.index, id=label, marks=marks))
     return found
 
 

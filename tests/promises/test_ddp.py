@@ -1,13 +1,14 @@
-"""One process equals two, for every case of ddp_cases.py, in one launch of two processes."""
+"""One process equals two, for every case of ddp_cases.py, and in `make test` for a few."""
 
 import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
-from ddp_cases import CASES, TWO_ROWS
+from ddp_cases import CASES, TWO_ROWS, train
 from paths import ROOT
 
 from frbench.metrics.names import DEBIASING, DIRECTION
@@ -19,26 +20,29 @@ ELSEWHERE = (
     "encoding_chance", "encoding_low", "encoding_high", "loss",
 )  # fmt: skip
 
-pytestmark = [pytest.mark.ddp, pytest.mark.slow]
+#: In `make test`: group weights, a training step of its own, two penalties beside a balance.
+FEW = ("dro", "fr-train", "erm-information")
+LAUNCHER = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv-backend=c10d",
+            "--rdzv-endpoint=localhost:0")  # fmt: skip
+
+# One process of the tests for all: each would launch them anew.
+pytestmark = [pytest.mark.ddp, pytest.mark.xdist_group("ddp")]
+
+
+def launch(out: Path, launcher: tuple[str, ...], *cases: str) -> dict[str, dict]:
+    """Train cases, all of them by default, in processes of their own; returns what came out."""
+    done = subprocess.run(
+        [sys.executable, *launcher, str(ROOT / "tests/support/ddp_cases.py"), str(out), *cases],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return torch.load(out / "results.pt", weights_only=True)
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ddp")
-    script = str(ROOT / "tests/support/ddp_cases.py")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    launcher += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    loaded = []
-    for command in ([sys.executable], launcher):
-        out = folder / str(len(loaded))
-        done = subprocess.run(
-            [*command, script, str(out)], env=environment, capture_output=True, text=True,
-            timeout=600,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-        loaded.append(torch.load(out / "results.pt", weights_only=True))
-    return loaded
+    return [launch(folder / "1", ()), launch(folder / "2", LAUNCHER)]
 
 
 def assert_close(a, b, path=""):
@@ -59,6 +63,24 @@ def assert_close(a, b, path=""):
         assert (math.isnan(x) and math.isnan(y)) or x == pytest.approx(y, rel=1e-5, abs=off), path
 
 
+def compare(one, two, name):
+    assert (one.pop("ranks"), two.pop("ranks")) == (1, 2)
+    one.pop("lonely")
+    assert two.pop("lonely") > 0  # a group was on one of the processes only
+    assert one["rows"] and one["metrics"]
+    assert_close(one, two, name)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_two_processes_equal_one_for_a_case_of_each_axis(tmp_path):
+    one = {name: train(name, tmp_path / "1") for name in FEW}
+    two = launch(tmp_path / "2", LAUNCHER, *FEW)
+    assert one.keys() == two.keys()
+    for name in FEW:
+        compare(one[name], two[name], name)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -67,14 +89,10 @@ def assert_close(a, b, path=""):
     ],
 )
 def test_two_processes_equal_one(results, name):
-    one, two = ({**r[name]} for r in results)
-    assert (one.pop("ranks"), two.pop("ranks")) == (1, 2)
-    one.pop("lonely")
-    assert two.pop("lonely") > 0  # a group was on one of the processes only
-    assert one["rows"] and one["metrics"]
-    assert_close(one, two, name)
+    compare(*({**r[name]} for r in results), name)
 
 
+@pytest.mark.slow
 @pytest.mark.promise("devices")
 @pytest.mark.parametrize("metric", [m for m in DIRECTION if m not in ELSEWHERE])
 def test_metrics_of_two_processes_equal_those_of_one(results, metric):
@@ -87,6 +105,7 @@ def test_metrics_of_two_processes_equal_those_of_one(results, metric):
     assert compared >= len(CASES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [0, 1])
 def test_evaluation_counts_every_row_once(results, ranks):
     for result in results[ranks].values():
@@ -94,6 +113,7 @@ def test_evaluation_counts_every_row_once(results, ranks):
         assert int(result["counts"]["val"].sum()) == 65
 
 
+@pytest.mark.slow
 def test_training_moved_the_parameters_and_q(results):
     for name, result in results[0].items():
         if name in TWO_ROWS and name not in ("dro-greedy", "dro-batchnorm"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from paths import ROOT
-from promises import found
+from promises import found, others_slow
 
 from frbench.data import TableData
 from frbench.objectives import ERM, Objective
@@ -39,13 +39,13 @@ def check(cls, **options):
 
 
 @pytest.mark.promise("load")
-@pytest.mark.parametrize("cls", found(Objective), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", others_slow(found(Objective)))
 def test_objectives_do_not_grow(cls):
     check(cls)
 
 
 @pytest.mark.promise("load")
-@pytest.mark.parametrize("cls", found(Penalty), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", others_slow(found(Penalty)))
 def test_penalties_do_not_grow(cls):
     check(ERM, penalties=[cls()])
 

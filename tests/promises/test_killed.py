@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from paths import ROOT
-from promises import found
+from promises import found, others_slow
 from resumable import assert_same
 
 from frbench.data import GanPairs
@@ -114,7 +114,7 @@ def fit_words(cls: type[Objective]) -> tuple[str, ...]:
 
 
 @pytest.mark.promise("resume")
-@pytest.mark.parametrize("cls", found(Objective), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", others_slow(found(Objective)))
 def test_fit_killed_three_times_at_random(tmp_path, command, cls):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for folder in (whole, cut):

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from promises import found
+from promises import SLOW, found, others_slow
 from resumable import FILTERS, check_resume, small_network, two_gaussians
 
 from frbench.data import Digits, GanPairs
@@ -56,13 +56,14 @@ def check(tmp_path, model, clean=False, data=None, epochs=2, **options):
 
 
 @pytest.mark.promise("resume")
-@pytest.mark.parametrize("cls", found(Objective), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", others_slow(found(Objective)))
 def test_every_objective_at_every_position(tmp_path, cls):
     model = partial(build, cls, **RICH.get(cls, {}))
     _, places = check(tmp_path, model, clean=model().uses_clean)
     assert len(places) == 2 * STEPS - 1 + 2 + 2 + 1
 
 
+@pytest.mark.slow
 @pytest.mark.promise("resume")
 @pytest.mark.parametrize(("cls", "options"), OTHERS, ids=lambda value: str(value)[:60])
 def test_other_ways_of_a_method(tmp_path, cls, options):
@@ -71,7 +72,7 @@ def test_other_ways_of_a_method(tmp_path, cls, options):
 
 
 @pytest.mark.promise("resume")
-@pytest.mark.parametrize("cls", found(Penalty), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", others_slow(found(Penalty)))
 def test_every_penalty_at_every_position(tmp_path, cls):
     # One with state of its own is met twice: its buffers must not be mixed up.
     model = partial(lambda: build(ERM, penalties=[cls(weight=0.5), cls(weight=2.0)]))
@@ -93,13 +94,16 @@ def optimizers():
 
 
 @pytest.mark.promise("resume", FRTrain)
-@pytest.mark.parametrize("name", optimizers())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "AdamW" else SLOW) for name in optimizers()]
+)
 def test_every_optimizer_of_three_at_once(tmp_path, name):
     names = {f"{who}optimizer": name for who in ("", "fairness_", "robust_")}
     model = partial(build, FRTrain, **RICH[FRTrain] | names, lr=0.01)
     check(tmp_path, model, clean=True, at=[STEPS])
 
 
+@pytest.mark.slow
 @pytest.mark.promise("resume", FRTrain, ERM)
 @pytest.mark.filterwarnings("ignore:A `OneCycleLR` scheduler")
 @pytest.mark.parametrize(

@@ -77,6 +77,10 @@ SILENT = {
 }
 #: Subjects that are no class.
 OTHERS = ("frbench bench", "frbench fit", "checkpoints", "configuration files", "results files")
+#: Stand for their axis where a test would take long for every class: an objective, one with a
+#: training step of its own, a penalty.
+STAND_INS = ("GroupDRO", "FRTrain", "Adversary")
+SLOW = pytest.mark.slow
 DASH = "–"
 PAGE = ROOT / "docs" / "promises.md"
 
@@ -95,6 +99,14 @@ def found(base: type) -> list[type]:
         if not inspect.isabstract(cls) and cls.__module__.startswith("frbench."):
             classes.add(cls)
     return sorted(classes, key=lambda cls: cls.__name__)
+
+
+def others_slow(classes: list[type]) -> list:
+    """Parameters of a long test: ``make test`` takes STAND_INS, ``make test-slow`` the others."""
+    return [
+        pytest.param(cls, id=cls.__name__, marks=[] if cls.__name__ in STAND_INS else SLOW)
+        for cls in classes
+    ]
 
 
 @cache
