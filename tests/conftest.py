@@ -1,10 +1,15 @@
 """Fixtures that every test may use."""
 
 import inspect
+import logging
 import os
+import random
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Trainer
@@ -15,6 +20,34 @@ pytest_plugins = ["promises", "records"]
 assert get_args(inspect.signature(Trainer).parameters["limit_train_batches"].annotation)[0] is int
 # Two cores and, in the process tests, two processes: more threads would only fight.
 torch.set_num_threads(1)
+
+
+#: The loggers whose filters, handlers and levels a run changes.
+LOGGERS = [
+    logging.getLogger(package + child)
+    for package in ("pytorch_lightning", "lightning_fabric")
+    for child in ("", ".utilities.rank_zero", ".utilities.seed")
+]
+
+
+@pytest.fixture(autouse=True)
+def independent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no test depend on those that ran before it in the same process.
+
+    Every test starts from the same random state and without the seed of an earlier run; what a
+    run changes in the process, log filters and the format of warnings, is undone after it.
+    """
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    before = [(log.level, [*log.handlers], [*log.filters]) for log in LOGGERS]
+    yield
+    for log, (level, handlers, filters) in zip(LOGGERS, before, strict=True):
+        log.setLevel(level)
+        log.handlers, log.filters = handlers, filters
 
 
 @pytest.fixture(scope="session")

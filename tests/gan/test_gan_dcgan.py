@@ -21,7 +21,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
     pytest.mark.filterwarnings("ignore:Checkpoint directory"),
 ]
-logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
 
 class Stop(Callback):

@@ -326,6 +326,7 @@ class Stop(Callback):
             raise ConnectionAbortedError
 
 
+@pytest.mark.slow
 def test_stopping_anywhere_and_continuing_changes_no_bit(tmp_path):
     whole = run_to(tmp_path / "whole")
     assert whole["step"] == 15 and (whole["weights"][0] != 1).any()

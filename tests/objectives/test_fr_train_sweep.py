@@ -65,9 +65,17 @@ CASES = {
         {"clean_share": 0.0, "batch_size": 120, "balance": "class", "via": "sample"},
     ),
 }  # fmt: skip
+#: One with each of the two kinds of fairness term.
+QUICK = ("official", "small weighted batches")
 
 
-@pytest.mark.parametrize(("options", "rows"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    ("options", "rows"),
+    [
+        pytest.param(*case, id=name, marks=[] if name in QUICK else pytest.mark.slow)
+        for name, case in CASES.items()
+    ],
+)
 def test_a_sweep_trains_each_run_as_the_trainer_does(options, rows):
     together = [model(run, **options) for run in range(3)]
     before = [torch.cat([p.detach().flatten() for p in m.parameters()]) for m in together]
@@ -157,6 +165,7 @@ def test_a_stack_is_its_networks_and_gives_their_parameters_back():
     torch.testing.assert_close(new[1].T, nets[1](x[1].T))
 
 
+@pytest.mark.slow
 def test_a_sweep_gives_the_published_figures_on_the_clean_released_data(shared_data):
     strengths = [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85]
     published = [(0.867, 0.492), (0.866, 0.528), (0.857, 0.554), (0.858, 0.608),
