@@ -280,6 +280,7 @@ def test_a_process_that_dies_is_no_success(in_tmp: Path) -> None:
     assert "1 of 2 processes died (status -9); the same command continues" in err
 
 
+@pytest.mark.slow
 def test_shards_side_by_side_share_a_results_file(tiny: Path) -> None:
     both = [start(f"--shard={i}/2") for i in range(2)]
     for process in both:
@@ -298,6 +299,7 @@ def test_shards_partition_the_cells(tiny: Path) -> None:
         assert sorted(c.index for part in parts for c in part) == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_jobs_with_an_index_run_that_cell_alone(tiny: Path) -> None:
     code, _, err = finish(start("--jobs=2", "--index=3"))
     assert code == 0, err
@@ -340,6 +342,7 @@ def wait_for(condition, process: subprocess.Popen, seconds: float = 60) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_a_killed_bench_continues_where_it_was(in_tmp: Path) -> None:
     Path("slow.py").write_text(SLOW)
     Path("grid.yaml").write_text(LONG)

@@ -135,6 +135,7 @@ def test_fit_killed_three_times_at_random(tmp_path, command, cls):
     assert_same(files(cut), files(whole))
 
 
+@pytest.mark.slow
 @pytest.mark.promise("resume", "frbench fit", "checkpoints", ERM)
 def test_fit_and_test_of_a_new_process(tmp_path):
     """Without the zygote: ``python -m frbench``, killed at a random moment."""
@@ -182,6 +183,7 @@ GRID = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.promise("resume", "frbench bench", "results files")
 def test_two_benches_on_one_file_one_of_them_killed_again_and_again(tmp_path, command):
     """One starts in a process of its own, the other is killed four times beside it."""
@@ -216,6 +218,7 @@ def test_two_benches_on_one_file_one_of_them_killed_again_and_again(tmp_path, co
         assert logs[0].read_text() == logs[1].read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.promise("resume", "frbench bench")
 def test_seconds_of_a_killed_run_count_its_earlier_sessions(tmp_path, command):
     (tmp_path / "grid.yaml").write_text(GRID)
@@ -233,6 +236,7 @@ def test_seconds_of_a_killed_run_count_its_earlier_sessions(tmp_path, command):
     assert "seconds_before" not in record
 
 
+@pytest.mark.slow
 @pytest.mark.promise("resume", GanPairs)
 def test_pairs_killed_three_times(tmp_path, command):
     whole, cut = tmp_path / "whole", tmp_path / "cut"

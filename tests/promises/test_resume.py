@@ -64,12 +64,14 @@ def test_with_worker_processes(tmp_path):
     assert places[STEPS + 1] == f"before the batch at step {STEPS}"
 
 
+@pytest.mark.slow
 @pytest.mark.promise("resume", ERM)
 def test_validation_inside_the_epoch(tmp_path):
     whole, _ = check_resume(tmp_path, **runs(ERM), epochs=2, val_check_interval=2)
     assert sum(bool(row["val/accuracy"]) for row in whole["rows"]) == 2 * (STEPS // 2)
 
 
+@pytest.mark.slow
 @pytest.mark.promise("resume", GroupDRO)
 @pytest.mark.parametrize("steps", [2 * STEPS + 3, 2 * STEPS])
 @pytest.mark.parametrize("every", [0, 1])
@@ -102,6 +104,7 @@ def test_more_epochs_continue_a_finished_run(tmp_path, limit):
     assert_same(outcome(*fit(parts, **runs(ERM), every=0, ckpt=last, epochs=3)), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.promise("resume", ERM)
 def test_limited_epochs(tmp_path):
     whole, _ = check_resume(tmp_path, **runs(ERM), limit_train_batches=3)

@@ -79,6 +79,7 @@ def test_every_penalty_at_every_position(tmp_path, cls):
     check(tmp_path, model)
 
 
+@pytest.mark.slow
 @pytest.mark.promise("resume")
 @pytest.mark.parametrize("cls", [Adversary], ids=lambda cls: cls.__name__)
 def test_a_penalty_beside_group_weights_under_a_limit_of_steps(tmp_path, cls):
@@ -136,6 +137,7 @@ def pair_table(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.promise("resume", GanPairs)
 def test_generated_pairs_among_the_rows(tmp_path, pair_table):
     def data():

@@ -53,6 +53,7 @@ ROWS = [f"{'ab'[i % 2]}/{i}.png,{('train', 'val', 'test')[i % 3]},{i % 2},{i // 
 
 
 # ---- CelebA ----------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_the_official_annotations_give_the_published_counts(shared_data):
     data = CelebA(str(shared_data / "celeba"))
     counts = {name: table.counts(2, 2).ravel().tolist() for name, table in data.splits.items()}
@@ -67,6 +68,7 @@ def test_the_official_annotations_give_the_published_counts(shared_data):
         data.setup("fit")
 
 
+@pytest.mark.slow
 def test_hair_colours_are_the_images_with_exactly_one(shared_data):
     data = CelebA(str(shared_data / "celeba"), target=list(HAIR), attribute=["Male", "Young"])
     assert data.class_names == tuple(HAIR) and data.num_attributes == 4
