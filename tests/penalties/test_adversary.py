@@ -98,7 +98,8 @@ def test_training_against_it_evens_out_the_rates():
         seed_everything(0, verbose=False)
         penalty = Adversary(weight, lr=0.02)
         model = ERM(2, 2, [2], network=MLP(hidden=[8]), lr=0.01, penalties=[penalty])
-        trainer(max_epochs=40).fit(model, datamodule=TwoGaussians(n=600, batch_size=100))
+        data = TwoGaussians(n=600, batch_size=100)
+        trainer(max_epochs=40, check_val_every_n_epoch=40).fit(model, datamodule=data)
         gaps[weight] = model.evaluation["val"]["demographic_parity_difference"]
     assert gaps[4.0] < gaps[0.0] / 2, gaps
 

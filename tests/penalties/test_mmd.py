@@ -217,7 +217,7 @@ def test_it_makes_outputs_independent_of_z(cls):
             2, 2, data.input_shape, network=MLP(hidden=[32]), lr=2e-3,
             penalties=[ConditionalMMD(strength)],
         )  # fmt: skip
-        run = trainer(max_epochs=15)
+        run = trainer(max_epochs=15, limit_val_batches=0)
         run.fit(model, datamodule=data)
         run.test(model, datamodule=data, verbose=False)
         gaps.append(model.evaluation["test/P0"]["equalized_odds_soft"])

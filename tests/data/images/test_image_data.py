@@ -211,7 +211,7 @@ def test_faces_are_learnt(faces):
     seed_everything(0, verbose=False)
     data = celeba(faces, batch_size=21)
     model = ERM(2, 2, [3, 16, 16], network=SmallCNN(channels=[8, 16]), lr=0.01)
-    run = trainer(max_epochs=12)
+    run = trainer(max_epochs=12, limit_val_batches=0)
     run.fit(model, datamodule=data)
     run.test(model, datamodule=data, verbose=False)
     assert model.evaluation["test"]["balanced_accuracy"] > 0.9

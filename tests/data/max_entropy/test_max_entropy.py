@@ -243,6 +243,7 @@ def test_bound_holds_and_needs_its_assumptions():
 
 
 # ---- the published tables -----------------------------------------------------------------------
+@pytest.mark.slow
 def test_shapes_and_raw_rates(tables):
     expected = {
         "COMPAS small": (144, 5278, 142, 0.66236, 0.74715),
@@ -257,6 +258,7 @@ def test_shapes_and_raw_rates(tables):
         assert (*found, round(rr, 5), round(float(sr[1]), 5)) == expected[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "c", "prior", "marginals", "dual", "rr", "sr", "kl"),
     [
@@ -282,6 +284,7 @@ def test_published_rows(tables, name, c, prior, marginals, dual, rr, sr, kl):
     assert solution.kl_to_data == pytest.approx(kl, abs=7e-5, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_rates_that_the_marginals_fix_are_exact(tables):
     for samples, z in tables.values():
         for marginals in ("balanced", "reweighted"):
@@ -289,6 +292,7 @@ def test_rates_that_the_marginals_fix_are_exact(tables):
             assert solution.representation_rate == pytest.approx(1, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_certificates_of_the_published_tables(tables):
     compas, adult = (solve(*_args(tables[name])) for name in ("COMPAS small", "Adult"))
     assert np.abs(compas.joint - compas.prior_joint).max() == pytest.approx(0.0080, abs=5e-5)
@@ -302,6 +306,7 @@ def _args(item: tuple[Samples, str]) -> tuple:
     return samples, "label", z
 
 
+@pytest.mark.slow
 def test_newton_is_quick(tables):
     for samples, z in tables.values():
         for c in (0.01, 0.1, 0.5, 0.9):
@@ -323,6 +328,7 @@ def assert_drawn_from(counts: np.ndarray, shares: np.ndarray) -> None:
     assert stats.chi2.sf(statistic, used.sum() - 1) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["COMPAS small", "Adult", "COMPAS large"])
 def test_a_million_draws(tables, name):
     samples, z = tables[name]

@@ -185,7 +185,7 @@ def test_training_shows_what_the_oracle_says():
         data = Digits(train_on=train_on, family=[0.05, 0.5, 0.95], n=3000, n_eval=1000,
                       batch_size=256)  # fmt: skip
         model = ERM(2, 2, data.input_shape, network=MLP(hidden=[32]), lr=3e-3)
-        run = trainer(max_epochs=15)
+        run = trainer(max_epochs=15, limit_val_batches=0)
         run.fit(model, datamodule=data)
         run.test(model, datamodule=data, verbose=False)
         results[train_on] = model.evaluation.flat()
