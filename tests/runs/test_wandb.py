@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from command import QUICK, SMALL, column, evaluate, fit, rows, run
+from paths import ROOT
 
 import frbench.metrics
 from frbench.__main__ import main
@@ -22,6 +23,7 @@ from frbench.metrics.names import higher_is_better
 wandb = pytest.importorskip("wandb")
 
 pytestmark = [
+    pytest.mark.xdist_group("wandb"),  # its service starts once in a process
     pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning"),
     # wandb reads a deprecated attribute of its own pydantic models.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
