@@ -4,9 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
+import given_tables as tables
 import numpy as np
 import pytest
-import tables
 import torch
 from command import QUICK, SMALL, column, evaluate, fit, rows, run
 from trainers import trainer

@@ -1,8 +1,8 @@
 import random
 
+import given_tables as tables
 import numpy as np
 import pytest
-import tables
 import torch
 
 from frbench.contracts.errors import UserError

@@ -1,6 +1,6 @@
+import given_tables as tables
 import numpy as np
 import pytest
-import tables
 import torch
 
 from frbench.contracts.errors import UserError

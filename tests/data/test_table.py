@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tables import Given, rows
+from given_tables import Given, rows
 from trainers import trainer
 
 from frbench.contracts.errors import UserError

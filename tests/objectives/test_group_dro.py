@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tables import Given, rows
+from given_tables import Given, rows
 from trainers import trainer
 
 from frbench.contracts.batch import Batch, Outputs
