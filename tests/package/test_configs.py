@@ -105,7 +105,7 @@ def arms() -> list:
     """Choose cells of each grid until every data set and every kind of method is among them.
 
     Methods whose names differ in numbers alone, MMD-1 and MMD-5, are one kind. The first cell of
-    a grid is run by ``make test``, the others by ``make test-slow``.
+    a grid that is none of a paper is run by ``make test``, the others by ``make test-slow``.
     """
     found = []
     for path in GRIDS:
@@ -117,7 +117,7 @@ def arms() -> list:
             for cell in cells:
                 new = {("data", cell.data), ("method", re.sub(r"[\d.]+", "#", cell.method))}
                 if len(new - seen) >= at_least:
-                    marks = pytest.mark.slow if seen else ()
+                    marks = pytest.mark.slow if seen or path in PAPERS else ()
                     seen |= new
                     label = f"{name(path)}-{cell.data}-{cell.method}"
                     found.append(pytest.param(path, cell.index, id=label, marks=marks))
