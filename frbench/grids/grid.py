@@ -69,8 +69,14 @@ class Cell:
         )
 
 
-@cache
 def _content(path: str) -> str:
+    """Return the text of a file, which is read again when it has changed."""
+    found = Path(path).stat()
+    return _read(path, found.st_mtime_ns, found.st_size)
+
+
+@cache
+def _read(path: str, changed: int, size: int) -> str:
     return Path(path).read_text()
 
 
