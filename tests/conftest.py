@@ -4,6 +4,7 @@ import inspect
 import logging
 import os
 import random
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,11 +32,14 @@ LOGGERS = [
 
 
 @pytest.fixture(autouse=True)
-def independent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def independent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """Let no test depend on those that ran before it in the same process.
 
     Every test starts from the same random state and without the seed of an earlier run; what a
-    run changes in the process, log filters and the format of warnings, is undone after it.
+    run changes in the process is undone after it: log filters, the format of warnings, and the
+    modules imported from folders of the test.
     """
     random.seed(0)
     np.random.seed(0)
@@ -43,11 +47,17 @@ def independent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # a command adds the current folder
+    modules = set(sys.modules)
     before = [(log.level, [*log.handlers], [*log.filters]) for log in LOGGERS]
     yield
     for log, (level, handlers, filters) in zip(LOGGERS, before, strict=True):
         log.setLevel(level)
         log.handlers, log.filters = handlers, filters
+    folder = str(tmp_path_factory.getbasetemp())
+    for name in sys.modules.keys() - modules:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(folder):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -62,8 +62,7 @@ def slow(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (in_tmp / "slow_method.py").write_text(SLOW)
     (in_tmp / "slow").touch()
     monkeypatch.syspath_prepend(in_tmp)
-    yield in_tmp / "slow"
-    sys.modules.pop("slow_method", None)
+    return in_tmp / "slow"
 
 
 def test_fit(slow: Path) -> None:

@@ -3,7 +3,6 @@
 import random
 import re
 import shlex
-import sys
 
 import pytest
 import yaml
@@ -52,10 +51,7 @@ def test_it_is_short_and_says_how_to_test_and_select():
     assert "not for regression or generative models" in text
 
 
-def test_the_method_of_your_own_runs(in_tmp, monkeypatch):
-    # Other tests import files of that name, too; each must get its own.
-    monkeypatch.setitem(sys.modules, "my_method", None)
-    del sys.modules["my_method"]
+def test_the_method_of_your_own_runs(in_tmp):
     (code,) = (code for code in python() if code.startswith("# my_method"))
     assert len([line for line in code.splitlines() if line.strip()]) <= 15
     (in_tmp / "my_method.py").write_text(code)

@@ -70,12 +70,9 @@ class Crashing(MyObjective):
 
 @pytest.fixture
 def own(in_tmp: Path):
-    """A module of the user's in the current folder, forgotten afterwards."""
-    path = list(sys.path)
+    """A module of the user's in the current folder."""
     (in_tmp / "my_method.py").write_text(OWN_OBJECTIVES)
-    yield in_tmp
-    sys.modules.pop("my_method", None)
-    sys.path[:] = path
+    return in_tmp
 
 
 @pytest.fixture(scope="module")
