@@ -268,6 +268,7 @@ def test_jobs_share_a_grid_without_loss_or_repetition(tiny: Path) -> None:
     same_runs(lines(), lines(Path("alone")))
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_no_success(in_tmp: Path) -> None:
     Path("die.py").write_text(
         "import os, signal\nfrom frbench.objectives import ERM\n"
