@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import sysconfig
 import zipfile
 from configparser import ConfigParser
 from pathlib import Path
@@ -69,7 +68,8 @@ def environment(folder: Path) -> Path:
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
     # The .pth files of a folder that is added this way are not read: no editable frbench.
-    Path(site.stdout.strip(), "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    others = [path for path in sys.path if path.endswith("site-packages")]
+    Path(site.stdout.strip(), "others.pth").write_text("\n".join(others) + "\n")
     return python
 
 
