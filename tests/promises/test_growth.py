@@ -44,8 +44,9 @@ def test_objectives_do_not_grow(cls):
     check(cls)
 
 
+@pytest.mark.slow
 @pytest.mark.promise("load")
-@pytest.mark.parametrize("cls", others_slow(found(Penalty)))
+@pytest.mark.parametrize("cls", found(Penalty), ids=lambda cls: cls.__name__)
 def test_penalties_do_not_grow(cls):
     check(ERM, penalties=[cls()])
 
@@ -59,6 +60,7 @@ class Leak(ERM):
         return loss
 
 
+@pytest.mark.slow
 def test_a_graph_that_is_kept_would_be_noticed():
     with pytest.raises(AssertionError, match=r"objects|tensors"):
         check(Leak)

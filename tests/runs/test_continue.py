@@ -19,6 +19,16 @@ CONTINUE = ["fit", "--ckpt_path=run/checkpoints/last.ckpt", "--trainer.max_epoch
             "--trainer.accelerator=cpu", "--trainer.devices=1"]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a run of one epoch; a refused command leaves it as it is."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(FIT) == 0
+    return folder
+
+
 def test_a_continued_run_keeps_its_data(in_tmp, capsys):
     assert main(FIT) == 0
     capsys.readouterr()
@@ -30,8 +40,8 @@ def test_a_continued_run_keeps_its_data(in_tmp, capsys):
     "change", ["--data=Digits", "--data.n=300", "--data.balance=class", "--data.batch_size=64",
                "--data.seed=3"],
 )  # fmt: skip
-def test_a_run_is_not_continued_on_other_data(in_tmp, capsys, change):
-    assert main(FIT) == 0
+def test_a_run_is_not_continued_on_other_data(trained, monkeypatch, capsys, change):
+    monkeypatch.chdir(trained)
     assert main([*CONTINUE, change]) == 2
     assert "differs from your options in data" in capsys.readouterr().err
 
