@@ -15,7 +15,7 @@ import textwrap
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -56,39 +56,6 @@ def init_parameters(cls: type) -> list[str]:
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
     return list(names)
-
-
-def check_choices(value: Any) -> None:
-    """Check arguments that are annotated as one of a few values (``Literal``).
-
-    The command line does so by itself; an object built in Python would take any string.
-
-    Args:
-        value: An object that keeps its constructor arguments as attributes.
-
-    Raises:
-        UserError: Naming the argument, the value and the choices.
-
-    Example:
-        >>> from frbench.penalties import ConditionalMMD
-        >>> penalty = ConditionalMMD()
-        >>> penalty.tensor = "z"
-        >>> check_choices(penalty)  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        frbench.contracts.errors.UserError: ConditionalMMD.tensor: expected one of logit, ...
-    """
-    cls = type(value)
-    for base in cls.__mro__:
-        hints = get_type_hints(vars(base).get("__init__", check_choices))
-        for name in hints.keys() & set(init_parameters(cls)):
-            options = [hints[name], *get_args(hints[name])]
-            choices = [c for o in options if get_origin(o) is Literal for c in get_args(o)]
-            given = getattr(value, name, None)
-            if choices and given is not None and given not in choices:
-                raise UserError(
-                    f"{cls.__name__}.{name}: expected one of {', '.join(map(str, choices))}, got "
-                    f"{given!r}."
-                )
 
 
 def transient_arguments(cls: type) -> dict[str, Any]:

@@ -1,67 +1,12 @@
-"""What must hold of a data set's options and tables, whoever made them."""
+"""Checks of a data set's tables and inputs."""
 
 from __future__ import annotations
-
-from typing import get_args
 
 import numpy as np
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
-from frbench.data.balance import Balance, Marginals, Via
 from frbench.data.table import Table
-
-
-def check_options(
-    *,
-    seed: int,
-    batch_size: int,
-    rows_per_group: int,
-    passes: int,
-    clean_share: float,
-    clean_noise: float,
-    clean_only: bool,
-    balance: Balance,
-    via: Via | None,
-    marginals: Marginals,
-) -> None:
-    """Check the options that every data set has, alone and together.
-
-    Raises:
-        UserError: Naming the option and what it may be.
-    """
-    if seed < 0:
-        raise UserError(f"data.seed must not be negative, got {seed}.")
-    if batch_size < 1:
-        raise UserError(f"data.batch_size must be at least 1, got {batch_size}.")
-    if rows_per_group < 0:
-        raise UserError(f"data.rows_per_group must not be negative, got {rows_per_group}.")
-    if passes < 1:
-        raise UserError(f"data.passes must be at least 1, got {passes}.")
-    if not 0 <= clean_share < 1:
-        raise UserError(f"data.clean_share must lie in [0, 1), got {clean_share}.")
-    if (clean_noise or clean_only) and not clean_share:
-        raise UserError(
-            "data.clean_noise and data.clean_only are about verified rows: set data.clean_share "
-            "to have some."
-        )
-    if not 0 <= clean_noise <= 1:
-        raise UserError(f"data.clean_noise must lie in [0, 1], got {clean_noise}.")
-    given = {"balance": balance, "via": via or "sample", "marginals": marginals}
-    for name, kind in (("balance", Balance), ("via", Via), ("marginals", Marginals)):
-        if given[name] not in get_args(kind):
-            raise UserError(
-                f"data.{name}: expected one of {', '.join(get_args(kind))}, got {given[name]!r}."
-            )
-    if balance == "reweighing" and via not in (None, "weight"):
-        raise UserError(
-            f"data.balance: reweighing is by weight; for via: {via} use balance: joint."
-        )
-    if marginals == "uniform" and balance != "joint":
-        raise UserError(
-            f"data.marginals: uniform has no effect with balance: {balance}; use balance: "
-            "joint, or drop marginals."
-        )
 
 
 def check_tables(tables: dict[str, Table], sizes: Sizes, owner: str) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from frbench.contracts.batch import Batch, Sizes
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import CheckedArguments, Count, NotNegativeInt, ProperShare, Share
 from frbench.data.balance import (
     Balance,
     Marginals,
@@ -21,7 +22,7 @@ from frbench.data.balance import (
     balance_ratio,
     subsample_rows,
 )
-from frbench.data.checks import check_inputs, check_options, check_tables
+from frbench.data.checks import check_inputs, check_tables
 from frbench.data.fetch import TensorTable
 from frbench.data.loader import EvalLoader, GroupLoader
 from frbench.data.mixed import Mixed, join
@@ -45,7 +46,7 @@ class TrainingRows(NamedTuple):
     weight: np.ndarray
 
 
-class GroupDataModule(LightningDataModule, ABC):
+class GroupDataModule(CheckedArguments, LightningDataModule, ABC):
     """Splits of a data set with labels y, attributes z and groups (y, z).
 
     A subclass says where the splits come from: :meth:`tables`, ``sizes``, ``class_names`` and
@@ -89,19 +90,19 @@ class GroupDataModule(LightningDataModule, ABC):
 
     def __init__(
         self,
-        batch_size: int = 128,
+        batch_size: Count = 128,
         balance: Balance = "none",
         via: Via | None = None,
         marginals: Marginals = "keep",
         corrupt: list[Corruption] | None = None,
         augment: list[Augmentation] | None = None,
-        clean_share: float = 0.0,
-        clean_noise: float = 0.0,
+        clean_share: ProperShare = 0.0,
+        clean_noise: Share = 0.0,
         clean_only: bool = False,
-        rows_per_group: int = 0,
-        passes: int = 1,
-        num_workers: int = 0,
-        seed: int = 0,
+        rows_per_group: NotNegativeInt = 0,
+        passes: Count = 1,
+        num_workers: NotNegativeInt = 0,
+        seed: NotNegativeInt = 0,
         test_while_training: bool = False,
     ) -> None:
         super().__init__()
@@ -120,18 +121,20 @@ class GroupDataModule(LightningDataModule, ABC):
         self.seed = seed
         self.test_while_training = test_while_training
         self.notes: list[str] = []
-        check_options(
-            seed=seed,
-            batch_size=batch_size,
-            rows_per_group=rows_per_group,
-            passes=passes,
-            clean_share=clean_share,
-            clean_noise=clean_noise,
-            clean_only=clean_only,
-            balance=balance,
-            via=via,
-            marginals=marginals,
-        )
+        if (clean_noise or clean_only) and not clean_share:
+            raise UserError(
+                "data.clean_noise and data.clean_only are about verified rows: set "
+                "data.clean_share to have some."
+            )
+        if balance == "reweighing" and via not in (None, "weight"):
+            raise UserError(
+                f"data.balance: reweighing is by weight; for via: {via} use balance: joint."
+            )
+        if marginals == "uniform" and balance != "joint":
+            raise UserError(
+                f"data.marginals: uniform has no effect with balance: {balance}; use balance: "
+                "joint, or drop marginals."
+            )
 
     # ---- what a subclass writes -------------------------------------------------------------
     @abstractmethod

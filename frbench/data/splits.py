@@ -1,17 +1,20 @@
 """Stratified splits of rows, exact in every stratum and a function of the seed alone."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Count, Interval, NotNegativeInt, OpenShare
 from frbench.support.stratified import cut, stratified_order
 
 #: Names of the splits in the order of their part ids.
 SPLITS = ("train", "val", "test")
 
 Split = Literal["fraction", "column", "folds"]
+Fractions = tuple[OpenShare, OpenShare, OpenShare]
+Folds = Annotated[int, Interval(2)]
 
 
 def deal(strata: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
@@ -53,23 +56,23 @@ class SplitPolicy:
     """
 
     split: Split = "fraction"
-    fractions: tuple[float, float, float] = (0.6, 0.2, 0.2)
-    folds: int = 5
-    repeats: int = 1
-    fold: int = 0
-    seed: int = 0
+    fractions: Fractions = (0.6, 0.2, 0.2)
+    folds: Folds = 5
+    repeats: Count = 1
+    fold: NotNegativeInt = 0
+    seed: NotNegativeInt = 0
 
     def __post_init__(self) -> None:
-        if min(self.fractions) <= 0 or not np.isclose(sum(self.fractions), 1):
+        if not np.isclose(sum(self.fractions), 1):
             raise UserError(
-                "data.fractions must be positive shares of train, val and test with sum 1, got "
+                "data.fractions: the shares of train, val and test must sum to 1, got "
                 f"{list(self.fractions)}."
             )
         last = self.repeats * self.folds - 1
-        if self.split == "folds" and (self.folds < 2 or not 0 <= self.fold <= last):
+        if self.split == "folds" and self.fold > last:
             raise UserError(
-                f"data.fold must lie in 0..{last} (repeats * folds - 1), and folds be at least "
-                f"2; got fold {self.fold} of {self.folds} folds, {self.repeats} repeats."
+                f"data.fold must lie in 0..{last} (repeats * folds - 1), got fold {self.fold} of "
+                f"{self.folds} folds, {self.repeats} repeats."
             )
 
     def assign(

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from frbench.contracts.properties import StepProperties
+from frbench.contracts.ranges import CheckedArguments
 from frbench.data.table import Table
 
 Encode = Callable[[Any], Any]
 
 
-class TableStep(ABC):
+class TableStep(CheckedArguments, ABC):
     """A map from training table to training table; subclasses write :meth:`apply`."""
 
     #: Names of the classes and of the attribute values, for messages; empty until :meth:`bind`.

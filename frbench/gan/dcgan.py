@@ -16,6 +16,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from frbench.contracts.batch import Batch
 from frbench.contracts.checkpoint_format import read_section, write_section
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Count, Positive, ProperShare, checked
 from frbench.contracts.spec import from_spec, to_spec
 from frbench.data.module import datamodule_of
 from frbench.distributed import all_sum, rank, world_size
@@ -85,6 +86,7 @@ def first_side(side: int) -> tuple[int, int]:
     return start, doublings
 
 
+@checked
 class DCGAN(LightningModule):
     """A convolutional generator against a discriminator, with the hinge loss.
 
@@ -115,21 +117,16 @@ class DCGAN(LightningModule):
 
     def __init__(
         self,
-        image_shape: list[int],
-        latent_dim: int = 64,
-        width: int = 32,
-        lr: float = 2e-4,
-        decay: float = 0.999,
+        image_shape: list[Count],
+        latent_dim: Count = 64,
+        width: Count = 32,
+        lr: Positive = 2e-4,
+        decay: ProperShare = 0.999,
     ) -> None:
         super().__init__()
         if len(image_shape) != 3 or image_shape[1] != image_shape[2]:
             raise UserError(
                 f"DCGAN makes square images [channels, side, side], not {list(image_shape)}."
-            )
-        if min(latent_dim, width) < 1 or not lr > 0 or not 0 <= decay < 1:
-            raise UserError(
-                "DCGAN needs positive latent_dim, width and lr and decay in [0, 1), got "
-                f"{latent_dim}, {width}, {lr} and {decay}."
             )
         self.image_shape = list(image_shape)
         self.latent_dim = latent_dim

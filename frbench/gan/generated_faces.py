@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 
 from frbench.contracts.batch import Sizes
-from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Count, Interval, NotNegative
 from frbench.data.module import GroupDataModule
 from frbench.data.table import Table
 
@@ -46,22 +46,15 @@ class GeneratedFaces(GroupDataModule):
 
     def __init__(
         self,
-        cosine: float = 0.9,
+        cosine: Annotated[float, Interval(-1, 1, closed="neither")] = 0.9,
         target: Trait = "smile",
-        n: int = 2000,
-        n_eval: int = 1000,
-        noise: float = 0.05,
-        image_size: int = 28,
+        n: Count = 2000,
+        n_eval: Annotated[int, Interval(4)] = 1000,
+        noise: NotNegative = 0.05,
+        image_size: Annotated[int, Interval(8)] = 28,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if target not in get_args(Trait):
-            raise UserError(f"data.target: expected smile or long_hair, got {target!r}.")
-        if n < 1 or n_eval < 4 or noise < 0:
-            raise UserError(
-                "GeneratedFaces needs n >= 1, n_eval >= 4 and noise >= 0, got "
-                f"{n}, {n_eval} and {noise}."
-            )
         from frbench.gan.generator import AnalyticFaces
 
         self.cosine = cosine

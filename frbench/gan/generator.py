@@ -5,16 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import CheckedArguments, Count, Interval
 
 
-class Generator(nn.Module, ABC):
+class Generator(CheckedArguments, nn.Module, ABC):
     """A map from latents to images; a subclass writes :meth:`images`.
 
     Attributes:
@@ -117,13 +118,13 @@ class AnalyticFaces(Generator):
     normals: Tensor
     basis: Tensor
 
-    def __init__(self, cosine: float = 0.9, image_size: int = 28, latent_dim: int = 16) -> None:
+    def __init__(
+        self,
+        cosine: Annotated[float, Interval(-1, 1, closed="neither")] = 0.9,
+        image_size: Annotated[int, Interval(8)] = 28,
+        latent_dim: Annotated[int, Interval(10)] = 16,
+    ) -> None:
         super().__init__()
-        if not -1 < cosine < 1 or image_size < 8 or latent_dim < 10:
-            raise UserError(
-                "AnalyticFaces needs a cosine in (-1, 1), image_size >= 8 and latent_dim >= 10, "
-                f"got {cosine}, {image_size} and {latent_dim}."
-            )
         self.cosine = cosine
         self.image_size = image_size
         self.latent_dim = latent_dim
@@ -205,8 +206,8 @@ class OwnGenerator(Generator):
     def __init__(
         self,
         build: str,
-        latent_dim: int,
-        image_shape: list[int],
+        latent_dim: Count,
+        image_shape: list[Count],
         weights: str | None = None,
         options: dict[str, Any] | None = None,
         output_range: list[float] | None = None,

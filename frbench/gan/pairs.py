@@ -9,13 +9,21 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import (
+    Count,
+    Interval,
+    NotNegativeInt,
+    Positive,
+    PositiveShare,
+    checked,
+)
 from frbench.gan.generator import Generator, device_of, generate
 from frbench.gan.latent import Hyperplane, complement, fit_hyperplane
 from frbench.gan.quality import quality
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 CHUNK = 500
 
 
+@checked
 @dataclass(frozen=True)
 class Settings:
     """How pairs are made.
@@ -47,20 +56,13 @@ class Settings:
         UserError: For values out of range.
     """
 
-    n: int = 10_000
-    fit: int = 10_000
-    flip: float = 1.0
+    n: Count = 10_000
+    fit: Annotated[int, Interval(2)] = 10_000
+    flip: PositiveShare = 1.0
     domain_dependent: bool = False
     thresholds: tuple[float, float] = (0.5, 0.5)
-    c: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.n < 1 or self.fit < 2 or not 0 < self.flip <= 1 or not self.c > 0:
-            raise UserError(
-                "pairs need n >= 1, fit >= 2, flip in (0, 1] and c > 0, got "
-                f"{self.n}, {self.fit}, {self.flip} and {self.c}."
-            )
+    c: Positive = 1.0
+    seed: NotNegativeInt = 0
 
 
 class Scorer:

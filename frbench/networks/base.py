@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import CheckedArguments
 
 
-class Network(nn.Module, ABC):
+class Network(CheckedArguments, nn.Module, ABC):
     """A backbone and a linear head; subclasses write :meth:`build`.
 
     Attributes:

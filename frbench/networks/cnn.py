@@ -6,6 +6,7 @@ from torch import nn
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Count, Share
 from frbench.networks.base import Network, check_image
 
 
@@ -36,11 +37,11 @@ class SmallCNN(Network):
 
     def __init__(
         self,
-        channels: list[int] | None = None,
-        features: int = 64,
-        dropout: float = 0.0,
-        kernels: list[int] | None = None,
-        dense: int = 1,
+        channels: list[Count] | None = None,
+        features: Count = 64,
+        dropout: Share = 0.0,
+        kernels: list[Count] | None = None,
+        dense: Count = 1,
     ) -> None:
         super().__init__()
         self.channels = [16, 32] if channels is None else channels
@@ -48,11 +49,6 @@ class SmallCNN(Network):
         self.dropout = dropout
         self.kernels = [3] * len(self.channels) if kernels is None else kernels
         self.dense = dense
-        if min([features, dense, *self.channels, *self.kernels]) < 1:
-            raise UserError(
-                f"SmallCNN needs positive widths, kernels and numbers of layers, got channels "
-                f"{self.channels}, kernels {self.kernels}, features {features}, dense {dense}."
-            )
         if len(self.kernels) != len(self.channels):
             raise UserError(
                 f"SmallCNN needs one kernel for each of its {len(self.channels)} blocks, got "
@@ -106,10 +102,10 @@ class VGG(Network):
 
     def __init__(
         self,
-        channels: list[int] | None = None,
-        strides: list[int] | None = None,
-        features: int = 64,
-        dropout: float = 0.0,
+        channels: list[Count] | None = None,
+        strides: list[Count] | None = None,
+        features: Count = 64,
+        dropout: Share = 0.0,
         batch_norm: bool = True,
     ) -> None:
         super().__init__()
@@ -122,11 +118,6 @@ class VGG(Network):
             raise UserError(
                 f"VGG needs one stride for each of its convolutions, got channels "
                 f"{self.channels} and strides {self.strides}."
-            )
-        if min([features, *self.channels, *self.strides]) < 1:
-            raise UserError(
-                f"VGG needs positive widths and strides, got channels {self.channels}, strides "
-                f"{self.strides}, features {features}."
             )
 
     def build(self, sizes: Sizes) -> tuple[nn.Module, int]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Count, Share
 from frbench.networks.base import Network
 
 
@@ -44,14 +45,12 @@ class MLP(Network):
     """
 
     def __init__(
-        self, hidden: list[int] | None = None, dropout: float = 0.0, one_logit: bool = False
+        self, hidden: list[Count] | None = None, dropout: Share = 0.0, one_logit: bool = False
     ) -> None:
         super().__init__()
         self.hidden = [64, 32] if hidden is None else hidden
         self.dropout = dropout
         self.one_logit = one_logit
-        if any(width < 1 for width in self.hidden):
-            raise UserError(f"MLP.hidden must be positive widths, got {self.hidden}.")
 
     def bind(self, sizes: Sizes) -> None:
         """Create the layers, with a head of one logit if asked for."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Count, Share
 from frbench.networks.base import Network
 from frbench.support.lazy import import_transformers
 
@@ -58,14 +59,12 @@ class BagOfWords(Network):
     padding = 0
 
     def __init__(
-        self, width: int = 64, hidden: list[int] | None = None, dropout: float = 0.0
+        self, width: Count = 64, hidden: list[Count] | None = None, dropout: Share = 0.0
     ) -> None:
         super().__init__()
         self.width = width
         self.hidden = [32] if hidden is None else hidden
         self.dropout = dropout
-        if min([width, *self.hidden]) < 1:
-            raise UserError(f"BagOfWords needs positive widths, got {width}, {self.hidden}.")
 
     def build(self, sizes: Sizes) -> tuple[nn.Module, int]:
         """Return embedding and layers, and the width of the last one."""
@@ -148,17 +147,16 @@ class TransformerEncoder(Network):
     padding = 0
 
     def __init__(
-        self, width: int = 64, layers: int = 2, heads: int = 4, dropout: float = 0.1
+        self, width: Count = 64, layers: Count = 2, heads: Count = 4, dropout: Share = 0.1
     ) -> None:
         super().__init__()
         self.width = width
         self.layers = layers
         self.heads = heads
         self.dropout = dropout
-        if min(width, layers, heads) < 1 or width % heads:
+        if width % heads:
             raise UserError(
-                "TransformerEncoder needs positive numbers and a width that its heads divide, got "
-                f"width {width}, layers {layers}, heads {heads}."
+                f"TransformerEncoder.width must be a multiple of heads, got {width} and {heads}."
             )
 
     def build(self, sizes: Sizes) -> tuple[nn.Module, int]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Count, Positive
 from frbench.networks.base import Network, check_image
 from frbench.support.files import find
 
@@ -49,9 +50,9 @@ class Timm(Network):
         checkpoint: str | None = None,
         freeze: bool = False,
         options: dict[str, Any] | None = None,
-        image_size: list[int] | None = None,
+        image_size: list[Count] | None = None,
         mean: list[float] | None = None,
-        std: list[float] | None = None,
+        std: list[Positive] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -61,10 +62,8 @@ class Timm(Network):
         self.image_size = image_size
         self.mean = mean
         self.std = std
-        if (image_size is not None) and (len(image_size) != 2 or min(image_size) < 1):
+        if image_size is not None and len(image_size) != 2:
             raise UserError(f"Timm.image_size must be [height, width], got {image_size}.")
-        if min(std or [1.0]) <= 0:
-            raise UserError(f"Timm.std must be positive, got {std}.")
 
     def build(self, sizes: Sizes) -> tuple[nn.Module, int]:
         """Return the timm model and its number of features."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Count, Share
 from frbench.networks.base import Network, check_image
 
 
@@ -37,11 +38,11 @@ class ViT(Network):
 
     def __init__(
         self,
-        patch: int = 4,
-        features: int = 64,
-        depth: int = 4,
-        heads: int = 4,
-        dropout: float = 0.0,
+        patch: Count = 4,
+        features: Count = 64,
+        depth: Count = 4,
+        heads: Count = 4,
+        dropout: Share = 0.0,
     ) -> None:
         super().__init__()
         self.patch = patch
@@ -49,11 +50,6 @@ class ViT(Network):
         self.depth = depth
         self.heads = heads
         self.dropout = dropout
-        if min(patch, features, depth, heads) < 1:
-            raise UserError(
-                f"ViT needs positive sizes, got patch {patch}, features {features}, depth "
-                f"{depth}, heads {heads}."
-            )
         if features % heads:
             raise UserError(
                 f"ViT.features must be a multiple of heads, got {features} and {heads}."

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from frbench.contracts.batch import Batch, Outputs
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
+from frbench.contracts.ranges import Count, NotNegative, NotNegativeInt
 from frbench.distributed import all_gather
 from frbench.training.objective import Objective
 
@@ -46,19 +47,13 @@ class ARL(Objective):
     def __init__(
         self,
         *args: Any,
-        adversary_lr: float | None = None,
-        adversary_hidden: list[int] | None = None,
+        adversary_lr: NotNegative | None = None,
+        adversary_hidden: list[Count] | None = None,
         adversary_input: Literal["inputs", "features"] = "inputs",
-        pretrain_steps: int = 0,
+        pretrain_steps: NotNegativeInt = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        if adversary_lr is not None and not 0 <= adversary_lr < math.inf:
-            raise UserError(f"ARL.adversary_lr must not be negative, got {adversary_lr}.")
-        if pretrain_steps < 0:
-            raise UserError(f"ARL.pretrain_steps must not be negative, got {pretrain_steps}.")
-        if any(width < 1 for width in adversary_hidden or []):
-            raise UserError(f"ARL.adversary_hidden must be positive, got {adversary_hidden}.")
         if self.vocab_size and adversary_input == "inputs":
             raise UserError("ARL.adversary_input: inputs are token ids here; set it to features.")
         self.adversary_lr = adversary_lr

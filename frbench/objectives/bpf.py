@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,10 @@ from torch import Tensor
 from frbench.contracts.checkpoint_format import read_section, write_section
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
+from frbench.contracts.ranges import NotNegative, Positive, PositiveShare
 from frbench.data.loader import GroupLoader
 from frbench.distributed import all_sum
 from frbench.objectives.erm import ERM
-from frbench.objectives.worst_case import check_alpha
 from frbench.training.objective import Objective
 from frbench.training.table_pass import evaluation_mode, table_batches
 
@@ -92,21 +91,15 @@ class BPF(ERM):
     def __init__(
         self,
         *args: Any,
-        alpha: float = 0.2,
-        epsilon: float = 0.01,
-        eta: float = 5.0,
-        max_change: float | None = 0.05,
+        alpha: PositiveShare = 0.2,
+        epsilon: NotNegative = 0.01,
+        eta: NotNegative = 5.0,
+        max_change: Positive | None = 0.05,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        check_alpha("BPF", alpha)
-        if not 0 <= epsilon <= alpha:
+        if epsilon > alpha:
             raise UserError(f"BPF.epsilon must lie in [0, alpha = {alpha}], got {epsilon}.")
-        if not 0 <= eta < math.inf or (max_change is not None and not max_change > 0):
-            raise UserError(
-                f"BPF needs eta >= 0 and max_change > 0 (or None), got eta {eta}, max_change "
-                f"{max_change}."
-            )
         self.alpha = alpha
         self.epsilon = epsilon
         self.eta = eta

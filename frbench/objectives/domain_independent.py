@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from frbench.contracts.batch import Batch, Outputs, Sizes
-from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
 from frbench.training.objective import Objective
 
@@ -41,11 +40,6 @@ class DomainIndependent(Objective):
 
     def __init__(self, *args: Any, inference: Inference = "sum_logits", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if inference not in get_args(Inference):
-            raise UserError(
-                f"model.inference: expected one of {', '.join(get_args(Inference))}, got "
-                f"{inference!r}."
-            )
         self.inference = inference
 
     @property

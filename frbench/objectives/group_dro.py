@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from frbench.contracts.batch import Batch, Outputs
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
+from frbench.contracts.ranges import NotNegative, PositiveShare, Share
 from frbench.data.module import GroupDataModule, datamodule_of
 from frbench.distributed import all_sum, world_size
 from frbench.training.objective import Objective
@@ -62,34 +62,23 @@ class GroupDRO(Objective):
     def __init__(
         self,
         *args: Any,
-        eta: float = 0.01,
-        adjustment: float | dict[str, float] = 0.0,
+        eta: NotNegative = 0.01,
+        adjustment: NotNegative | dict[str, NotNegative] = 0.0,
         normalize: bool = False,
         mode: Literal["online", "greedy", "single_group"] = "online",
-        alpha: float = 0.2,
-        gamma: float = 0.1,
-        min_weight: float = 0.0,
+        alpha: PositiveShare = 0.2,
+        gamma: PositiveShare = 0.1,
+        min_weight: Share = 0.0,
         present_only: bool = False,
         real_only: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        for name, value, low in (("alpha", alpha, 0.0), ("gamma", gamma, 0.0)):
-            if not low < value <= 1:
-                raise UserError(f"GroupDRO.{name} must lie in (0, 1], got {value}.")
         if mode == "single_group" and present_only:
             raise UserError(
                 "GroupDRO.present_only moves q between the groups of a batch, and mode: "
                 "single_group has one: use one of the two."
             )
-        if not 0 <= min_weight <= 1 or not 0 <= eta < math.inf:
-            raise UserError(
-                f"GroupDRO needs eta >= 0 and min_weight in [0, 1], got eta {eta}, "
-                f"min_weight {min_weight}."
-            )
-        strengths = adjustment.values() if isinstance(adjustment, dict) else [adjustment]
-        if not all(0 <= c < math.inf for c in strengths):
-            raise UserError(f"GroupDRO.adjustment must not be negative, got {adjustment}.")
         self.eta = eta
         self.adjustment = adjustment
         self.normalize = normalize

@@ -13,6 +13,7 @@ from torch import Tensor
 from frbench.contracts.batch import Batch, Outputs
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
+from frbench.contracts.ranges import PositiveShare
 from frbench.data.loader import GroupLoader
 from frbench.data.module import GroupDataModule, datamodule_of
 from frbench.distributed import all_gather, all_sum, rank, world_size
@@ -73,7 +74,7 @@ class IRW(Objective):
     def __init__(
         self,
         *args: Any,
-        alpha: float = 0.2,
+        alpha: PositiveShare = 0.2,
         scheme: Literal["local", "global"] = "local",
         via: Literal["weight", "sample"] = "weight",
         layers: list[str] | str = "all",
@@ -86,8 +87,6 @@ class IRW(Objective):
     ) -> None:
         super().__init__(*args, **kwargs)
         name = type(self).__name__
-        if not 0 < alpha <= 1:
-            raise UserError(f"{name}.alpha must lie in (0, 1], got {alpha}.")
         if scheme == "local" and via != "weight":
             raise UserError(f"{name}.via: sample draws whole epochs; it needs scheme: global.")
         if similarity == "cosine" and (scheme == "global" or backend == "jvp"):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
+from frbench.contracts.ranges import Interval, Positive, PositiveShare
 from frbench.data.module import datamodule_of
 from frbench.distributed import all_gather, rank, world_size
 from frbench.gradients.density import noise_of
@@ -48,18 +49,13 @@ class IRWO(IRW):
     def __init__(
         self,
         *args: Any,
-        min_samples: int = 5,
-        eps: float | None = None,
-        quantile: float = 0.99,
+        min_samples: Annotated[int, Interval(2)] = 5,
+        eps: Positive | None = None,
+        quantile: PositiveShare = 0.99,
         batchnorm: Literal["batch", "frozen"] = "frozen",
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, batchnorm=batchnorm, **kwargs)
-        if min_samples < 2 or not 0 < quantile <= 1 or (eps is not None and eps <= 0):
-            raise UserError(
-                f"IRWO needs min_samples >= 2, eps > 0 and quantile in (0, 1], got "
-                f"{min_samples}, {eps}, {quantile}."
-            )
         if self.scheme == "global" or self.backend == "jvp":
             raise UserError(
                 "IRWO compares the gradients of a batch pair by pair: it needs scheme: local and "

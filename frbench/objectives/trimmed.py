@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from frbench.contracts.batch import Batch, Outputs
-from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
+from frbench.contracts.ranges import ProperShare
 from frbench.distributed import all_gather, world_size
 from frbench.training.objective import Objective
 
@@ -41,10 +41,8 @@ class Trimmed(Objective):
     # Rows are counted, not weights.
     properties = Properties(copies=None, erm=({"drop": 0.0},), one_group={"drop": 0.0})
 
-    def __init__(self, *args: Any, drop: float = 0.1, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, drop: ProperShare = 0.1, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not 0 <= drop < 1:
-            raise UserError(f"Trimmed.drop must lie in [0, 1), got {drop}.")
         self.drop = drop
 
     def risk(self, out: Outputs, batch: Batch) -> Tensor:

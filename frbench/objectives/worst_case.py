@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from typing import Any
 
@@ -10,26 +9,10 @@ import torch
 from torch import Tensor
 
 from frbench.contracts.batch import Batch, Outputs
-from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
+from frbench.contracts.ranges import NotNegative, PositiveShare
 from frbench.distributed import all_gather
 from frbench.training.objective import Objective
-
-
-def check_alpha(name: str, alpha: float) -> None:
-    """Refuse a share outside (0, 1].
-
-    Raises:
-        UserError: Naming the option.
-
-    Example:
-        >>> check_alpha("CVaR", 0.1)
-    """
-    if not 0 < alpha <= 1:
-        raise UserError(
-            f"{name}.alpha is a lower bound on the smallest group's share and must lie in (0, 1], "
-            f"got {alpha}."
-        )
 
 
 class WorstCase(Objective):
@@ -81,9 +64,8 @@ class CVaR(WorstCase):
 
     properties = Properties(erm=({"alpha": 1.0},), one_group={"alpha": 1.0})
 
-    def __init__(self, *args: Any, alpha: float = 0.2, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, alpha: PositiveShare = 0.2, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        check_alpha("CVaR", alpha)
         self.alpha = alpha
 
     def worst_weights(self, losses: Tensor, mass: Tensor) -> Tensor:
@@ -124,12 +106,13 @@ class Chi2DRO(WorstCase):
     properties = Properties(erm=({"alpha": 1.0}, {"radius": 0.0}), one_group={"radius": 0.0})
 
     def __init__(
-        self, *args: Any, alpha: float = 0.2, radius: float | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        alpha: PositiveShare = 0.2,
+        radius: NotNegative | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        check_alpha("Chi2DRO", alpha)
-        if radius is not None and not 0 <= radius < math.inf:
-            raise UserError(f"Chi2DRO.radius must be finite and not negative, got {radius}.")
         self.alpha = alpha
         self.radius = radius
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
+from frbench.contracts.ranges import Count, NotNegative, NotNegativeInt, Positive
 from frbench.distributed import all_sum, world_size
 from frbench.penalties.base import Penalty
-from frbench.penalties.mutual_information import Target, check_target
+from frbench.penalties.mutual_information import Target
 
 Sees = Literal["logits", "probabilities", "features"]
 #: Logits beyond it are cut for those who learn from them. In float32 a probability is 1 from a
@@ -156,28 +157,19 @@ class Adversary(Penalty):
 
     def __init__(
         self,
-        weight: float = 1.0,
+        weight: NotNegative = 1.0,
         target: Target = "demographic_parity",
         sees: Sees = "logits",
-        hidden: list[int] | None = None,
-        lr: float | None = None,
-        positive_class: int = 1,
+        hidden: list[Count] | None = None,
+        lr: Positive | None = None,
+        positive_class: NotNegativeInt = 1,
     ) -> None:
         super().__init__(weight)
-        check_target("Adversary", target, positive_class)
-        if sees not in get_args(Sees):
-            raise UserError(
-                f"Adversary.sees: expected one of {', '.join(get_args(Sees))}, got {sees!r}."
-            )
         self.target = target
         self.sees = sees
         self.hidden = [32] if hidden is None else hidden
         self.lr = lr
         self.positive_class = positive_class
-        if any(width < 1 for width in self.hidden) or (lr is not None and not lr > 0):
-            raise UserError(
-                f"Adversary needs positive widths and lr > 0, got {self.hidden} and {lr}."
-            )
 
     def bind(self, sizes: Sizes) -> None:
         """Create the adversary."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
 
 from frbench.contracts.batch import Batch, Outputs, Sizes
-from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
+from frbench.contracts.ranges import CheckedArguments, NotNegative
 from frbench.contracts.state import Staged
 
 
-class Penalty(Staged, ABC):
+class Penalty(CheckedArguments, Staged, ABC):
     """A term added to the risk; subclasses write :meth:`forward`.
 
     The batch that :meth:`forward` sees is this process's share. A penalty that compares samples
@@ -31,13 +30,8 @@ class Penalty(Staged, ABC):
     #: What the tests hold :meth:`forward` to.
     properties = Properties(weights="invariant", attributes="exchangeable")
 
-    def __init__(self, weight: float = 1.0) -> None:
+    def __init__(self, weight: NotNegative = 1.0) -> None:
         super().__init__()
-        if not 0 <= weight < math.inf:
-            raise UserError(
-                f"{type(self).__name__}.weight must be finite and not negative, got {weight}; a "
-                "negative one would reward what the penalty is against."
-            )
         self.weight = weight
 
     #: Number of features D of the network; known when :meth:`bind` is called.

@@ -13,6 +13,7 @@ from torch import Tensor
 from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
+from frbench.contracts.ranges import NotNegative, Positive
 from frbench.distributed import all_gather
 from frbench.penalties.base import Penalty
 
@@ -38,27 +39,22 @@ class _MMD(Penalty):
 
     def __init__(
         self,
-        weight: float = 1.0,
+        weight: NotNegative = 1.0,
         tensor: Literal["logit", "probability", "features"] = "logit",
-        sigma_squared: float | list[float] = 1.0,
+        sigma_squared: Positive | list[Positive] = 1.0,
         median: bool = False,
         biased: bool = True,
         squared: bool = True,
     ) -> None:
         super().__init__(weight)
-        name = type(self).__name__
-        if tensor not in ("logit", "probability", "features"):
-            raise UserError(
-                f"{name}.tensor: expected logit, probability or features, got {tensor!r}."
-            )
         self.tensor = tensor
         self.sigma_squared = sigma_squared
         self.median = median
         self.biased = biased
         self.squared = squared
         self._scales = sigma_squared if isinstance(sigma_squared, list) else [sigma_squared]
-        if not self._scales or not all(0 < s < math.inf for s in self._scales):
-            raise UserError(f"{name}.sigma_squared must be positive, got {sigma_squared}.")
+        if not self._scales:
+            raise UserError(f"{type(self).__name__}.sigma_squared: give at least one number.")
         self.register_buffer("strata", torch.zeros(2, dtype=torch.long))
 
     @abstractmethod

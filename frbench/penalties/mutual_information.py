@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import NotNegative, NotNegativeInt, Positive
 from frbench.distributed import all_total
 from frbench.penalties.base import Penalty
 
 Target = Literal["demographic_parity", "equal_opportunity", "equalized_odds"]
 Normaliser = Literal["none", "label", "attribute", "prediction", "min"]
-
-
-def check_target(owner: str, target: str, positive_class: int) -> None:
-    """Refuse an unknown target or class.
-
-    Raises:
-        UserError: Naming what is allowed.
-    """
-    if target not in get_args(Target):
-        raise UserError(f"{owner}.target: expected one of {', '.join(get_args(Target))}, got "
-                        f"{target!r}.")  # fmt: skip
-    if positive_class < 0:
-        raise UserError(f"{owner}.positive_class must not be negative, got {positive_class}.")
 
 
 def _entropy(p: Tensor) -> Tensor:
@@ -151,21 +139,13 @@ class MutualInformation(Penalty):
 
     def __init__(
         self,
-        weight: float = 1.0,
+        weight: NotNegative = 1.0,
         target: Target = "demographic_parity",
-        beta: float = 1.0,
+        beta: Positive = 1.0,
         normaliser: Normaliser = "none",
-        positive_class: int = 1,
+        positive_class: NotNegativeInt = 1,
     ) -> None:
         super().__init__(weight)
-        check_target("MutualInformation", target, positive_class)
-        if normaliser not in get_args(Normaliser):
-            raise UserError(
-                f"MutualInformation.normaliser: expected one of {', '.join(get_args(Normaliser))},"
-                f" got {normaliser!r}."
-            )
-        if not beta > 0:
-            raise UserError(f"MutualInformation.beta must be positive, got {beta}.")
         self.target = target
         self.beta = beta
         self.normaliser = normaliser

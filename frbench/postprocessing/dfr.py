@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Count, NotNegativeInt, Positive, checked
 from frbench.postprocessing.base import Head, LastLayer
 
 #: Inverse strengths C of the L1 term that the paper's code tries.
 STRENGTHS = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)
 
 
+@checked
 @dataclass(frozen=True)
 class DFR(LastLayer):
     """Deep feature re-weighting (Kirichenko et al., arXiv 2204.02937, section 6 and appendix B).
@@ -44,17 +46,13 @@ class DFR(LastLayer):
         [0, 1]
     """
 
-    redraws: int = 20
-    strengths: Sequence[float] = STRENGTHS
-    seed: int = 0
+    redraws: Count = 20
+    strengths: Sequence[Positive] = STRENGTHS
+    seed: NotNegativeInt = 0
 
     def __post_init__(self) -> None:
-        if self.redraws < 1:
-            raise UserError(f"--redraws must be at least 1, got {self.redraws}.")
-        if self.seed < 0:
-            raise UserError(f"DFR.seed must not be negative, got {self.seed}.")
-        if not self.strengths or min(self.strengths) <= 0:
-            raise UserError(f"--strengths must be positive numbers, got {list(self.strengths)}.")
+        if not self.strengths:
+            raise UserError("DFR.strengths: give at least one number.")
 
     def fit(
         self,

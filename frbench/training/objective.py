@@ -13,7 +13,8 @@ from frbench.contracts.batch import Sizes
 from frbench.contracts.checkpoint_format import read_section, write_section
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
-from frbench.contracts.spec import check_choices, to_spec
+from frbench.contracts.ranges import CheckedArguments
+from frbench.contracts.spec import to_spec
 from frbench.data.loader import GroupLoader
 from frbench.data.module import GroupDataModule, datamodule_of
 from frbench.networks import MLP, BagOfWords, Network, SmallCNN
@@ -30,7 +31,7 @@ from frbench.training.optimizer import (
 from frbench.training.step import TrainingStep
 
 
-class Objective(TrainingStep):
+class Objective(CheckedArguments, TrainingStep):
     """A way to train; a subclass writes :meth:`risk`.
 
     Args:
@@ -218,8 +219,6 @@ class Objective(TrainingStep):
         self.group_names = data.group_names
         if stage == "fit":
             check_layers(self, self.trainer.strategy)
-            for part in (self, self.network, *self.penalties):
-                check_choices(part)
             check_fit(self.needs, data, self.trainer)
             to_spec(self)  # an argument that was not kept must fail now, not at saving
             for penalty in self.penalties:

@@ -181,18 +181,20 @@ class Row:
 READ = "frbench.data.reading:read_table"
 DATA = "frbench.data.tables.table_data:TableData."
 CHECKS = "frbench.data.checks:"
+MODULE = "frbench.data.module:GroupDataModule.__init__"
+RANGES = ("frbench.contracts.ranges:check_argument", "expected")
 T = {"about": (TableData,)}
 PAIRS = (*DIGITS, "--data.augment+=GanPairs", "--data.augment.path=pairs")
 COLUMN = (*TABLE, "--data.split=column", "--data.split_column=part")
 
 ROWS = [
-    Row("negative seed", (*DIGITS, "--data.seed=-1"), ("data.seed", "negative"),
-        (f"{CHECKS}check_options", "data.seed")),
+    Row("negative seed", (*DIGITS, "--data.seed=-1"), ("Digits.seed", "at least 0", "-1"),
+        RANGES),
     Row("flips of nobody", (*DIGITS, "--data.corrupt+=FlipLabels", "--data.corrupt.z=7"),
         ("FlipLabels", "z = 7"), ("frbench.data.step:FlipLabels.apply", "no training row")),
     Row("adversary of no width", (*DIGITS, "--model=ARL", "--model.adversary_hidden=[-1]"),
-        ("ARL.adversary_hidden", "[-1]"),
-        ("frbench.objectives.arl:ARL.__init__", "adversary_hidden must")),
+        ("ARL.adversary_hidden", "at least 1", "[-1]"),
+        RANGES),
     Row("pairs told by no JSON", PAIRS, ("GanPairs", "damaged", "make it again"),
         ("frbench.data.steps.gan_pairs:GanPairs.apply", "damaged"),
         lambda: (pairs()(), Path("pairs/pairs.json").write_text("{"))),
@@ -329,10 +331,10 @@ ROWS = [
         ("rows_per_group", "via"), ("frbench.data.strata:check_strata", "via")),
     Row("reweighing by samples", (*GAUSS, "--data.balance=reweighing", "--data.via=sample"),
         ("reweighing", "use balance: joint"),
-        ("frbench.data.checks:check_options", "reweighing is by weight")),
+        (MODULE, "reweighing is by weight")),
     Row("uniform marginals of nothing", (*GAUSS, "--data.marginals=uniform"),
         ("marginals", "use balance: joint"),
-        ("frbench.data.checks:check_options", "has no effect")),
+        (MODULE, "has no effect")),
     Row("verified rows that nobody uses", (*GAUSS, "--data.clean_share=.2"), ("clean_share",
         "ERM"),
         ("frbench.training.checks:check_data", "does not use")),
@@ -343,7 +345,7 @@ ROWS = [
         (*GAUSS, "--model=CVaR", "--trainer.accumulate_grad_batches=2"),
         ("accumulate_grad_batches to 1",), ("frbench.training.checks:check_fit", "accumulated")),
     Row("alpha of nothing", (*GAUSS, "--model=CVaR", "--model.alpha=0"), ("CVaR.alpha", "(0, 1]"),
-        ("frbench.objectives.worst_case:check_alpha", "must lie in"), about=(CVaR,)),
+        RANGES, about=(CVaR,)),
     Row("alpha above one", (*GAUSS, "--model=IRW", "--model.alpha=1.5"), ("IRW.alpha", "(0, 1]"),
         ("frbench.objectives.irw:IRW.__init__", "alpha must lie in")),
     Row("negative weight of a penalty",

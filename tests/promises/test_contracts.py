@@ -1,9 +1,10 @@
 """Every objective and every data set of the package, found by itself, keeps the same promises."""
 
-import copy
-import inspect
+import math
 import tempfile
 from functools import cache
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -14,15 +15,18 @@ from trainers import trainer
 
 from frbench import load
 from frbench.contracts.errors import UserError
-from frbench.contracts.spec import check_choices, from_spec, init_parameters, public_name, to_spec
+from frbench.contracts.ranges import Interval, is_restricted
+from frbench.contracts.spec import from_spec, init_parameters, public_name, to_spec
 from frbench.data import CelebA, Digits, ImageScenario, ImageTable, TwoGaussians
 from frbench.data.fingerprint import fingerprint
 from frbench.data.images.celeba import read_attributes
 from frbench.data.images.drawn_celeba import draw_celeba
 from frbench.data.images.image_data import ImageData
 from frbench.data.module import GroupDataModule
+from frbench.data.step import TableStep
 from frbench.data.tables.table_data import TableData
 from frbench.data.texts.text_table import TextTable
+from frbench.gan import Generator
 from frbench.networks import MLP, Network
 from frbench.objectives import ERM, Objective
 from frbench.penalties import Penalty
@@ -30,6 +34,7 @@ from frbench.support.files import find
 
 OBJECTIVES, DATA, NETWORKS = found(Objective), found(GroupDataModule), found(Network)
 PENALTIES = found(Penalty)
+CHECKED = [*OBJECTIVES, *NETWORKS, *PENALTIES, *DATA, *found(TableStep), *found(Generator)]
 FILES = {
     "ACSIncome": "acs/acs_income_2018_test.npz", "Adult": "adult/adult.data",
     "AmazonReviews": "amazon/reviews_Musical_Instruments_5.json",
@@ -80,8 +85,6 @@ def data_class(request):
 
 
 def test_every_class_is_public():  # so its stored name survives a move of its file
-    from frbench.data.step import TableStep
-    from frbench.gan import Generator
     from frbench.runs.catalogue import import_all
 
     known = import_all()
@@ -101,35 +104,66 @@ def test_constructors_keep_their_arguments(cls):
     assert type(twin) is cls and to_spec(twin) == to_spec(instance)
 
 
-@pytest.mark.parametrize("cls", [*OBJECTIVES, *NETWORKS, *PENALTIES], ids=lambda cls: cls.__name__)
-def test_choices_are_checked_in_python_too(cls):
-    instance = cls(2, 2, [2], network=MLP(hidden=[3])) if cls in OBJECTIVES else cls()
-    check_choices(instance)
-    for name, parameter in inspect.signature(cls.__init__).parameters.items():
-        if "Literal" in str(parameter.annotation):
-            twin = copy.copy(instance)
-            object.__setattr__(twin, name, "nonsense")
-            with pytest.raises(UserError, match=f"{name}: expected one of .*nonsense"):
-                check_choices(twin)
+def hints(cls):
+    """Annotations of the constructor's arguments, those of the bases included."""
+    found = {}
+    for base in reversed(cls.__mro__):
+        found |= get_type_hints(vars(base).get("__init__", object), include_extras=True)
+    return {name: found[name] for name in init_parameters(cls)}
+
+
+def leaves(hint):
+    """The parts of an annotation that say something about a number or a choice."""
+    if get_origin(hint) in (Annotated, Literal) or not get_args(hint):
+        return [hint]
+    return [leaf for part in get_args(hint) for leaf in leaves(part)]
+
+
+def wrong_values(hint):
+    """Values beside the intervals and choices of an annotation; not of its plain types."""
+    leaf = next(leaf for leaf in leaves(hint) if is_restricted(leaf))
+    if get_origin(leaf) is Literal:
+        return ["nonsense"]
+    (interval,) = (part for part in leaf.__metadata__ if isinstance(part, Interval))
+    ends = [end for end in (interval.low, interval.high) if math.isfinite(end)]
+    beside = [end + step for end in ends for step in (-1, 0, 1) if end + step not in interval]
+    assert beside, interval
+    return [*beside, math.nan, math.inf, -math.inf]
+
+
+def is_list(hint):
+    arms = [hint, *get_args(hint)]
+    return all(get_origin(arm) in (list, tuple, dict) for arm in arms if is_restricted(arm)
+               and get_origin(arm) not in (Union, UnionType, Literal, Annotated)
+               ) and any(get_origin(arm) in (list, tuple) for arm in arms)  # fmt: skip
 
 
 @pytest.mark.promise("input")
-@pytest.mark.parametrize("cls", [*OBJECTIVES, *PENALTIES], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", CHECKED, ids=lambda cls: cls.__name__)
 def test_a_wrong_option_is_named_in_one_line(cls):
-    wrong = {"weight": -1.0} if cls in PENALTIES else {"optimizer": "Adamm"}
-    first = next(
-        (name for name, p in inspect.signature(cls.__init__).parameters.items()
-         if "Literal" in str(p.annotation)), None)  # fmt: skip
-    for name, value in {**wrong, **({first: "nonsense"} if first else {})}.items():
-        with pytest.raises(UserError, match=name) as error:
-            options = {name: value}
-            if cls in PENALTIES:
-                options = {"penalties": [cls(**options)]}
-            model = (ERM if cls in PENALTIES else cls)(
-                2, 2, [2], network=MLP(hidden=[3]), **options)  # fmt: skip
-            for part in (model, *model.penalties):
-                check_choices(part)
-        assert "\n" not in str(error.value)
+    restricted = {name: hint for name, hint in hints(cls).items() if is_restricted(hint)}
+    for name, hint in restricted.items():
+        for value in wrong_values(hint):
+            given = [value] if is_list(hint) else value
+            with pytest.raises(UserError, match=rf"^{cls.__name__}\.{name}: expected ") as error:
+                cls(**{name: given})
+            assert str(value) in str(error.value) and "\n" not in str(error.value)
+
+
+#: Numbers that may be any.
+FREE = {
+    "lr", "weight_decay", "mean", "warmup_scale", "warmup_steepness", "z_rates", "labels", "bins",
+    "thresholds", "output_range", "positive", "marginals",
+    # Linked from the data.
+    "num_classes", "num_attributes", "input_shape", "vocab_size",
+}  # fmt: skip
+
+
+@pytest.mark.promise("input")
+@pytest.mark.parametrize("cls", CHECKED, ids=lambda cls: cls.__name__)
+def test_every_number_has_a_range(cls):
+    plain = [n for n, hint in hints(cls).items() if {int, float} & set(leaves(hint))]
+    assert set(plain) <= FREE
 
 
 def fit(cls, folder=None, penalties=None, max_epochs=2, **options):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from frbench.contracts.batch import Sizes
-from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Interval
 from frbench.data.images.idx import read_idx
 from frbench.data.module import GroupDataModule
 from frbench.data.table import Table
@@ -39,20 +39,13 @@ class ColouredMNIST(GroupDataModule):
 
     def __init__(
         self,
-        skew: float = 0.95,
+        skew: Annotated[float, Interval(0.5, 1, closed="left")] = 0.95,
         target: Literal["digit", "colour"] = "digit",
-        n: int = 10_000,
-        n_eval: int = 5_000,
+        n: Annotated[int, Interval(1, 50_000)] = 10_000,
+        n_eval: Annotated[int, Interval(1, 10_000)] = 5_000,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not 0.5 <= skew < 1 or not 1 <= n <= 50_000 or not 1 <= n_eval <= 10_000:
-            raise UserError(
-                "ColouredMNIST needs skew in [.5, 1), n up to 50000 and n_eval up to 10000, got "
-                f"{skew}, {n} and {n_eval}."
-            )
-        if target not in get_args(Literal["digit", "colour"]):
-            raise UserError(f"data.target: expected digit or colour, got {target!r}.")
         self.skew = skew
         self.target = target
         self.n = n

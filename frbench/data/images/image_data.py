@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Count, NotNegativeInt
 from frbench.data.factors import Factor
 from frbench.data.images.image_files import Crop, ImageFiles, decode_all, missing_files
 from frbench.data.module import GroupDataModule
-from frbench.data.splits import SPLITS, SplitPolicy
+from frbench.data.splits import SPLITS, Fractions, SplitPolicy
 from frbench.data.table import Table
 from frbench.support.files import data_folders
 
@@ -74,13 +75,13 @@ class ImageData(GroupDataModule):
     def __init__(
         self,
         subset: str | None = None,
-        image_size: int = 64,
+        image_size: Count = 64,
         crop: Crop = 1.0,
         channels: Literal[1, 3] = 3,
         augmentation: Augmentations = "none",
-        fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
-        max_train: int | None = None,
-        num_workers: int = 4,
+        fractions: Fractions = (0.6, 0.2, 0.2),
+        max_train: Count | None = None,
+        num_workers: NotNegativeInt = 4,
         cache: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -93,26 +94,8 @@ class ImageData(GroupDataModule):
         self.fractions = fractions
         self.max_train = max_train
         self.cache = cache
-        if max_train is not None and max_train < 1:
-            raise UserError(f"data.max_train must be at least 1, got {max_train}.")
-        if image_size < 1:
-            raise UserError(f"data.image_size must be at least 1, got {image_size}.")
-        if channels not in (1, 3):
-            raise UserError(f"data.channels must be 1 or 3, got {channels}.")
-        if augmentation not in get_args(Augmentations):
-            raise UserError(
-                f"data.augmentation: expected one of {', '.join(get_args(Augmentations))}, got "
-                f"{augmentation!r}."
-            )
-        if isinstance(crop, list):
-            good = len(crop) == 4 and min(crop) >= 0 and min(crop[2:]) > 0
-        else:
-            good = crop is None or 0 < crop <= 1
-        if not good:
-            raise UserError(
-                "data.crop must be a share in (0, 1], a box [top, left, height, width] or null, "
-                f"got {crop}."
-            )
+        if isinstance(crop, list) and (len(crop) != 4 or not min(crop[2:])):
+            raise UserError(f"data.crop: a box is [top, left, height, width], got {crop}.")
 
     # ---- what a subclass writes -------------------------------------------------------------
     @property

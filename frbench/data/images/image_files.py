@@ -11,9 +11,10 @@ import numpy as np
 from torch import Tensor
 
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import NotNegativeInt, PositiveShare
 
 #: Share of the shorter side that a centred square takes, or a box [top, left, height, width].
-Crop = float | list[int] | None
+Crop = PositiveShare | list[NotNegativeInt] | None
 
 
 class ImageFiles:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from frbench.contracts.batch import Sizes
-from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Count, OpenShare, PositiveShare
 from frbench.data.images.idx import read_idx
 from frbench.data.module import GroupDataModule
 from frbench.data.table import Table
@@ -38,19 +38,12 @@ class QMNISTWriters(GroupDataModule):
 
     def __init__(
         self,
-        students: float = 1.0,
-        max_train: int | None = None,
-        val_writers: float = 0.15,
+        students: PositiveShare = 1.0,
+        max_train: Count | None = None,
+        val_writers: OpenShare = 0.15,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not 0 < students <= 1 or not 0 < val_writers < 1:
-            raise UserError(
-                f"QMNISTWriters needs students in (0, 1] and val_writers in (0, 1), got "
-                f"{students} and {val_writers}."
-            )
-        if max_train is not None and max_train < 1:
-            raise UserError(f"data.max_train must be at least 1, got {max_train}.")
         self.students = students
         self.max_train = max_train
         self.val_writers = val_writers

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import checked
 from frbench.data.max_entropy.domain import Samples, cell_mass
 
 Prior = Literal["data", "reweighted"]
@@ -38,6 +39,7 @@ def rates(joint: np.ndarray) -> tuple[float, np.ndarray]:
         return float(pz.min() / pz.max()), conditional.min(1) / conditional.max(1)
 
 
+@checked
 def reweigh(
     samples: Samples,
     label: str | Sequence[str],
@@ -75,11 +77,6 @@ def reweigh(
         >>> dict(zip(map(tuple, samples.rows.tolist()), weights.round(9).tolist()))
         {(0, 0): 2.0, (0, 1): 2.0, (1, 0): 3.0, (1, 1): 1.5}
     """
-    if not 0 < tau <= 1:
-        raise UserError(
-            f"max entropy: tau must lie in (0, 1], got {tau}; 1 makes the values of "
-            f"{protected!r} equally frequent."
-        )
     samples, label = samples.cross(label, "label")
     samples, protected = samples.cross(protected, "protected")
     y = samples.domain.position(label, "label")

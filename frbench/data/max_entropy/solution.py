@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import checked
 from frbench.data.max_entropy.band import newton_in_band
 from frbench.data.max_entropy.domain import Domain, Samples, cell_mass
 from frbench.data.max_entropy.dual import Dual, Point, check_inside, newton
@@ -21,6 +22,7 @@ _SHARE = 1e-7
 _MAX_KL_SIZE = 10**6
 
 
+@checked
 def solve(
     samples: Samples,
     label: str | Sequence[str],
@@ -65,15 +67,6 @@ def solve(
         >>> round(solution.representation_rate, 9), solution.statistical_rate.round(9).tolist()
         (1.0, [1.0, 1.0])
     """
-    if not 0 <= smoothing <= 1:
-        raise UserError(
-            f"max entropy: smoothing must lie in [0, 1], got {smoothing}; it is the share of the "
-            "uniform distribution in the prior."
-        )
-    if not 0 <= band < 1:
-        raise UserError(
-            f"max entropy: band must lie in [0, 1), got {band}; it is a distance of shares."
-        )
     names = [label] if isinstance(label, str) else label
     others = [protected] if isinstance(protected, str) else protected
     if both := set(names) & set(others):

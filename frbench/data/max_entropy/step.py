@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import StepProperties
+from frbench.contracts.ranges import Count, Interval, PositiveShare, ProperShare, Share
 from frbench.data.max_entropy.domain import Samples
 from frbench.data.max_entropy.prior import Given, Prior
 from frbench.data.max_entropy.solution import Solution, solve
@@ -64,26 +65,21 @@ class MaxEntropy(Augmentation):
 
     def __init__(
         self,
-        smoothing: float = 0.5,
+        smoothing: Share = 0.5,
         prior: Prior = "reweighted",
         marginals: Literal["data", "reweighted", "balanced"] | dict[str, Given] = "reweighted",
-        tau: float = 1.0,
-        band: float = 0.0,
+        tau: PositiveShare = 1.0,
+        band: ProperShare = 0.0,
         bins: dict[str, list[float]] | None = None,
-        max_bins: int = 10,
+        max_bins: Annotated[int, Interval(2)] = 10,
         ordinal: list[str] | None = None,
-        size: int | None = None,
+        size: Count | None = None,
         via: Literal["sample", "weight"] = "sample",
     ) -> None:
         if via == "weight" and (smoothing or size is not None):
             raise UserError(
                 "MaxEntropy: via: weight keeps the rows; it needs smoothing: 0 and no size. Use "
                 "via: sample for rows that do not occur."
-            )
-        if max_bins < 2 or (size is not None and size < 1):
-            raise UserError(
-                f"MaxEntropy: max_bins must be at least 2 and size at least 1, got {max_bins} "
-                f"and {size}."
             )
         self.smoothing = smoothing
         self.prior: Prior = prior

@@ -8,6 +8,7 @@ import numpy as np
 
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import StepProperties
+from frbench.contracts.ranges import Count, PositiveShare
 from frbench.data.max_entropy.column import Column
 from frbench.data.max_entropy.domain import Domain, Samples
 from frbench.data.max_entropy.prior import reweigh
@@ -44,15 +45,12 @@ class Reweigh(Augmentation):
 
     def __init__(
         self,
-        tau: float = 1.0,
+        tau: PositiveShare = 1.0,
         via: Literal["weight", "sample"] = "weight",
-        size: int | None = None,
+        size: Count | None = None,
     ) -> None:
-        if size is not None and (via == "weight" or size < 1):
-            raise UserError(
-                f"Reweigh: size is the number of rows to draw, at least 1; it needs via: sample, "
-                f"got size {size} and via: {via}."
-            )
+        if size is not None and via == "weight":
+            raise UserError("Reweigh.size is the number of rows to draw; it needs via: sample.")
         self.tau = tau
         self.via = via
         self.size = size
@@ -174,9 +172,7 @@ class Subset(Augmentation):
 
     properties = StepProperties(rows="subset", changes=(), ordered=False, identity={"size": 10**9})
 
-    def __init__(self, size: int) -> None:
-        if size < 1:
-            raise UserError(f"Subset: size must be at least 1, got {size}.")
+    def __init__(self, size: Count) -> None:
         self.size = size
 
     def apply(self, table: Table, rng: np.random.Generator, encode: Encode) -> Table:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from scipy import sparse
 
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import StepProperties
+from frbench.contracts.ranges import Interval, NotNegative, Share
 from frbench.data.max_entropy.domain import Samples
 from frbench.data.max_entropy.table import TableColumns
 from frbench.data.step import Augmentation, Encode
@@ -140,12 +142,12 @@ class OptimizedPreprocessing(Augmentation):
 
     def __init__(
         self,
-        epsilon: float = 0.05,
+        epsilon: Share = 0.05,
         thresholds: list[float] | None = None,
-        probabilities: list[float] | None = None,
-        label_cost: tuple[float, float] = (1.0, 1.0),
+        probabilities: list[Share] | None = None,
+        label_cost: tuple[NotNegative, NotNegative] = (1.0, 1.0),
         bins: dict[str, list[float]] | None = None,
-        max_bins: int = 4,
+        max_bins: Annotated[int, Interval(2)] = 4,
     ) -> None:
         self.epsilon = epsilon
         self.thresholds = [0.99, 1.99, 2.99] if thresholds is None else thresholds
@@ -153,16 +155,10 @@ class OptimizedPreprocessing(Augmentation):
         self.label_cost = label_cost
         self.bins = bins
         self.max_bins = max_bins
-        if (
-            not 0 <= epsilon <= 1
-            or len(self.thresholds) != len(self.probabilities)
-            or self.thresholds != sorted(self.thresholds)
-            or not all(0 <= p <= 1 for p in self.probabilities)
-            or min(label_cost) < 0
-        ):
+        ascending = self.thresholds == sorted(self.thresholds)
+        if len(self.thresholds) != len(self.probabilities) or not ascending:
             raise UserError(
-                "OptimizedPreprocessing needs epsilon in [0, 1], ascending thresholds, as many "
-                "probabilities in [0, 1], and a label_cost of at least 0."
+                "OptimizedPreprocessing needs ascending thresholds and as many probabilities."
             )
 
     def report(self) -> str:

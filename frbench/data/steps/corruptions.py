@@ -4,6 +4,7 @@ import numpy as np
 
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import StepProperties
+from frbench.contracts.ranges import NotNegativeInt, Share
 from frbench.data.step import Corruption, Encode
 from frbench.data.table import Table
 
@@ -15,11 +16,6 @@ def _victims(table: Table, y: int | None, z: int | None) -> np.ndarray:
     if z is not None:
         mask &= table.z == z
     return np.flatnonzero(mask)
-
-
-def _check_rate(name: str, rate: float) -> None:
-    if not 0 <= rate <= 1:
-        raise UserError(f"{name}: rate must lie in [0, 1], got {rate}.")
 
 
 class FlipLabels(Corruption):
@@ -41,8 +37,12 @@ class FlipLabels(Corruption):
 
     properties = StepProperties(ordered=False, identity={"rate": 0.0})
 
-    def __init__(self, rate: float = 0.1, y: int | None = None, z: int | None = None) -> None:
-        _check_rate("FlipLabels", rate)
+    def __init__(
+        self,
+        rate: Share = 0.1,
+        y: NotNegativeInt | None = None,
+        z: NotNegativeInt | None = None,
+    ) -> None:
         self.rate = rate
         self.y = y
         self.z = z
@@ -82,8 +82,7 @@ class PoisonLargestMargin(Corruption):
 
     properties = StepProperties(identity={"rate": 0.0})
 
-    def __init__(self, rate: float = 0.1, z: int | None = 1) -> None:
-        _check_rate("PoisonLargestMargin", rate)
+    def __init__(self, rate: Share = 0.1, z: NotNegativeInt | None = 1) -> None:
         self.rate = rate
         self.z = z
 

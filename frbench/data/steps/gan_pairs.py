@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 from zipfile import BadZipFile
 
 import numpy as np
 
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import StepProperties
+from frbench.contracts.ranges import Count
 from frbench.data.mixed import Mixed
 from frbench.data.step import Augmentation, Encode
 from frbench.data.table import Table
@@ -51,11 +52,9 @@ class GanPairs(Augmentation):
 
     properties = StepProperties(rows="extended", changes=())
 
-    def __init__(self, path: str, use: Use = "pairs", rows: int | None = None) -> None:
-        if use not in get_args(Use):
-            raise UserError(f"GanPairs.use: expected pairs or images, got {use!r}.")
-        if rows is not None and (rows < 1 or (use == "pairs" and rows % 2)):
-            raise UserError(f"GanPairs.rows must be positive, for pairs even, got {rows}.")
+    def __init__(self, path: str, use: Use = "pairs", rows: Count | None = None) -> None:
+        if rows is not None and use == "pairs" and rows % 2:
+            raise UserError(f"GanPairs.rows must be even for pairs, got {rows}.")
         self.path = path
         self.use = use
         self.rows = rows

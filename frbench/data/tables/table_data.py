@@ -10,11 +10,12 @@ import numpy as np
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Count, NotNegativeInt
 from frbench.data.encode import TableEncoder
 from frbench.data.factors import Factor, binary, cross, factor
 from frbench.data.module import GroupDataModule
 from frbench.data.reading import read_table
-from frbench.data.splits import SPLITS, Split, SplitPolicy
+from frbench.data.splits import SPLITS, Folds, Fractions, Split, SplitPolicy
 from frbench.data.table import Table
 
 if TYPE_CHECKING:
@@ -105,11 +106,11 @@ class TableData(GroupDataModule):
         missing_values: list[str] | None = None,
         attribute_as_input: bool = False,
         split: Split = "fraction",
-        fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
+        fractions: Fractions = (0.6, 0.2, 0.2),
         split_column: str | None = None,
-        folds: int = 5,
-        repeats: int = 1,
-        fold: int = 0,
+        folds: Folds = 5,
+        repeats: Count = 1,
+        fold: NotNegativeInt = 0,
         sep: str = ",",
         **kwargs: Any,
     ) -> None:

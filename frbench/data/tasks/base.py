@@ -5,16 +5,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Count, Interval, Share
 from frbench.data.module import GroupDataModule
 from frbench.data.table import Table
 from frbench.data.tasks.canvas import COLOURS, paint
-from frbench.data.tasks.structural import Distribution, StructuralModel, Task
+from frbench.data.tasks.structural import Correlation, Distribution, StructuralModel, Task
 
 
 class Pool(NamedTuple):
@@ -70,26 +71,24 @@ class Scenario(GroupDataModule):
         self,
         task: Task = "a",
         train_on: Distribution = "P",
-        n: int = 6000,
-        n_eval: int = 4000,
-        eta: float = 0.12,
+        n: Count = 6000,
+        n_eval: Count = 4000,
+        eta: Share = 0.12,
         z_rates: list[float] | list[list[float]] | None = None,
-        family: list[float] | None = None,
+        family: list[Correlation] | None = None,
         labels: list[list[int]] | None = None,
-        colours: int = 2,
-        y_rates: list[float] | None = None,
-        v_rates: list[float] | None = None,
-        u_to_y: float = 0.6,
-        u_to_z: float = 0.9,
-        z_to_v: float = 0.0,
+        colours: Annotated[int, Interval(2)] = 2,
+        y_rates: list[Share] | None = None,
+        v_rates: list[Share] | None = None,
+        u_to_y: Share = 0.6,
+        u_to_z: Correlation = 0.9,
+        z_to_v: Share = 0.0,
         attribute: Literal["z", "z+v"] = "z",
         overwrite: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         name = type(self).__name__
-        if n < 1 or n_eval < 1:
-            raise UserError(f"{name} needs n and n_eval of at least 1, got {n} and {n_eval}.")
         if attribute == "z+v" and task != "c":
             raise UserError(f"{name}: attribute z+v needs the mark of task c, not {task}.")
         self.task: Task = task
@@ -153,8 +152,6 @@ class Scenario(GroupDataModule):
         if rates is None and (classes, self.colours) == (2, 2):
             rates = [0.05, 0.90]
         if rates is None:
-            if self.colours < 2:
-                raise UserError(f"data.colours must be at least 2, got {self.colours}.")
             aligned = np.arange(classes)[:, None] % self.colours == np.arange(self.colours)
             return np.where(aligned, 0.9, 0.1 / (self.colours - 1))
         try:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Interval, Share
 from frbench.data.balance import cell_weights
 
 Task = Literal["a", "a3", "b", "c", "d"]
 Distribution = Literal["P", "Q", "P0"]
+Correlation = Annotated[float, Interval(-1, 1)]
 #: Strengths of the default shift family: of a copied U in task b, else of P'(Z = Y | Y).
 FAMILY = {"b": (-0.9, -0.45, 0.0, 0.45, 0.9)}
 FAMILY_OF_OTHERS = (0.05, 0.275, 0.5, 0.725, 0.95)
@@ -100,20 +102,15 @@ class StructuralModel:
     """
 
     task: Task
-    eta: float
+    eta: Share
     p_z: np.ndarray
     p_y: np.ndarray | None = None
-    v_rates: Sequence[float] = ()
-    u_to_y: float = 0.6
-    u_to_z: float = 0.9
-    z_to_v: float = 0.0
+    v_rates: Sequence[Share] = ()
+    u_to_y: Share = 0.6
+    u_to_z: Correlation = 0.9
+    z_to_v: Share = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("eta", "u_to_y", "z_to_v"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"data.{name} must lie in [0, 1], got {getattr(self, name)}.")
-        if not -1 <= self.u_to_z <= 1:
-            raise UserError(f"data.u_to_z must lie in [-1, 1], got {self.u_to_z}.")
         good = self.p_z.min() >= 0 and np.allclose(self.p_z.sum(1), 1)
         if not good or min(self.p_z.shape) < 2:
             raise UserError(
@@ -129,11 +126,10 @@ class StructuralModel:
                 f"data.y_rates must give the {len(self.p_z)} classes' shares, summing to one; got "
                 f"{self.p_y.tolist()}."
             )
-        good_v = len(self.v_rates) == len(self.p_z) and all(0 <= r <= 1 for r in self.v_rates)
-        if self.task == "c" and not good_v:
+        if self.task == "c" and len(self.v_rates) != len(self.p_z):
             raise UserError(
-                f"data.v_rates must give P(V = 1 | Y) in [0, 1] of the {len(self.p_z)} classes, "
-                f"got {list(self.v_rates)}."
+                f"data.v_rates must give P(V = 1 | Y) of the {len(self.p_z)} classes, got "
+                f"{list(self.v_rates)}."
             )
 
     @property

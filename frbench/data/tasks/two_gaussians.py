@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Interval, OpenShare, Positive
 from frbench.data.module import GroupDataModule
 from frbench.data.table import Table
 from frbench.support.files import locate, open_binary
@@ -107,22 +108,15 @@ class TwoGaussians(GroupDataModule):
 
     def __init__(
         self,
-        n: int = 2000,
-        positive_rate: float = 0.5,
-        c: float = 1.0,
+        n: Annotated[int, Interval(2)] = 2000,
+        positive_rate: OpenShare = 0.5,
+        c: Positive = 1.0,
         attribute_as_input: bool = False,
         source: Literal["generated", "released"] = "generated",
         poisoned: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not 0 < positive_rate < 1 or c <= 0 or n < 2:
-            raise UserError(
-                "TwoGaussians needs 0 < positive_rate < 1, c > 0 and n >= 2, got "
-                f"{positive_rate}, {c}, {n}."
-            )
-        if source not in ("generated", "released"):
-            raise UserError(f"TwoGaussians.source is generated or released, got {source!r}.")
         if source == "released" and (n, positive_rate, c) != (2000, 0.5, 1.0):
             raise UserError(
                 "TwoGaussians: n, positive_rate and c shape generated data; drop them, or drop "

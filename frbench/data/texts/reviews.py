@@ -10,9 +10,11 @@ import numpy as np
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Share
 from frbench.data.reading import read_table
-from frbench.data.splits import SplitPolicy
+from frbench.data.splits import Fractions, SplitPolicy
 from frbench.data.table import Table
+from frbench.data.tasks.structural import Correlation
 from frbench.data.texts.text_table import TextInputs, rows_of
 
 if TYPE_CHECKING:
@@ -54,10 +56,10 @@ class AmazonReviews(TextInputs):
     def __init__(
         self,
         train_on: Literal["P", "Q", "P0"] = "P",
-        strength: float = 0.8,
-        flip: float = 0.4,
-        shifts: list[float] | None = None,
-        fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
+        strength: Correlation = 0.8,
+        flip: Share = 0.4,
+        shifts: list[Correlation] | None = None,
+        fractions: Fractions = (0.6, 0.2, 0.2),
         path: str = "amazon/reviews_Musical_Instruments_5.json",
         **kwargs: Any,
     ) -> None:
@@ -68,13 +70,6 @@ class AmazonReviews(TextInputs):
         self.shifts = [-0.8, -0.4, 0.4] if shifts is None else shifts
         self.fractions = fractions
         self.path = path
-        if train_on not in ("P", "Q", "P0"):
-            raise UserError(f"data.train_on must be P, Q or P0, got {train_on!r}.")
-        if not 0 <= flip <= 1 or any(abs(s) > 1 for s in [strength, *self.shifts]):
-            raise UserError(
-                f"AmazonReviews needs flip in [0, 1] and strengths in [-1, 1], got {flip}, "
-                f"{strength} and {self.shifts}."
-            )
 
     @property
     def sizes(self) -> Sizes:  # type: ignore[override]

@@ -6,12 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Count, Interval
 from frbench.data.factors import Factor
 from frbench.data.module import GroupDataModule
 from frbench.data.table import Table
@@ -102,18 +103,13 @@ class TextInputs(GroupDataModule):
 
     def __init__(
         self,
-        max_words: int = 5000,
-        min_count: int = 2,
-        max_length: int = 128,
+        max_words: Annotated[int, Interval(FIRST_WORD + 1)] = 5000,
+        min_count: Count = 2,
+        max_length: Annotated[int, Interval(3)] = 128,
         tokenizer: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if max_words <= FIRST_WORD or max_length < 3:
-            raise UserError(
-                f"data.max_words must exceed {FIRST_WORD} and data.max_length be at least 3, got "
-                f"{max_words} and {max_length}."
-            )
         self.max_words = max_words
         self.min_count = min_count
         self.max_length = max_length

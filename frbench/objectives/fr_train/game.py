@@ -14,9 +14,9 @@ from frbench.contracts.batch import Batch, OncePerBatch, Outputs
 from frbench.contracts.checkpoint_format import read_section, write_section
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
+from frbench.contracts.ranges import Count, NotNegative, NotNegativeInt, Positive
 from frbench.data.module import datamodule_of
 from frbench.distributed import all_gather, all_mean
-from frbench.objectives.fr_train.options import Values, check_values
 from frbench.objectives.fr_train.players import RobustDiscriminator, draw_weights
 from frbench.penalties import MutualInformation
 from frbench.penalties.adversary import Attributes, Discriminator, global_mean, margin
@@ -94,31 +94,31 @@ class FRTrain(ManualObjective):
     def __init__(
         self,
         *args: Any,
-        lambda_f: float = 0.3,
-        lambda_r: float = 0.3,
+        lambda_f: NotNegative = 0.3,
+        lambda_r: NotNegative = 0.3,
         fairness: Literal["discriminator", "smooth_mi", "none"] = "discriminator",
         robustness: Literal["discriminator", "none"] = "discriminator",
         target: Target = "demographic_parity",
-        positive_class: int = 1,
-        beta: float = 20.0,
+        positive_class: NotNegativeInt = 1,
+        beta: Positive = 20.0,
         normaliser: Normaliser = "none",
-        warmup: int = 500,
+        warmup: NotNegativeInt = 500,
         warmup_scale: float = 1.0,
         warmup_steepness: float = 1.0,
-        k: int = 3,
+        k: Count = 3,
         fairness_optimizer: str = "SGD",
-        fairness_lr: float = 0.01,
-        fairness_hidden: list[int] | None = None,
+        fairness_lr: NotNegative = 0.01,
+        fairness_hidden: list[Count] | None = None,
         robust_optimizer: str = "SGD",
-        robust_lr: float = 0.01,
-        robust_hidden: list[int] | None = None,
+        robust_lr: NotNegative = 0.01,
+        robust_hidden: list[Count] | None = None,
         robust_sees: Literal["x", "features"] | None = None,
         robust_sees_attribute: bool = True,
         detach_robust: bool = False,
         reweight: Literal["official", "mean_one", "off"] = "official",
-        reweight_every: int = 100,
-        weight_bounds: list[float] | None = None,
-        init_std: float | None = None,
+        reweight_every: Count = 100,
+        weight_bounds: list[NotNegative] | None = None,
+        init_std: NotNegative | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -147,7 +147,7 @@ class FRTrain(ManualObjective):
         self.reweight_every = reweight_every
         self.weight_bounds = [0.01, 10.0] if weight_bounds is None else weight_bounds
         self.init_std = init_std
-        check_values(Values(*(getattr(self, name) for name in Values._fields)))
+        self._check_combinations()
         self.uses_clean = self.compares_clean = robustness == "discriminator"
         self._build_players()
         self.register_buffer("mix", torch.zeros(()))
@@ -176,6 +176,25 @@ class FRTrain(ManualObjective):
     def robust_weight(self) -> float:
         """lambda_r, 0 without a robustness discriminator."""
         return 0.0 if self.robustness == "none" else self.lambda_r
+
+    def _check_combinations(self) -> None:
+        """Refuse arguments that do not fit together."""
+        rest = 1 - self.fair_weight - self.robust_weight
+        if rest <= 1e-9:
+            raise UserError(
+                f"FRTrain weighs the classifier's own loss by 1 - lambda_f - lambda_r, which must "
+                f"be positive; lambda_f {self.lambda_f} and lambda_r {self.lambda_r} give "
+                f"{rest:.6g}. Lower one of them."
+            )
+        if self.k > 1 and self.fairness != "discriminator" and self.robustness == "none":
+            raise UserError(
+                f"FRTrain without a discriminator has nothing to train in {self.k - 1} of "
+                f"{self.k} iterations; set k to 1."
+            )
+        if len(self.weight_bounds) != 2 or not self.weight_bounds[0] <= 1 <= self.weight_bounds[1]:
+            raise UserError(
+                f"FRTrain.weight_bounds must be two numbers around 1, got {self.weight_bounds}."
+            )
 
     def _build_players(self) -> None:
         """Create the discriminators and the measure, and draw the weights if asked to."""
