@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from types import NoneType, UnionType
+from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from frbench.contracts.errors import UserError
@@ -85,7 +86,7 @@ def _fits(hint: Any, value: Any) -> bool:
     if _holds(origin, Mapping) and isinstance(value, Mapping):
         return all(_fits(parts[1], item) for item in value.values())
     kind = {float: Real, int: Integral}.get(hint, origin or hint)
-    return not isinstance(kind, type) or isinstance(value, kind)
+    return kind is Any or not isinstance(kind, type) or isinstance(value, kind)
 
 
 def _words(hint: Any, plural: bool = False) -> str:
@@ -132,9 +133,8 @@ def checked(function: T) -> T:
     """Check the arguments of a function, or of a class's constructor, before each call.
 
     Args:
-        function: A function or class whose annotations declare intervals and choices. They are
-            not checked if an annotation cannot be resolved when the function is called (a name
-            that is imported for type checkers only).
+        function: A function or class whose annotations declare intervals and choices. An
+            annotation with a name that is imported for type checkers only is not checked.
 
     Example:
         >>> @checked
@@ -163,11 +163,12 @@ def checked(function: T) -> T:
 
 
 def _restricted(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        hints = get_type_hints(function, include_extras=True)
-    except NameError:
-        return {}
-    return {name: hint for name, hint in hints.items() if is_restricted(hint)}
+    function, found = inspect.unwrap(function), dict[str, Any]()
+    for name, annotation in function.__annotations__.items():
+        one = SimpleNamespace(__annotations__={name: annotation})
+        with contextlib.suppress(NameError):  # what is imported for type checkers only
+            found |= get_type_hints(one, function.__globals__, None, True)
+    return {name: hint for name, hint in found.items() if is_restricted(hint)}
 
 
 class CheckedArguments:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.contracts.ranges import Count, Interval, NotNegativeInt, OpenShare
+from frbench.contracts.ranges import Count, Interval, NotNegativeInt, OpenShare, checked
 from frbench.support.stratified import cut, stratified_order
 
 #: Names of the splits in the order of their part ids.
@@ -38,6 +38,7 @@ def deal(strata: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
     return fold
 
 
+@checked
 @dataclass(frozen=True)
 class SplitPolicy:
     """How rows are divided into train (0), val (1) and test (2).

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from frbench.contracts.batch import Batch
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import NotNegative
 from frbench.distributed import all_sum, world_size
 from frbench.training.checks import check_whole_parameters
 from frbench.training.log import is_due
@@ -46,10 +47,8 @@ class ManualObjective(Objective):
         UserError: If clip_norm is negative.
     """
 
-    def __init__(self, *args: Any, clip_norm: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, clip_norm: NotNegative = 0.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not clip_norm >= 0:
-            raise UserError(f"model.clip_norm must not be negative, got {clip_norm}.")
         self.clip_norm = clip_norm
         self.automatic_optimization = False
 

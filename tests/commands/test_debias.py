@@ -158,7 +158,7 @@ def test_more_than_two_outcomes_and_rows_without_one(people, capsys):
         (["--protected=sex", "--bins=age"], "give COLUMN=EDGE,EDGE,..., as age=25,40; got 'age'"),
         (["--protected=sex", "--bins=sex=1"], "--bins: 'sex' is protected; its values are drawn"),
         (["--protected=sex", "--bins=member=1"], "column 'member' is not numeric"),
-        (["--protected=sex", "--drop=key", "--tau=2"], "tau must lie in .0, 1., got 2.0"),
+        (["--protected=sex", "--drop=key", "--tau=2"], "tau: expected a number in .0, 1."),
         (
             ["--protected=sex", "--smoothing=x"],
             "invalid float value: 'x'; see frbench",

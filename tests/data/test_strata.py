@@ -142,7 +142,7 @@ def test_on_the_command_line_it_is_one_option_and_what_cannot_be_is_refused():
         ({"balance": "reweighing"}, "cannot be combined with via: weight"),
         ({"rows_per_group": 17}, "need a batch of 68, but it has 64"),
         ({"z_rates": [0.0, 0.9]}, r"none of \[y=0-4,z=blue\]"),
-        ({"rows_per_group": -1}, "must not be negative"),
+        ({"rows_per_group": -1}, "rows_per_group: expected an integer of at least 0"),
     ):
         with pytest.raises(UserError, match=words):
             fit(**{"rows_per_group": 8, **options})

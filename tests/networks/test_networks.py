@@ -109,15 +109,15 @@ def test_the_pretrained_mobilenet_recognises_nothing_by_chance(shared_data):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: MLP(hidden=[0]), "positive widths"),
-        (lambda: SmallCNN(channels=[4, 0]), "positive widths"),
+        (lambda: MLP(hidden=[0]), "MLP.hidden: expected a list of integers of at least 1"),
+        (lambda: SmallCNN(channels=[4, 0]), "SmallCNN.channels: .* of at least 1"),
         (lambda: SmallCNN(kernels=[3]), "one kernel for each"),
         (lambda: VGG(strides=[1]), "one stride for each"),
-        (lambda: VGG([8], [0]), "positive widths"),
-        (lambda: ViT(depth=0), "positive sizes"),
+        (lambda: VGG([8], [0]), "VGG.strides: .* of at least 1"),
+        (lambda: ViT(depth=0), "ViT.depth: expected an integer of at least 1"),
         (lambda: ViT(features=10, heads=4), "multiple of heads"),
         (lambda: Timm(image_size=[64]), "height, width"),
-        (lambda: Timm(std=[0.0]), "positive"),
+        (lambda: Timm(std=[0.0]), "Timm.std: expected a list of numbers above 0"),
     ],
 )
 def test_wrong_arguments_are_refused(make, words):

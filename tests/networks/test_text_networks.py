@@ -95,10 +95,18 @@ def test_text_and_numbers_do_not_mix():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: BagOfWords(0), lambda: BagOfWords(4, [0]), lambda: TransformerEncoder(10)]
+    ("make", "words"),
+    [
+        (lambda: BagOfWords(0), "BagOfWords.width: expected an integer of at least 1"),
+        (
+            lambda: BagOfWords(4, [0]),
+            "BagOfWords.hidden: expected a list of integers of at least 1",
+        ),
+        (lambda: TransformerEncoder(10), "TransformerEncoder.width must be a multiple of heads"),
+    ],
 )
-def test_widths_are_checked(make):
-    with pytest.raises(UserError, match="positive"):
+def test_widths_are_checked(make, words):
+    with pytest.raises(UserError, match=words):
         make()
 
 

@@ -333,13 +333,13 @@ def test_bpf_says_that_the_network_has_diverged(max_change):
 @pytest.mark.parametrize(
     ("cls", "kwargs", "message"),
     [
-        (CVaR, {"alpha": 0.0}, r"CVaR.alpha .* must lie in \(0, 1\], got 0"),
+        (CVaR, {"alpha": 0.0}, r"CVaR.alpha: expected a number in \(0, 1\], got 0"),
         (Chi2DRO, {"alpha": 1.5}, "Chi2DRO.alpha"),
-        (Chi2DRO, {"radius": -1.0}, "Chi2DRO.radius must be finite and not negative"),
+        (Chi2DRO, {"radius": -1.0}, "Chi2DRO.radius: expected a number of at least 0"),
         (BPF, {"alpha": float("nan")}, "BPF.alpha"),
         (BPF, {"alpha": 0.1, "epsilon": 0.2}, r"BPF.epsilon must lie in \[0, alpha = 0.1\]"),
-        (BPF, {"eta": -1.0}, "BPF needs eta >= 0"),
-        (BPF, {"max_change": 0.0}, "BPF needs eta >= 0 and max_change > 0"),
+        (BPF, {"eta": -1.0}, "BPF.eta: expected a number of at least 0"),
+        (BPF, {"max_change": 0.0}, "BPF.max_change: expected a number above 0 or null"),
         (ARL, {"adversary_lr": -1.0}, "ARL.adversary_lr"),
         (ARL, {"pretrain_steps": -1}, "ARL.pretrain_steps"),
         (ARL, {"vocab_size": 9, "network": BagOfWords()}, "token ids here; set it to features"),

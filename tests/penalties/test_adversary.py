@@ -121,8 +121,8 @@ def test_huge_logits_are_cut_and_no_others(classes):
     [
         ({"target": "parity"}, "demographic_parity"),
         ({"sees": "x"}, "features"),
-        ({"hidden": [0]}, "positive widths"),
-        ({"lr": 0.0}, "lr > 0"),
+        ({"hidden": [0]}, "Adversary.hidden: expected a list of integers of at least 1"),
+        ({"lr": 0.0}, "Adversary.lr: expected a number above 0"),
         ({"positive_class": 2}, "2 classes"),
     ],
 )

@@ -227,10 +227,13 @@ def test_it_makes_outputs_independent_of_z(cls):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"tensor": "logits"}, "expected logit, probability or features"),
-        ({"sigma_squared": 0.0}, "must be positive"),
-        ({"sigma_squared": []}, "must be positive"),
-        ({"sigma_squared": [1.0, float("inf")]}, "must be positive"),
+        (
+            {"tensor": "logits"},
+            "ConditionalMMD.tensor: expected one of logit, probability, features",
+        ),
+        ({"sigma_squared": 0.0}, "ConditionalMMD.sigma_squared: expected a number above 0"),
+        ({"sigma_squared": []}, "ConditionalMMD.sigma_squared: give at least one number"),
+        ({"sigma_squared": [1.0, float("inf")]}, "sigma_squared: .*a list of numbers above 0"),
     ],
 )
 def test_wrong_options_are_named(options, words):

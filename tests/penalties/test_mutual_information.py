@@ -178,9 +178,9 @@ def test_training_with_it_evens_out_the_rates_and_label_entropy_is_read():
     [
         ({"target": "parity"}, "demographic_parity"),
         ({"normaliser": "h_y"}, "prediction"),
-        ({"beta": 0.0}, "positive"),
+        ({"beta": 0.0}, "MutualInformation.beta: expected a number above 0"),
         ({"positive_class": 2}, "2 classes"),
-        ({"positive_class": -1}, "negative"),
+        ({"positive_class": -1}, "positive_class: expected an integer of at least 0"),
     ],
 )
 def test_wrong_arguments_are_refused(kwargs, words):

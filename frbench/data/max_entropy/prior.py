@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.contracts.ranges import checked
+from frbench.contracts.ranges import PositiveShare, checked
 from frbench.data.max_entropy.domain import Samples, cell_mass
 
 Prior = Literal["data", "reweighted"]
@@ -44,7 +44,7 @@ def reweigh(
     samples: Samples,
     label: str | Sequence[str],
     protected: str | Sequence[str],
-    tau: float = 1.0,
+    tau: PositiveShare = 1.0,
     prior: Prior = "reweighted",
 ) -> np.ndarray:
     """Give the distinct rows the weights of the prior, w_k ~ n_k c(y) / c(y, z) for reweighted.

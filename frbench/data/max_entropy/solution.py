@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.contracts.ranges import checked
+from frbench.contracts.ranges import PositiveShare, ProperShare, Share, checked
 from frbench.data.max_entropy.band import newton_in_band
 from frbench.data.max_entropy.domain import Domain, Samples, cell_mass
 from frbench.data.max_entropy.dual import Dual, Point, check_inside, newton
@@ -27,11 +27,11 @@ def solve(
     samples: Samples,
     label: str | Sequence[str],
     protected: str | Sequence[str],
-    smoothing: float = 0.5,
+    smoothing: Share = 0.5,
     prior: Prior = "reweighted",
     marginals: Marginals = "reweighted",
-    tau: float = 1.0,
-    band: float = 0.0,
+    tau: PositiveShare = 1.0,
+    band: ProperShare = 0.0,
 ) -> Solution:
     """Find p* = argmin KL(p || q_C) subject to E_p[a] = theta, with q_C = (1 - C) w + C u.
 

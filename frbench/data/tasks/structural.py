@@ -9,7 +9,7 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.contracts.ranges import Interval, Share
+from frbench.contracts.ranges import Interval, Share, checked
 from frbench.data.balance import cell_weights
 
 Task = Literal["a", "a3", "b", "c", "d"]
@@ -64,6 +64,7 @@ def _draw(mass: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return result
 
 
+@checked
 @dataclass(frozen=True)
 class StructuralModel:
     """The five tasks; T is the digit's class, which the network can read, Y its label.

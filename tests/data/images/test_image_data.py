@@ -272,16 +272,16 @@ def test_what_does_not_fit_is_said(tmp_path, old, new, options, words):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"image_size": 0}, "image_size"),
-        ({"max_train": 0}, "max_train"),
-        ({"crop": 1.5}, "crop"),
-        ({"crop": [0, 0, 5]}, "crop"),
-        ({"channels": 2}, "channels"),
-        ({"augmentation": "blur"}, "augmentation"),
+        ({"image_size": 0}, "image_size: expected an integer of at least 1"),
+        ({"max_train": 0}, "max_train: expected an integer of at least 1"),
+        ({"crop": 1.5}, r"crop: expected a number in \(0, 1\]"),
+        ({"crop": [0, 0, 5]}, r"crop: a box is \[top, left, height, width\]"),
+        ({"channels": 2}, "channels: expected one of 1, 3"),
+        ({"augmentation": "blur"}, "augmentation: expected one of none, flip, crop"),
     ],
 )
 def test_options_out_of_range_are_refused(options, words):
-    with pytest.raises(UserError, match=f"data.{words}"):
+    with pytest.raises(UserError, match=rf"(data|ImageTable)\.{words}"):
         ImageTable("x", **options)
 
 

@@ -416,13 +416,16 @@ def test_given_marginals():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tau": 0.0}, r"tau must lie in \(0, 1\], got 0.0"),
-        ({"tau": 1.1}, r"tau must lie in \(0, 1\], got 1.1"),
-        ({"smoothing": -0.1}, r"smoothing must lie in \[0, 1\], got -0.1"),
+        ({"tau": 0.0}, r"solve.tau: expected a number in \(0, 1\], got 0.0"),
+        ({"tau": 1.1}, r"solve.tau: expected a number in \(0, 1\], got 1.1"),
+        ({"smoothing": -0.1}, r"solve.smoothing: expected a number in \[0, 1\], got -0.1"),
         ({"protected": "sex"}, "no protected column 'sex'; the columns are: size, y, color, z"),
         ({"label": "income"}, "no label column 'income'; the columns are: size, y, color, z"),
         ({"protected": "size"}, "protected column 'size' is ordinal.*declare it categorical"),
-        ({"marginals": "fair"}, "marginals must be data, reweighted, balanced or.*got 'fair'"),
+        (
+            {"marginals": "fair"},
+            "marginals: expected one of data, reweighted, balanced or .*'fair'",
+        ),
         ({"marginals": {"hue": 1}}, "no marginals column 'hue'"),
         ({"marginals": {"color": 0.5}}, "'color' has 4 categories; give the share of every one"),
         ({"marginals": {"color": {"red": 0.5}}}, "shares of column 'color' must be at least 0"),
@@ -722,9 +725,9 @@ def test_row_weights_count_as_samples():
     ("options", "message"),
     [
         ({"via": "weight"}, "via: weight keeps the rows; it needs smoothing: 0"),
-        ({"max_bins": 1}, "max_bins must be at least 2"),
-        ({"size": 0}, "size at least 1"),
-        ({"tau": 2.0}, r"tau must lie in \(0, 1\]"),
+        ({"max_bins": 1}, "MaxEntropy.max_bins: expected an integer of at least 2"),
+        ({"size": 0}, "MaxEntropy.size: expected an integer of at least 1"),
+        ({"tau": 2.0}, r"MaxEntropy.tau: expected a number in \(0, 1\]"),
         ({"bins": {"wage": [1]}}, "bins names 'wage', which is no input; the inputs are: score"),
         ({"bins": {"score": [2, 1]}}, "the bins of 'score' must ascend"),
         ({"bins": {"job": [2]}}, "column 'job' is not numeric"),

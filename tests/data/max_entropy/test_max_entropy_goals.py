@@ -218,9 +218,9 @@ def test_band_without_smoothing():
         ({"protected": []}, "one or more distinct protected columns"),
         ({"protected": "size"}, "'size' is ordinal.*declare it categorical"),
         ({"label": "sex"}, "column 'sex' is both label and protected; choose another"),
-        ({"tau": 0.0}, r"tau must lie in \(0, 1\], got 0.0; 1 makes the values of 'sex' equally"),
-        ({"smoothing": 1.5}, r"smoothing must lie in \[0, 1\], got 1.5; it is the share"),
-        ({"band": 1.0}, r"band must lie in \[0, 1\), got 1.0; it is a distance of shares"),
+        ({"tau": 0.0}, r"solve.tau: expected a number in \(0, 1\], got 0.0"),
+        ({"smoothing": 1.5}, r"solve.smoothing: expected a number in \[0, 1\], got 1.5"),
+        ({"band": 1.0}, r"solve.band: expected a number in \[0, 1\), got 1.0"),
         (
             {"marginals": {"race": {"d": 1.0}}},
             "'race' holds 'd'.*declare .a, b, c.; add",

@@ -162,7 +162,7 @@ def test_subsets_keep_the_shares_of_every_cell(size):
     assert out.x.index.tolist() != other.x.index.tolist() or size == 4
     assert out.x.index.is_monotonic_increasing and out.x.index.is_unique
     assert len(Subset(10**6).apply(t, np.random.default_rng(0), np.asarray)) == len(t)
-    with pytest.raises(UserError, match="size must be at least 1"):
+    with pytest.raises(UserError, match=r"Subset\.size: expected an integer of at least 1"):
         Subset(0)
 
 
@@ -273,14 +273,14 @@ def test_calmon_refuses_large_domains_and_wrong_options():
     t = Table(x, rng.integers(0, 2, 3000), rng.integers(0, 2, 3000))
     with pytest.raises(UserError, match=r"pairs of rows.*: c5 \(9\), c4 \(8\), c3 \(7\); or"):
         OptimizedPreprocessing(max_bins=20).apply(t, rng, np.asarray)
-    for wrong in (
-        {"epsilon": 2.0},
-        {"thresholds": [1.0]},
-        {"thresholds": [2.0, 1.0], "probabilities": [0.1, 0.1]},
-        {"probabilities": [0.1, 0.1, 2.0]},
-        {"label_cost": (-1.0, 0.0)},
+    for wrong, words in (
+        ({"epsilon": 2.0}, r"epsilon: expected a number in \[0, 1\]"),
+        ({"thresholds": [1.0]}, "needs ascending thresholds and as many probabilities"),
+        ({"thresholds": [2.0, 1.0], "probabilities": [0.1, 0.1]}, "needs ascending thresholds"),
+        ({"probabilities": [0.1, 0.1, 2.0]}, r"probabilities: expected .* numbers in \[0, 1\]"),
+        ({"label_cost": (-1.0, 0.0)}, "label_cost: expected a list of numbers of at least 0"),
     ):
-        with pytest.raises(UserError, match="OptimizedPreprocessing needs epsilon in"):
+        with pytest.raises(UserError, match=f"OptimizedPreprocessing.{words}"):
             OptimizedPreprocessing(**wrong)
 
 

@@ -137,16 +137,17 @@ def test_mnist(shared_data):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"n": 0}, "at least 1"),
+        ({"n": 0}, "Digits.n: expected an integer of at least 1"),
         ({"attribute": "z+v"}, "needs the mark of task c"),
         ({"labels": [[0, 1], [1, 2]]}, "disjoint"),
         ({"labels": [[0, 1]]}, "disjoint"),
-        ({"family": [1.5]}, "data.family"),
+        ({"family": [1.5]}, r"Digits.family: expected a list of numbers in \[-1, 1\]"),
+        ({"family": [-0.5]}, r"data.family: strengths of task a lie in \[0, 1\]"),
         ({"colours": 8}, "there are 7 colours"),
-        ({"colours": 1}, "at least 2"),
+        ({"colours": 1}, "Digits.colours: expected an integer of at least 2"),
         ({"z_rates": [0.5]}, "an entry for each"),
         ({"z_rates": [[0.5, 0.6], [0.5, 0.5]]}, "sums to one"),
-        ({"train_on": "R"}, "no distribution"),
+        ({"train_on": "R"}, "Digits.train_on: expected one of P, Q, P0"),
         ({"labels": [[0], [12]]}, "show none of the labels"),
     ],
 )

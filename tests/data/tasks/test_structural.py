@@ -186,8 +186,8 @@ def test_class_balancing_demonstration():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"eta": 1.1}, "data.eta"),
-        ({"u_to_z": -1.5}, "data.u_to_z"),
+        ({"eta": 1.1}, r"StructuralModel.eta: expected a number in \[0, 1\]"),
+        ({"u_to_z": -1.5}, r"StructuralModel.u_to_z: expected a number in \[-1, 1\]"),
         ({"p_z": np.array([[0.5, 0.6], [0.5, 0.5]])}, "data.z_rates"),
         ({"p_z": np.array([[1.0], [1.0]])}, "data.z_rates"),
         ({"p_y": np.array([0.5, 0.6])}, "data.y_rates"),

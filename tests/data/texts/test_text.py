@@ -104,8 +104,8 @@ def test_missing_text_is_empty_and_can_be_dropped(table):
     [
         ({"text": "c"}, "no column 'c' .data.text."),
         ({"text": ["a", "b", "label"]}, "one column or two"),
-        ({"max_length": 2}, "data.max_length be at least 3"),
-        ({"max_words": 3}, "data.max_words must exceed 3"),
+        ({"max_length": 2}, "TextTable.max_length: expected an integer of at least 3"),
+        ({"max_words": 3}, "TextTable.max_words: expected an integer of at least 4"),
         ({"drop": ["b"]}, "data.drop has no effect"),
         ({"min_count": 1000}, "lower data.min_count"),
         ({"tokenizer": "nowhere"}, "data.tokenizer|pip install frbench"),
@@ -214,7 +214,11 @@ def test_votes_of_the_later_format(tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"flip": 2.0}, "flip in"), ({"shifts": [3.0]}, "strengths in"), ({"train_on": "R"}, "P, Q")],
+    [
+        ({"flip": 2.0}, r"AmazonReviews.flip: expected a number in \[0, 1\]"),
+        ({"shifts": [3.0]}, r"AmazonReviews.shifts: expected a list of numbers in \[-1, 1\]"),
+        ({"train_on": "R"}, "AmazonReviews.train_on: expected one of P, Q, P0"),
+    ],
 )
 def test_options_of_reviews(options, words):
     with pytest.raises(UserError, match=words):
