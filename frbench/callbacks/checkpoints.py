@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,9 @@ from frbench.callbacks.csv_logger import CSVLogger
 from frbench.contracts.checkpoint_format import read_section, write_section
 from frbench.contracts.errors import UserError
 from frbench.data.module import datamodule_of
-from frbench.metrics import evaluate, higher_is_better
+from frbench.metrics import evaluate, higher_is_better, metric_names, split_key
+from frbench.metrics.names import NO_METRICS
+from frbench.metrics.own import CountMetric, directions
 from frbench.support.atomic import replacing
 
 DEFAULT_RULE = "val/worst_group_accuracy"
@@ -27,15 +30,29 @@ NEVER = 10**9
 Epoch = Literal["open", "over", "left"]
 
 
-def direction(option: str, monitor: str, mode: str) -> Literal["min", "max"]:
+def optimised(
+    option: str, monitor: str, mode: str, own: Mapping[str, int] = NO_METRICS
+) -> Literal["min", "max"]:
     """Give ``max`` or ``min`` for a metric, unless the user said which.
 
+    Args:
+        option: What names the metric, for the message.
+        monitor: The metric, with its table.
+        mode: ``min``, ``max`` or ``auto``.
+        own: Directions of the user's own metrics, by name.
+
     Raises:
-        UserError: If the metric is unknown; the message names the option.
+        UserError: If the metric is unknown or has no direction; the message names the option.
     """
     if mode == "auto":
+        metric = split_key(monitor, own)[1]
+        if own.get(metric) == 0:
+            raise UserError(
+                f"{option}.monitor: {metric} does not say which direction is better; mark it with "
+                f"@frbench.metrics.metric(higher_is_better=...), or set {option}.mode."
+            )
         try:
-            return "max" if higher_is_better(monitor) else "min"
+            return "max" if higher_is_better(monitor, own) else "min"
         except UserError as error:
             raise UserError(f"{option}.monitor: {error}") from error
     return "max" if mode == "max" else "min"
@@ -47,7 +64,7 @@ def check_monitor(option: str, monitor: str, trainer: Trainer, decides: bool = T
     Args:
         option: What names the metric, for the message.
         monitor: The metric, with its table.
-        trainer: The trainer, which knows the data.
+        trainer: The trainer, which knows the data and the user's own metrics.
         decides: Whether anything depends on it; then it must have a value on these rows.
 
     Raises:
@@ -59,55 +76,51 @@ def check_monitor(option: str, monitor: str, trainer: Trainer, decides: bool = T
     if data is None:
         return
     option += ".monitor"
+    own = getattr(trainer.lightning_module, "metrics", ())
+    names = [*metric_names(data.class_names, data.attribute_names), *directions(own)]
+    table, metric = next(
+        ((name, monitor[len(name) + 1 :]) for name in data.val_names
+         if monitor.startswith(f"{name}/")), (None, ""),
+    )  # fmt: skip
     if monitor.startswith("test") and not data.test_while_training:
         raise UserError(
             f"{option}: {monitor} would select on test data. If that is wanted (an oracle), say "
             "so with --data.test_while_training true; results are then marked."
         )
-    tables = [name for name in data.val_names if monitor.startswith(f"{name}/")]
-    if not tables:
+    if table is None:
         raise UserError(
             f"{option}: no table of this data set gives {monitor}; metrics start with "
             f"{' or '.join(name + '/' for name in data.val_names)}."
         )
-    # Keys depend on the names alone, so that one row shows them all.
-    keys = evaluate(
-        [0],
-        [0],
-        [0],
-        scores=[[1.0] + [0.0] * (data.num_classes - 1)],
+    if metric not in names:
+        near = difflib.get_close_matches(metric, names, n=3, cutoff=0) or names
+        raise UserError(
+            f"{option}: {table} has no metric {metric}; did you mean {' or '.join(near)}?"
+        )
+    if decides and np.isnan(_any_value(data, data.splits[table], own)[metric]):
+        raise UserError(
+            f"{option}: {metric} has no value on {table}, which lacks rows that it is about; "
+            "choose another metric, or another split."
+        )
+
+
+def _any_value(data: Any, table: Any, own: Sequence[CountMetric]) -> dict[str, float]:
+    """Evaluate a table in which each group that has rows is predicted as each class once.
+
+    A metric that has no value here has none for any predictions.
+    """
+    y, z = np.unique([table.y, table.z], axis=1)
+    guess = np.tile(np.arange(data.num_classes), len(y))
+    return evaluate(
+        np.repeat(y, data.num_classes),
+        guess,
+        np.repeat(z, data.num_classes),
+        scores=np.eye(data.num_classes)[guess],
         class_names=data.class_names,
         attribute_names=data.attribute_names,
         train_counts=data.train_counts,
+        metrics=own,
     )
-    metric = monitor.removeprefix(f"{tables[0]}/")
-    if metric not in keys:
-        near = difflib.get_close_matches(metric, keys, n=3, cutoff=0) or list(keys)
-        raise UserError(
-            f"{option}: {tables[0]} has no metric {metric}; did you mean {' or '.join(near)}?"
-        )
-    if not decides:
-        return
-    table = data.splits[tables[0]]
-    # Right everywhere, then wrong everywhere: what has no value in either never has one.
-    guesses = [(table.y + shift) % data.num_classes for shift in (0, 1)]
-    found = [
-        evaluate(
-            table.y,
-            guess,
-            table.z,
-            scores=np.eye(data.num_classes)[guess],
-            class_names=data.class_names,
-            attribute_names=data.attribute_names,
-            train_counts=data.train_counts,
-        )[metric]
-        for guess in guesses
-    ]
-    if np.isnan(found).all():
-        raise UserError(
-            f"{option}: {metric} has no value on {tables[0]}, which lacks rows that it is about; "
-            "choose another metric, or another split."
-        )
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -151,7 +164,7 @@ class BestCheckpoint(ModelCheckpoint):
             dirpath=dirpath,
             filename="best",
             monitor=monitor,
-            mode=direction("checkpoint", monitor, mode),
+            mode=optimised("checkpoint", monitor, mode),
             enable_version_counter=False,
             save_on_train_epoch_end=False,
         )
@@ -213,7 +226,7 @@ class EarlyStop(EarlyStopping):
             min_delta=min_delta,
             patience=patience or NEVER,
             check_finite=patience > 0,
-            mode=direction("early_stopping", monitor, mode),
+            mode=optimised("early_stopping", monitor, mode),
             check_on_train_epoch_end=False,
         )
 

@@ -14,7 +14,7 @@ from frbench.causal.independence import Independence, Law, minimal
 from frbench.causal.statistics import Outcome, column, detectable, examine
 from frbench.contracts.errors import UserError
 from frbench.metrics.multiplicity import holm
-from frbench.support.progress import steps
+from frbench.support.progress import track
 
 #: A test that needs a larger effect (Cohen's w: medium) to be noticed has low power.
 MEDIUM = 0.3
@@ -199,7 +199,7 @@ def confront(
     ]
     rng = np.random.default_rng(seed)
     outcomes, missing = [], []
-    for a, b, given in steps(statements, "testing independences"):
+    for a, b, given in track(statements, "testing independences"):
         rows = np.all([known[node] for node in (a, b, *given)], axis=0)
         if not rows.any():
             raise UserError(f"{source}: no row has {', '.join((a, b, *given))} all known.")

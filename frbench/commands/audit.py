@@ -12,7 +12,9 @@ import numpy as np
 from frbench.contracts.errors import UserError
 from frbench.data.reading import read_table
 from frbench.metrics.api import evaluate_rows, intervals_rows
-from frbench.metrics.encode import Rows, encode, factorise
+from frbench.metrics.names import group_of
+from frbench.metrics.own import CountMetric, import_metrics
+from frbench.metrics.rows import Rows, factorise, to_rows
 from frbench.metrics.selection import FourFifths, four_fifths
 from frbench.metrics.uncertainty import Interval
 from frbench.support.parser import Parser
@@ -59,18 +61,20 @@ def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     if args.resamples < 1:
         raise UserError(f"--resamples must be at least 1, got {args.resamples}")
+    own = import_metrics(args.metrics)
     with busy(f"reading {args.file}"):
         frame = _read(args)
     with busy(f"metrics and {args.resamples} resamples"):
-        audits = [_audit(frame, columns, args) for columns in _views(args.z)]
+        audits = [_audit(frame, columns, args, own) for columns in _views(args.z)]
     if args.format == "json":
         print(json.dumps(_as_json(args.file, audits), indent=2, allow_nan=False))
     elif args.format == "csv":
         columns = ("attribute", "metric", "value", "low", "high", "verdict")
         print(Sheet("", columns, list(_numbers(audits))).render("csv"), end="")
     else:
+        names = [function.__name__ for function in own]
         title = f"{args.file}: {len(frame)} rows, {_positive(audits[0])}; intervals: 95 %"
-        sheets = [sheet for audit in audits for sheet in _sheets(audit)]
+        sheets = [sheet for audit in audits for sheet in _sheets(audit, names)]
         print(document(sheets, args.format, title, sys.stdout.isatty()), end="")
     return 0
 
@@ -101,6 +105,10 @@ def _parser() -> Parser:
     )
     parser.add_argument("--score", metavar="COL", help="probability of the positive class")
     parser.add_argument("--weight", metavar="COL", help="sample weights")
+    parser.add_argument(
+        "--metrics", nargs="+", default=[], metavar="PATH",
+        help="metrics of your own, my_file.my_metric: functions of counts [C, A + 1, C]",
+    )  # fmt: skip
     parser.add_argument("--positive", metavar="VALUE", help="the positive class against the rest")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples")
     parser.add_argument("--format", choices=FORMS, default="table")
@@ -137,7 +145,12 @@ def _read(args: argparse.Namespace) -> "pd.DataFrame":
     return frame
 
 
-def _audit(frame: "pd.DataFrame", columns: list[str], args: argparse.Namespace) -> Audit:
+def _audit(
+    frame: "pd.DataFrame",
+    columns: list[str],
+    args: argparse.Namespace,
+    own: Sequence[CountMetric],
+) -> Audit:
     """Evaluate one attribute, or several crossed."""
     y, y_pred, names = frame[args.y], frame[args.pred], None
     if args.positive is not None:
@@ -160,7 +173,7 @@ def _audit(frame: "pd.DataFrame", columns: list[str], args: argparse.Namespace) 
         codes[column] = np.full(len(frame), -1)
         found, names_of[column] = factorise({column: frame.loc[known, column]}, unknown=True)
         codes[column][known] = found[0]
-    rows = encode(
+    rows = to_rows(
         y.to_numpy(),
         y_pred.to_numpy(),
         codes if len(columns) > 1 else codes[columns[0]],
@@ -172,8 +185,8 @@ def _audit(frame: "pd.DataFrame", columns: list[str], args: argparse.Namespace) 
     return Audit(
         "&".join(columns),
         rows,
-        evaluate_rows(rows),
-        intervals_rows(rows, args.resamples),
+        evaluate_rows(rows, metrics=own),
+        intervals_rows(rows, args.resamples, metrics=own),
         four_fifths(rows, args.resamples),
     )
 
@@ -234,12 +247,11 @@ def _positive(audit: Audit) -> str:
     return f"positive class {classes[1]}" if len(classes) == 2 else "worst class where needed"
 
 
-def _sheets(audit: Audit) -> Iterator[Sheet]:
+def _sheets(audit: Audit, own: Sequence[str]) -> Iterator[Sheet]:
     """Lay out one audit: metrics by section, rates by attribute value, groups, the rule."""
     rows, names = audit.rows, audit.rows.attribute_names
     unknown = int((audit.rows.z < 0).sum())
-    for title, prefixes in _SECTIONS.items():
-        keys = [k for k in audit.metrics if k.startswith(prefixes) and "/z=" not in k]
+    for title, keys in _sections(audit.metrics, own).items():
         lacking = f"{unknown} rows have no {audit.attribute}: counted overall, in no group"
         if keys:
             yield Sheet(
@@ -258,14 +270,15 @@ def _sheets(audit: Audit) -> Iterator[Sheet]:
             for name, size in zip(names, sizes, strict=True)
         ],
     )
-    groups = [key for key in audit.metrics if key.startswith("group_accuracy/")]
+    groups = {key: found[1] for key in audit.metrics
+              if (found := group_of(key)) and found[0] == "group_accuracy"}  # fmt: skip
     sizes = np.bincount((rows.y * len(names) + rows.z)[rows.z >= 0], minlength=len(groups))
     yield Sheet(
         f"{audit.attribute}: groups",
         ("group", "rows", "accuracy", "interval"),
         [
-            (key.removeprefix("group_accuracy/"), int(size), *_cells(audit, key))
-            for key, size in zip(groups, sizes, strict=True)
+            (group, int(size), *_cells(audit, key))
+            for (key, group), size in zip(groups.items(), sizes, strict=True)
         ],
     )
     ranked = sorted(audit.four_fifths[1:], key=lambda found: found.ratio)
@@ -279,6 +292,12 @@ def _sheets(audit: Audit) -> Iterator[Sheet]:
         ],
         [f"{left} further pairs: --format json"] if left else [],
     )
+
+
+def _sections(metrics: Iterable[str], own: Sequence[str]) -> dict[str, list[str]]:
+    keys = [key for key in metrics if key not in own and "/z=" not in key]
+    sections = {title: [k for k in keys if k.startswith(p)] for title, p in _SECTIONS.items()}
+    return {**sections, "Your own": list(own)}
 
 
 def _cells(audit: Audit, key: str) -> tuple[float, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from frbench.contracts.errors import UserError
 from frbench.report.render import render
-from frbench.report.results import read
+from frbench.report.results import own_directions, read
 from frbench.report.rule import parse_rule
 from frbench.report.summary import (
     finished_runs,
@@ -48,8 +48,8 @@ def main(argv: list[str]) -> int:
     """
     args = _parser().parse_args(argv)
     _check_files(args)
-    rule = parse_rule(args.select)
     runs, notes = read(args.results)
+    rule = parse_rule(args.select, own_directions(runs))
     known = {run.data for run in runs}
     for name in args.data or ():
         if name not in known:

@@ -7,6 +7,7 @@ format                version of the section, :data:`FORMAT` when it is written
 model, data           ``{class_path, init_args}``; ``data`` is None if it cannot be written down
 seed                  seed of the run, from which every training batch is seeded
 training_log          sums of the epoch so far, over all processes
+metrics               import paths of the user's own metrics
 selection             rule by which ``best.ckpt`` is chosen (``BestCheckpoint``)
 csv_rows              rows of each ``metrics.csv`` to continue from (``RollingCheckpoint``)
 csv_rows_in_all       all rows that each had when the checkpoint was written
@@ -90,9 +91,10 @@ def renamed(value: Any) -> Any:
 
 
 def _public_names(checkpoint: dict[str, Any], section: dict[str, Any]) -> None:
-    """Upgrade format 1: classes by their file's name, three keys outside the section."""
+    """Upgrade format 1: classes by their file's name, three keys outside, no own metrics."""
     for name in ("model", "data"):
         section[name] = renamed(section.get(name))
+    section["metrics"] = []
     for name in ("selection", "csv_rows", "csv_rows_in_all"):
         if f"frbench_{name}" in checkpoint:
             section[name] = checkpoint.pop(f"frbench_{name}")

@@ -28,7 +28,7 @@ from frbench.gan.generator import Generator, device_of, generate
 from frbench.gan.latent import Hyperplane, complement, fit_hyperplane
 from frbench.gan.quality import quality
 from frbench.support.atomic import check_writable, write_text
-from frbench.support.progress import busy, steps
+from frbench.support.progress import busy, track
 from frbench.training.objective import Objective
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def _fill(
     targets = planes[0] if len(planes) == 2 else planes[:2]
     names = ("images", "partners", "latents", "scores")
     files = {name: open_memmap(part / f"{name}.npy", "r+") for name in names}
-    for start in steps(range(done, settings.n, CHUNK), "pairs"):
+    for start in track(range(done, settings.n, CHUNK), "pairs"):
         rows = slice(start, min(start + CHUNK, settings.n))
         # Every chunk draws from a generator of its own: one that is continued draws the same.
         z = generator.sample(np.random.default_rng([settings.seed, 42, start]), rows.stop - start)

@@ -73,6 +73,7 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
     from frbench.data.balance import effective_sample_size
     from frbench.data.describe import group_table, remarks
     from frbench.data.fingerprint import fingerprint
+    from frbench.metrics.own import directions
     from frbench.runs.cli import train
 
     last = folder / "checkpoints" / "last.ckpt"
@@ -101,6 +102,7 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
         "status": "ok",
         "selection": monitor.selection(trainer),
         "metrics": metrics,
+        "directions": directions(cli.metrics),
         "warnings": cli.warnings(),
         "steps": trainer.global_step,
         "seconds_before": rolling.seconds_before,

@@ -17,7 +17,18 @@ import yaml
 
 from frbench.contracts.errors import UserError
 
-KEYS = {"configs", "base", "data", "methods", "grid", "random", "folds", "seeds", "report"}
+KEYS = {
+    "configs",
+    "base",
+    "data",
+    "methods",
+    "grid",
+    "random",
+    "folds",
+    "seeds",
+    "metrics",
+    "report",
+}
 RANDOM_KEYS = {"draws", "seed", "space"}
 DRAWS = ("uniform", "log_uniform", "int_uniform", "choice")
 
@@ -94,6 +105,14 @@ def _numbers(value: Any, where: str) -> list[int]:
     if not good or not value or len(set(value)) < len(value):
         raise UserError(f"{where} must be a list of distinct numbers from 0 on, got {value!r}.")
     return cast(list[int], value)
+
+
+def _paths(value: Any, where: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(path, str) for path in value):
+        raise UserError(
+            f"{where} must be a list of import paths, my_file.my_metric, got {value!r}."
+        )
+    return value
 
 
 #: Options that a grid sets itself, or that a cell cannot have, with what to use instead.
@@ -177,8 +196,8 @@ def read_grid(path: str | Path) -> list[Cell]:
     ``data`` and ``methods`` (name -> options; a method may have its own ``grid``, a data set an
     ``otherwise`` that stands in where its files are missing), ``grid`` (option -> list of
     values), ``random`` (draws, seed, space: option -> uniform | log_uniform | int_uniform |
-    choice), ``folds``, ``seeds``, and ``report`` (any mapping; notes for tools outside of the
-    package, which decide no run).
+    choice), ``folds``, ``seeds``, ``metrics`` (import paths of the user's own metrics), and
+    ``report`` (any mapping; notes for tools outside of the package, which decide no run).
 
     Args:
         path: The YAML file.
@@ -217,6 +236,8 @@ def _cells(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
         if not Path(config).is_file():
             raise UserError(f"{path}: configs names {config}, which does not exist.")
     base = _mapping(grid.get("base"), "base")
+    if "metrics" in grid:
+        base["metrics"] = _paths(grid["metrics"], f"{path}: metrics")
     shared, random = _mapping(grid.get("grid"), "grid"), _mapping(grid.get("random"), "random")
     folds: list[int] | list[None] = [None]
     if "folds" in grid:

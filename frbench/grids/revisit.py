@@ -8,7 +8,7 @@ from typing import Any
 
 from frbench.contracts.errors import UserError
 from frbench.report.records import Results
-from frbench.support.progress import steps
+from frbench.support.progress import track
 
 
 def revisit(
@@ -44,7 +44,7 @@ def revisit(
         for record in records.values()
         if record["status"] == "ok" and "dfr" not in record and wanted(record, records)
     ]
-    for record in steps(todo, what):
+    for record in track(todo, what):
         best = folder / "runs" / record["cell"] / "checkpoints" / "best.ckpt"
         results.append(visit(record, best))
     return len(todo)

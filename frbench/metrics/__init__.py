@@ -4,7 +4,7 @@ from frbench.support.lazy import lazy
 
 _HOME = {
     "GroupCounts": "module",
-    "Rows": "encode",
+    "Rows": "rows",
     "Encoding": "probe",
     "Evaluation": "evaluation",
     "average_precision": "debiasing",
@@ -23,8 +23,11 @@ _HOME = {
     "group_name": "names",
     "higher_is_better": "names",
     "intervals": "api",
+    "metric": "own",
+    "metric_names": "names",
     "mutual_information": "information",
     "risk_invariance": "family",
+    "split_key": "names",
     "table_rates": "api",
     "tabulate": "counts",
     "wilson": "uncertainty",

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from frbench.metrics.counts import Empty, count_metrics, tabulate
-from frbench.metrics.encode import Rows, encode, split_attributes
-from frbench.metrics.scores import score_kl_noise_floor, score_metrics, score_state
+from frbench.metrics.own import CountMetric, check_metrics, evaluate_own
+from frbench.metrics.rows import Rows, split_attributes, to_rows
+from frbench.metrics.scores import ScoreState, score_kl_noise_floor, score_metrics, score_state
 from frbench.metrics.uncertainty import Interval, bootstrap, effective_size, score_bootstrap
 
 _TABLE_RATES = ("representation_rate", "statistical_rate")
@@ -24,11 +25,13 @@ def evaluate(
     attribute_names: Sequence[Any] | None = None,
     train_counts: np.ndarray | None = None,
     empty: Empty = "ignore",
+    metrics: Sequence[CountMetric] = (),
 ) -> dict[str, float]:
     """Compute every metric of the predictions of any model.
 
     docs/metrics.md gives each key's formula and convention. Keys depend on the names of classes
-    and attribute values alone; pass the names where a table may lack some of them.
+    and attribute values alone (`frbench.metrics.metric_names` lists them); pass the names where a
+    table may lack some of them.
 
     Args:
         y: Labels [N]: integers, booleans or text. The second of two classes (in sorted order, or
@@ -42,6 +45,7 @@ def evaluate(
         attribute_names: Names of the attribute values; of several attributes, one list each.
         train_counts: Training rows of each group [C, A], for ``weighted_average_accuracy``.
         empty: Policy for rates over no rows, see `frbench.metrics.count_metrics`.
+        metrics: Metrics of your own, functions of counts, see `frbench.metrics.metric`.
 
     Raises:
         UserError: On columns of different lengths, missing values, unknown labels, negative
@@ -52,28 +56,58 @@ def evaluate(
         >>> metrics["accuracy"], metrics["accuracy_gap"], metrics["group_accuracy/y=1,z=m"]
         (0.5, 1.0, 0.0)
     """
-    rows = encode(y, y_pred, z, scores, weight, class_names, attribute_names)
-    return evaluate_rows(rows, train_counts, empty)
+    rows = to_rows(y, y_pred, z, scores, weight, class_names, attribute_names)
+    check_metrics(metrics)
+    return evaluate_rows(rows, train_counts, empty, metrics)
 
 
 def evaluate_rows(
-    rows: Rows, train_counts: np.ndarray | None = None, empty: Empty = "ignore"
+    rows: Rows,
+    train_counts: np.ndarray | None = None,
+    empty: Empty = "ignore",
+    metrics: Sequence[CountMetric] = (),
 ) -> dict[str, float]:
     """Compute every metric of coded rows, see `evaluate`.
 
     Example:
-        >>> evaluate_rows(encode([0, 1], [0, 1], [0, 1]))["worst_group_accuracy"]
+        >>> evaluate_rows(to_rows([0, 1], [0, 1], [0, 1]))["worst_group_accuracy"]
         1.0
     """
     counts = tabulate(rows.y, rows.y_pred, rows.z, *rows.sizes, rows.weight)
-    names = rows.class_names, rows.attribute_names
-    out = count_metrics(counts, *names, train_counts, empty)
+    state = None
     if rows.scores is not None:
         # Mean weight 1, so that the noise floor shuffles about as many rows as there are.
         weight = None if rows.weight is None else rows.weight / rows.weight.mean()
         state = score_state(rows.y, rows.z, rows.scores, *rows.sizes, weight)
+    names = rows.class_names, rows.attribute_names
+    return evaluate_counts(counts, state, *names, train_counts, empty, metrics)
+
+
+def evaluate_counts(
+    counts: np.ndarray,
+    state: ScoreState | None,
+    class_names: Sequence[str],
+    attribute_names: Sequence[str],
+    train_counts: np.ndarray | None = None,
+    empty: Empty = "ignore",
+    metrics: Sequence[CountMetric] = (),
+) -> dict[str, float]:
+    """Compute every metric of one table from what is counted of it, see `evaluate`.
+
+    Args:
+        counts: As made by `frbench.metrics.tabulate` [C, A + 1, C].
+        state: As made by `frbench.metrics.scores.score_state`; None leaves score metrics out.
+        class_names: C names.
+        attribute_names: A names.
+        train_counts: As in `evaluate`.
+        empty: As in `evaluate`.
+        metrics: As in `evaluate`.
+    """
+    out = count_metrics(counts, class_names, attribute_names, train_counts, empty)
+    if state is not None:
         out |= score_metrics(state)
         out["score_kl_noise_floor"] = np.asarray(score_kl_noise_floor(state.histogram))
+    out |= evaluate_own(metrics, counts)
     return {key: float(value) for key, value in out.items()}
 
 
@@ -91,6 +125,7 @@ def intervals(
     attribute_names: Sequence[Any] | None = None,
     train_counts: np.ndarray | None = None,
     empty: Empty = "ignore",
+    metrics: Sequence[CountMetric] = (),
 ) -> dict[str, Interval]:
     """Compute an interval for every metric of `evaluate` but the noise floor.
 
@@ -107,6 +142,7 @@ def intervals(
         attribute_names: As in `evaluate`.
         train_counts: As in `evaluate`.
         empty: As in `evaluate`.
+        metrics: As in `evaluate`; each is called for every resample.
 
     Raises:
         UserError: As in `evaluate`.
@@ -116,8 +152,9 @@ def intervals(
         >>> round(low, 3), round(high, 3)
         (0.711, 0.867)
     """
-    rows = encode(y, y_pred, z, scores, weight, class_names, attribute_names)
-    return intervals_rows(rows, n_resamples, level, seed, train_counts, empty)
+    rows = to_rows(y, y_pred, z, scores, weight, class_names, attribute_names)
+    check_metrics(metrics)
+    return intervals_rows(rows, n_resamples, level, seed, train_counts, empty, metrics)
 
 
 def intervals_rows(
@@ -127,11 +164,12 @@ def intervals_rows(
     seed: int = 0,
     train_counts: np.ndarray | None = None,
     empty: Empty = "ignore",
+    metrics: Sequence[CountMetric] = (),
 ) -> dict[str, Interval]:
     """Compute the intervals of coded rows, see `intervals`.
 
     Example:
-        >>> low, high = intervals_rows(encode([0, 1], [0, 1], [0, 1]))["accuracy"]
+        >>> low, high = intervals_rows(to_rows([0, 1], [0, 1], [0, 1]))["accuracy"]
         >>> round(low, 3), round(high, 3)
         (0.342, 1.0)
     """
@@ -145,6 +183,7 @@ def intervals_rows(
         train_counts=train_counts,
         empty=empty,
         draws=effective_size(rows.weight),
+        metrics=metrics,
     )
     if rows.scores is not None:
         columns = rows.y, rows.z, rows.scores, *rows.sizes, rows.weight
@@ -193,6 +232,6 @@ def table_rates(
         tables.append(("&".join(columns), columns, attribute_names))
     out = {}
     for name, column, names in tables:
-        rows = encode(y, y, column, None, weight, class_names, names)
+        rows = to_rows(y, y, column, None, weight, class_names, names)
         out[name] = {k: v for k, v in evaluate_rows(rows).items() if k.startswith(_TABLE_RATES)}
     return out

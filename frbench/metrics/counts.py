@@ -5,12 +5,12 @@ holds the rows whose attribute is unknown. Leading dimensions (bootstrap resampl
 through each metric by the same array operations. docs/metrics.md has the formulas in full.
 """
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
-from frbench.metrics.names import DIRECTION, check_names, group_name
+from frbench.metrics.names import COUNTS, check_names, keys_of
 
 Empty = Literal["ignore", "zero", "nan"]
 
@@ -182,7 +182,10 @@ def count_metrics(
     # A group that has no share must not turn the average into NaN.
     weighted = np.where(used > 0, per_group, 0.0) * used
 
-    out = {
+    people = cell.sum(-2)
+    chosen = rate(np.swapaxes(known.sum(-3), -1, -2), people[..., None, :], empty)  # [..., C, A]
+    by_class = ratio(chosen, empty)
+    values = {
         "accuracy": rate(hits.sum(-1), overall.sum((-2, -1)), empty),
         "balanced_accuracy": mean(rate(hits, overall.sum(-1), empty), empty),
         "worst_group_accuracy": lowest(flat, empty),
@@ -190,28 +193,43 @@ def count_metrics(
         "weighted_average_accuracy": rate(weighted.sum((-2, -1)), used.sum((-2, -1)), empty),
         "accuracy_gap": gap(per_attribute, empty),
         "empty_groups": (cell == 0).sum((-2, -1)).astype(float),
+        **_one_vs_rest(known, empty),
+        "theil_index": _theil(overall),
+        "representation_rate": ratio(rate(people, people.sum(-1)[..., None], empty), "ignore"),
+        "statistical_rate": lowest(by_class, empty),
+        "statistical_rate/y": by_class,
+        "accuracy/z": per_attribute,
+        "group_accuracy/y,z": flat,
     }
-    out |= _one_vs_rest(known, attributes, empty)
-    out["theil_index"] = _theil(overall)
-    people = cell.sum(-2)
-    out["representation_rate"] = ratio(rate(people, people.sum(-1)[..., None], empty), "ignore")
-    chosen = rate(np.swapaxes(known.sum(-3), -1, -2), people[..., None, :], empty)  # [..., C, A]
-    by_class = ratio(chosen, empty)
-    out["statistical_rate"] = lowest(by_class, empty)
-    for i, name in enumerate(classes):
-        out[f"statistical_rate/y={name}"] = by_class[..., i]
-    for j, name in enumerate(attributes):
-        out[f"accuracy/z={name}"] = per_attribute[..., j]
-    for i, label in enumerate(classes):
-        for j, name in enumerate(attributes):
-            out[f"group_accuracy/{group_name(label, name)}"] = per_group[..., i, j]
+    return keyed(COUNTS, values, classes, attributes)
+
+
+def keyed(
+    declared: Iterable[str], values: Mapping[str, np.ndarray], *names: Sequence[Any]
+) -> dict[str, np.ndarray]:
+    """Give the values of declared metrics their keys.
+
+    Args:
+        declared: The metrics in their order, all that `values` holds and no others.
+        values: Declared metric -> values [...], or [..., K] of a metric with K keys.
+        *names: Names of classes, attribute values and shares, see `frbench.metrics.names.keys_of`.
+
+    Example:
+        >>> list(keyed(["accuracy/z"], {"accuracy/z": np.array([0.5, 1.0])}, ["no"], ["f", "m"]))
+        ['accuracy/z=f', 'accuracy/z=m']
+    """
+    declared = list(declared)
+    if undeclared := values.keys() - set(declared):
+        raise KeyError(f"frbench.metrics.names does not declare {sorted(undeclared)}")
+    out = {}
+    for name in declared:
+        last = values[name] if "/" in name else values[name][..., None]
+        out |= {key: last[..., i] for i, key in enumerate(keys_of(name, *names))}
     return out
 
 
-def _one_vs_rest(
-    known: np.ndarray, attributes: Sequence[str], empty: Empty
-) -> dict[str, np.ndarray]:
-    """Compute the metrics that need a positive class: rates [..., S, A], then gaps over A."""
+def _one_vs_rest(known: np.ndarray, empty: Empty) -> dict[str, np.ndarray]:
+    """Compute the metrics that need a positive class: gaps over A [...], then rates [..., A]."""
     positive = positive_classes(known.shape[-1])
     other = 1 - np.eye(known.shape[-1], dtype=known.dtype)[positive]  # [S, C]
     cell = known.sum(-1)
@@ -221,30 +239,31 @@ def _one_vs_rest(
     hits = np.stack([known[..., c, :, c] for c in positive], -2)
     false = np.stack([o @ known[..., c] for c, o in zip(positive, other, strict=True)], -2)
     rates = {
-        "selection_rate": rate(hits + false, members + negatives, empty),
-        "true_positive_rate": rate(hits, members, empty),
-        "false_positive_rate": rate(false, negatives, empty),
-        "positive_predictive_value": rate(hits, hits + false, empty),
+        "selection_rate/z": rate(hits + false, members + negatives, empty),
+        "true_positive_rate/z": rate(hits, members, empty),
+        "false_positive_rate/z": rate(false, negatives, empty),
+        "positive_predictive_value/z": rate(hits, hits + false, empty),
     }
-    tpr, fpr = rates["true_positive_rate"], rates["false_positive_rate"]
+    selected, ppv = rates["selection_rate/z"], rates["positive_predictive_value/z"]
+    tpr, fpr = rates["true_positive_rate/z"], rates["false_positive_rate/z"]
     tpr_gap, fpr_gap = gap(tpr, empty), gap(fpr, empty)
     odds = (tpr + fpr) / 2
     # AIF360's sign with z = 0 as the unprivileged group; no sign is defined for more than two.
     signed = odds.shape[-2:] == (1, 2)
     by_class = {
-        "demographic_parity_difference": gap(rates["selection_rate"], empty),
-        "disparate_impact": ratio(rates["selection_rate"], empty),
+        "demographic_parity_difference": gap(selected, empty),
+        "disparate_impact": ratio(selected, empty),
         "equal_opportunity_difference": tpr_gap,
         "equalized_odds_difference": np.maximum(tpr_gap, fpr_gap),
         "equalized_odds_mean": (tpr_gap + fpr_gap) / 2,
         "equalized_odds_sum": tpr_gap + fpr_gap,
         "average_odds_difference": odds[..., 0] - odds[..., 1] if signed else gap(odds, empty),
-        "predictive_parity_difference": gap(rates["positive_predictive_value"], empty),
+        "predictive_parity_difference": gap(ppv, empty),
     }
+    worst = {name: _worst(name, values, empty) for name, values in by_class.items()}
     for name, values in rates.items():
-        for j, attribute in enumerate(attributes):
-            by_class[f"{name}/z={attribute}"] = values[..., j]
-    return {key: _worst(key, values, empty) for key, values in by_class.items()}
+        worst[name] = _worst(name, np.swapaxes(values, -1, -2), empty)
+    return worst
 
 
 def positive_classes(num_classes: int) -> list[int]:
@@ -257,10 +276,9 @@ def positive_classes(num_classes: int) -> list[int]:
     return [1] if num_classes == 2 else list(range(num_classes))
 
 
-def _worst(key: str, values: np.ndarray, empty: Empty) -> np.ndarray:
+def _worst(name: str, values: np.ndarray, empty: Empty) -> np.ndarray:
     """Reduce [..., S] to the value of the worst class."""
-    better = DIRECTION[key.split("/")[0]]
-    return lowest(values, empty) if better > 0 else highest(values, empty)
+    return lowest(values, empty) if COUNTS[name] > 0 else highest(values, empty)
 
 
 def _theil(overall: np.ndarray) -> np.ndarray:

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from frbench.metrics.counts import count_metrics, positive_classes
+from frbench.metrics.api import evaluate_counts
+from frbench.metrics.counts import positive_classes
 from frbench.metrics.names import check_names
+from frbench.metrics.own import CountMetric, check_metrics
 from frbench.metrics.scores import (
     CALIBRATION_BINS,
     MAX_LOGIT,
     NUM_BINS,
     RANK_BINS,
     ScoreState,
-    score_kl_noise_floor,
-    score_metrics,
 )
 from frbench.metrics.worst import LOSS_BINS, LOSS_SCALE
 
@@ -37,10 +37,11 @@ class GroupCounts(Metric):
         class_names: C names used in keys; ``0..C-1`` by default.
         attribute_names: A names used in keys; ``0..A-1`` by default.
         train_counts: Training rows of each group [C, A], for ``weighted_average_accuracy``.
+        metrics: Metrics of your own, functions of counts, see `frbench.metrics.metric`.
         **kwargs: Passed to `torchmetrics.Metric`.
 
     Raises:
-        UserError: If the number of names does not fit the sizes.
+        UserError: If the number of names does not fit the sizes, or `metrics` cannot be used.
 
     Example:
         >>> metric = GroupCounts(2, 2, attribute_names=["land", "water"])
@@ -70,6 +71,7 @@ class GroupCounts(Metric):
         class_names: Sequence[str] | None = None,
         attribute_names: Sequence[str] | None = None,
         train_counts: Any = None,
+        metrics: Sequence[CountMetric] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -78,6 +80,8 @@ class GroupCounts(Metric):
         self.class_names = check_names(class_names, num_classes, "class_names")
         self.attribute_names = check_names(attribute_names, num_attributes, "attribute_names")
         self.train_counts = None if train_counts is None else np.asarray(train_counts)
+        check_metrics(metrics)
+        self.metrics = tuple(metrics)
         slots, scored = num_attributes + 1, len(positive_classes(num_classes))
         for name, shape, dtype in (
             ("counts", (num_classes, slots, num_classes), torch.int64),
@@ -158,8 +162,6 @@ class GroupCounts(Metric):
                 f"{bad} rows had y outside 0..{self.num_classes - 1} "
                 f"or z outside -1..{self.num_attributes - 1}"
             )
-        names = self.class_names, self.attribute_names
-        out = count_metrics(_numpy(self.counts), *names, self.train_counts)
         state = ScoreState(
             _numpy(self.histogram),
             _numpy(self.ranks),
@@ -168,9 +170,9 @@ class GroupCounts(Metric):
             _numpy(self.calibration),
             _numpy(self.losses),
         )
-        out |= score_metrics(state)
-        out["score_kl_noise_floor"] = np.asarray(score_kl_noise_floor(state.histogram))
-        return {key: float(value) for key, value in out.items()}
+        names = self.class_names, self.attribute_names
+        counts = _numpy(self.counts)
+        return evaluate_counts(counts, state, *names, self.train_counts, metrics=self.metrics)
 
 
 def _numpy(state: Tensor) -> np.ndarray:

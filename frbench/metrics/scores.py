@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from frbench.metrics.counts import gap, highest, mean, positive_classes, rate
-from frbench.metrics.worst import loss_state, worst_metrics
+from frbench.metrics.counts import gap, highest, keyed, mean, positive_classes, rate
+from frbench.metrics.names import SCORES
+from frbench.metrics.worst import loss_state, worst_values
 
 NUM_BINS = 1000
 RANK_BINS = 2000
@@ -142,7 +143,7 @@ def score_metrics(state: ScoreState) -> dict[str, np.ndarray]:
     by_label = gap(rate(known, size, "ignore"), "ignore")  # [..., S, 2]
     overall = gap(rate(known.sum(-2), size.sum(-2), "ignore"), "ignore")
     calibration_error = rate(np.abs(confidence - hits).sum(-1), total, "ignore")
-    return {
+    values = {
         "auroc": mean(_auroc(state.ranks), "ignore"),
         "expected_calibration_error": calibration_error,
         "brier_score": rate(state.loss_sum[..., 1], total, "ignore"),
@@ -150,8 +151,9 @@ def score_metrics(state: ScoreState) -> dict[str, np.ndarray]:
         "demographic_parity_soft": highest(overall, "ignore"),
         "equalized_odds_soft": highest(by_label.mean(-1), "ignore"),
         "score_kl": score_kl(state.histogram),
-        **worst_metrics(state.losses),
+        **worst_values(state.losses),
     }
+    return keyed(SCORES, values)
 
 
 def _auroc(ranks: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from frbench.metrics.counts import positive_classes, rate, ratio, tabulate
-from frbench.metrics.encode import Rows
+from frbench.metrics.rows import Rows
 from frbench.metrics.uncertainty import Interval, effective_size, percentile, resample
 
 # Beyond this number of attribute values, each is compared with the most selected alone.
@@ -45,8 +45,8 @@ def four_fifths(
         seed: Seed of the resamples.
 
     Example:
-        >>> from frbench.metrics.encode import encode
-        >>> rows = encode([0, 1] * 200, [0, 1] * 100 + [0, 0] * 100, [0] * 200 + [1] * 200)
+        >>> from frbench.metrics.rows import to_rows
+        >>> rows = to_rows([0, 1] * 200, [0, 1] * 100 + [0, 0] * 100, [0] * 200 + [1] * 200)
         >>> [(found.groups, found.ratio, found.verdict) for found in four_fifths(rows)]
         [((), 0.0, 'fail'), (('1', '0'), 0.0, 'fail')]
     """

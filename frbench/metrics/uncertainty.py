@@ -7,6 +7,7 @@ import numpy as np
 
 from frbench.metrics.counts import Empty, count_metrics
 from frbench.metrics.names import check_names, group_name
+from frbench.metrics.own import CountMetric, evaluate_own
 from frbench.metrics.scores import ScoreState, score_metrics, score_state
 
 Interval = tuple[float, float]
@@ -50,6 +51,7 @@ def bootstrap(
     train_counts: np.ndarray | None = None,
     empty: Empty = "ignore",
     draws: int | None = None,
+    metrics: Sequence[CountMetric] = (),
 ) -> dict[str, Interval]:
     """Compute an interval for every count metric.
 
@@ -69,6 +71,7 @@ def bootstrap(
         empty: As in `frbench.metrics.count_metrics`.
         draws: Rows of each resample; for weighted tables Kish's effective size,
             (sum w)^2 / sum w^2. The table's total by default.
+        metrics: Metrics of one's own, functions of counts.
 
     Example:
         >>> table = np.array([[[60, 20], [40, 40], [0, 0]], [[20, 60], [0, 80], [0, 0]]])
@@ -79,11 +82,13 @@ def bootstrap(
     names = (class_names, attribute_names)
     tables = resample(counts, n_resamples, seed, draws)
     step = max(1, _MAX_CELLS // counts.size)
-    parts = [
-        count_metrics(tables[i : i + step], *names, train_counts, empty)
-        for i in range(0, n_resamples, step)
-    ]
-    out = _percentiles(parts, count_metrics(counts, *names, train_counts, empty), level)
+
+    def values(tables: np.ndarray) -> dict[str, np.ndarray]:
+        found = count_metrics(tables, *names, train_counts, empty)
+        return found | evaluate_own(metrics, tables)
+
+    parts = [values(tables[i : i + step]) for i in range(0, n_resamples, step)]
+    out = _percentiles(parts, values(counts), level)
     return out | _wilson_of(counts, *names, level, draws)
 
 

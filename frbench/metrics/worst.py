@@ -7,9 +7,8 @@ import numpy as np
 
 from frbench.contracts.errors import UserError
 from frbench.metrics.counts import rate
+from frbench.metrics.names import ALPHAS
 
-# Shares that have a key of their own.
-ALPHAS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 LOSS_BINS = 2000
 # A loss l lies in bin LOSS_BINS l / (l + ln 2): wrong and right predictions of two classes never
 # share one, and no loss is too large.
@@ -106,25 +105,26 @@ def loss_state(losses: np.ndarray, hits: np.ndarray, weight: np.ndarray) -> np.n
     return np.array([np.bincount(bins, term, minlength=LOSS_BINS) for term in terms])
 
 
-def worst_metrics(state: np.ndarray, alphas: Sequence[float] = ALPHAS) -> dict[str, np.ndarray]:
-    """Compute the keys of `worst_alpha` from a histogram of losses.
+def worst_values(state: np.ndarray, alphas: Sequence[float] = ALPHAS) -> dict[str, np.ndarray]:
+    """Compute loss and accuracy of the worst shares from a histogram of losses.
 
     Exact but for the one bin that the share ends in, of which it takes the mean: with s the bin's
     share of the rows and b its width, the loss is too low by at most s b / (4 alpha).
 
     Args:
         state: As made by `loss_state` [..., 3, LOSS_BINS].
-        alphas: Shares in (0, 1].
+        alphas: K shares in (0, 1].
+
+    Returns:
+        Metric as declared in `frbench.metrics.names.SCORES` -> values [..., K].
 
     Example:
         >>> state = loss_state(np.array([0.1, 2.0]), np.array([1, 0]), np.ones(2))
-        >>> metrics = worst_metrics(state, [0.5])
-        >>> float(metrics["worst_alpha_loss/alpha=0.5"])
-        2.0
+        >>> worst_values(state, [0.5])["worst_alpha_loss/alpha"].tolist()
+        [2.0]
     """
-    out = {}
-    for alpha in alphas:
-        values = _share(state[..., ::-1], alpha)
-        out[f"worst_alpha_loss/alpha={alpha:g}"] = values[..., 0]
-        out[f"worst_alpha_accuracy/alpha={alpha:g}"] = values[..., 1]
-    return out
+    values = np.stack([_share(state[..., ::-1], alpha) for alpha in alphas], -1)
+    return {
+        "worst_alpha_loss/alpha": values[..., 0, :],
+        "worst_alpha_accuracy/alpha": values[..., 1, :],
+    }

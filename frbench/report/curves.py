@@ -77,7 +77,7 @@ def curves(report: Report, metric: str, path: Path) -> None:
                 )
             ax.set_title(data, fontsize=11, loc="left")
             ax.set_xlabel("strength of the dependence in the test table")
-            ax.set_ylabel(axis_name(metric))
+            ax.set_ylabel(axis_name(metric, report.direction(metric)))
             ax.grid(color="#e6e6e6", lw=0.6)
             ax.set_axisbelow(True)
             ax.spines[["top", "right"]].set_visible(False)

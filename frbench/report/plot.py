@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.metrics.names import direction
 from frbench.report.interval import Estimate
 from frbench.report.summary import Report
 from frbench.support.atomic import replacing
@@ -73,10 +72,10 @@ def plot(report: Report, x: str, y: str, path: Path) -> None:
     figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
     try:
         for ax, (title, points) in zip(axes.flat, panels, strict=False):
-            _draw(ax, points, styles, (direction(x), direction(y)))
+            _draw(ax, points, styles, (report.direction(x), report.direction(y)))
             ax.set_title(title, fontsize=11, loc="left")
-            ax.set_xlabel(axis_name(x))
-            ax.set_ylabel(axis_name(y))
+            ax.set_xlabel(axis_name(x, report.direction(x)))
+            ax.set_ylabel(axis_name(y, report.direction(y)))
         for ax in axes.flat[len(panels) :]:
             ax.set_visible(False)
         oracle = "ORACLE: settings chosen on test data. " if report.rule.oracle else ""
@@ -94,10 +93,10 @@ def plot(report: Report, x: str, y: str, path: Path) -> None:
         plt.close(figure)
 
 
-def axis_name(metric: str) -> str:
+def axis_name(metric: str, sign: int) -> str:
     """Name a metric and say which of its directions is better."""
     better = {1: "higher is better", -1: "lower is better", 0: "no better direction"}
-    return f"{metric.replace('_', ' ')}\n({better[direction(metric)]})"
+    return f"{metric.replace('_', ' ')}\n({better[sign]})"
 
 
 def pareto_front(points: Sequence[tuple[float, float]], signs: tuple[int, int]) -> list[int]:

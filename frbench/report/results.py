@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ class Run:
         attribute_as_input: Whether the network saw the attribute.
         training: What it was trained on and with: ``balance``, ``train_on``, ``penalties`` with
             their weights; empty in files of older versions.
+        directions: Directions of the user's own metrics, by name: 1 if higher is better, -1 if
+            lower is, 0 if it is not known.
         warnings: Message of each sanity check that fired, by name.
         seconds: Time of the run.
         memory: Peak memory in MB.
@@ -50,6 +52,7 @@ class Run:
     oracle: bool
     attribute_as_input: bool
     training: dict[str, Any]
+    directions: dict[str, int]
     warnings: dict[str, str]
     seconds: float
     memory: float
@@ -118,6 +121,11 @@ def read(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     return runs, notes
 
 
+def own_directions(runs: Iterable[Run]) -> dict[str, int]:
+    """Return the directions of the metrics that are not frbench's own, by name."""
+    return {name: sign for run in runs for name, sign in run.directions.items()}
+
+
 def _files(path: Path) -> Iterator[Path]:
     """Find the results files of a path."""
     if path.is_file():
@@ -159,6 +167,7 @@ def _run(record: dict[str, Any], out: Path) -> Run:
         oracle=bool(selection.get("oracle", False)),
         attribute_as_input=bool(record.get("attribute_as_input", False)),
         training=dict(record.get("training", {})),
+        directions=dict(record.get("directions", {})),
         warnings=dict(record.get("warnings", {})),
         seconds=float(record.get("seconds", 0.0)),
         memory=float(record.get("peak_memory_mb", 0.0)),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from frbench.contracts.errors import UserError
-from frbench.metrics.names import direction, higher_is_better
+from frbench.metrics.names import NO_METRICS, direction, higher_is_better, split_of
 
 # Group names may hold + and -: only before a metric are they operators.
 _FACTOR = r"\d*\.?\d+\s*\*\s*"
@@ -24,12 +24,14 @@ class Rule:
         terms: Weight and key of each metric.
         sign: 1 if the sum is maximised, -1 if it is minimised.
         oracle: Whether it looks at test data.
+        own: Directions of the user's own metrics, by name.
     """
 
     text: str
     terms: tuple[tuple[float, str], ...]
     sign: int
     oracle: bool
+    own: Mapping[str, int] = NO_METRICS
 
     def value(self, metrics: Mapping[str, float]) -> float:
         """Compute the sum; NaN if a metric is missing."""
@@ -37,10 +39,12 @@ class Rule:
 
     def against(self) -> list[str]:
         """Return the metrics that the rule drives in their worse direction."""
-        return [key for weight, key in self.terms if self.sign * weight * direction(key) < 0]
+        return [
+            key for weight, key in self.terms if self.sign * weight * direction(key, self.own) < 0
+        ]
 
 
-def parse_rule(text: str) -> Rule:
+def parse_rule(text: str, own: Mapping[str, int] = NO_METRICS) -> Rule:
     """Read a selection rule.
 
     A single metric is optimised in its own direction, a sum or difference is maximised; the
@@ -49,6 +53,7 @@ def parse_rule(text: str) -> Rule:
 
     Args:
         text: For example ``val/worst_group_accuracy`` or ``val/accuracy + val/disparate_impact``.
+        own: Directions of the user's own metrics, by name.
 
     Raises:
         UserError: If the form or a metric is wrong, or test data are used without ``oracle:``.
@@ -75,8 +80,8 @@ def parse_rule(text: str) -> Rule:
         factor = float(term[1].rstrip("* ")) if term[1] else 1.0
         terms.append((factor if sign == "+" else -factor, term[2].strip()))
     for _, key in terms:
-        direction(key)  # raises, with names close to it, if there is no such metric
-    uses_test = any(key.startswith("test/") for _, key in terms)
+        direction(key, own)  # raises, with names close to it, if there is no such metric
+    uses_test = any(split_of(key) == "test" for _, key in terms)
     if uses_test and not prefix[1]:
         raise UserError(
             f"--select {text!r} would choose settings on test data and flatter the result; use "
@@ -85,5 +90,6 @@ def parse_rule(text: str) -> Rule:
     if prefix[1] and not uses_test:
         raise UserError(f"--select {text!r} uses no test data: leave out 'oracle:'.")
     single = len(terms) == 1 and terms[0][0] == 1.0
-    maximise = not single or prefix[2] or higher_is_better(terms[0][1])
-    return Rule(text, tuple(terms), -1 if prefix[2] == "min:" or not maximise else 1, uses_test)
+    maximise = not single or prefix[2] or higher_is_better(terms[0][1], own)
+    sign = -1 if prefix[2] == "min:" or not maximise else 1
+    return Rule(text, tuple(terms), sign, uses_test, own)

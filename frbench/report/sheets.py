@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from frbench.metrics.names import direction
 from frbench.report.interval import Estimate
 from frbench.report.results import Run
 from frbench.report.signatures import signatures
@@ -24,7 +23,7 @@ def sheets(report: Report, metrics: Sequence[str]) -> list[Sheet]:
         for table in tables:
             keys = [f"{table}/{metric}" for metric in metrics]
             title = f"{oracle}{data}, {table.replace('/', ' ')}"
-            lines = _leaderboard(rows, keys)
+            lines = _leaderboard(report, rows, keys)
             out.append(Sheet(title, ["method", "n", *names], lines))
             if lines := _differences(rows, keys):
                 versus = f"{title}: difference to {report.baseline}"
@@ -37,11 +36,11 @@ def sheets(report: Report, metrics: Sequence[str]) -> list[Sheet]:
     return out
 
 
-def _leaderboard(rows: Sequence[Row], keys: Sequence[str]) -> list[list[Value]]:
+def _leaderboard(report: Report, rows: Sequence[Row], keys: Sequence[str]) -> list[list[Value]]:
     """Sort the methods by the first metric; the best value of each metric stands out."""
-    best = {key: best_methods(rows, key) for key in keys}
+    best = {key: best_methods(rows, key, report.direction(key)) for key in keys}
     lines: list[list[Value]] = []
-    for row in ranked(rows, keys[0]):
+    for row in ranked(rows, keys[0], report.direction(keys[0])):
         n = max((row.metrics[key].n for key in keys), default=0)
         bold = ["bold" * (row.method in best[key]) for key in keys]
         cells = [
@@ -56,19 +55,18 @@ def label(row: Row) -> str:
     return row.method + " (oracle checkpoint)" * row.oracle
 
 
-def ranked(rows: Sequence[Row], key: str) -> list[Row]:
-    """Sort methods by a metric, the best first, those without it last."""
+def ranked(rows: Sequence[Row], key: str, sign: int) -> list[Row]:
+    """Sort methods by a metric of direction `sign`, the best first, those without it last."""
 
     def rank(row: Row) -> float:
-        value = (direction(key) or 1) * row.metrics[key].mean
+        value = (sign or 1) * row.metrics[key].mean
         return math.inf if math.isnan(value) else -value
 
     return sorted(rows, key=rank)
 
 
-def best_methods(rows: Sequence[Row], key: str) -> set[str]:
+def best_methods(rows: Sequence[Row], key: str, sign: int) -> set[str]:
     """Return the methods whose printed mean is the best of several; none without direction."""
-    sign = direction(key)
     means = {row.method: sign * round(row.metrics[key].mean, 3) for row in rows}
     best = max((mean for mean in means.values() if not math.isnan(mean)), default=math.nan)
     return {name for name, mean in means.items() if sign and len(rows) > 1 and mean == best}

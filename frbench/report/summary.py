@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.metrics.names import DIRECTION, direction
+from frbench.metrics.names import direction, split_key, split_of
 from frbench.report.interval import Estimate, estimate
-from frbench.report.results import Run
+from frbench.report.results import Run, own_directions
 from frbench.report.rule import Rule
 
 
@@ -56,6 +55,7 @@ class Report:
         baseline: Method that the others are compared with, or None.
         runs: All runs, failed ones included.
         notes: What the reader must know to trust or distrust the numbers.
+        own: Directions of the user's own metrics, by name.
     """
 
     rows: list[Row]
@@ -64,6 +64,11 @@ class Report:
     baseline: str | None
     runs: list[Run]
     notes: list[str]
+    own: dict[str, int]
+
+    def direction(self, key: str) -> int:
+        """Return 1 if higher is better, -1 if lower is better, 0 if neither or not known."""
+        return direction(key, self.own)
 
 
 def summarise(
@@ -91,7 +96,8 @@ def summarise(
         raise UserError(f"--baseline: no method {baseline!r}; {near(baseline, methods)}")
     if baseline is None and "ERM" in methods:
         baseline = "ERM"
-    _check_metrics(finished, metrics)
+    own_metrics = own_directions(finished)
+    _check_metrics(finished, metrics, own_metrics)
     rows: list[Row] = []
     tables: dict[str, list[str]] = {}
     notes = [
@@ -103,7 +109,7 @@ def summarise(
             notes.append(f"{data}: no run finished.")
             continue
         _check_rule(data, own, rule)
-        tables[data] = _tables(own, metrics)
+        tables[data] = _tables(own, metrics, own_metrics)
         keys = [f"{table}/{metric}" for table in tables[data] for metric in metrics]
         seen = {run.fold for run in own if run.fold is not None}
         k = (folds or len(seen)) if seen else None
@@ -122,7 +128,7 @@ def summarise(
                 found.append(_row(chosen, given, rule, keys, k))
         rows += _compare(found, baseline, k)
         notes += _remarks(data, found, baseline)
-    return Report(rows, tables, rule, baseline, list(runs), notes)
+    return Report(rows, tables, rule, baseline, list(runs), notes, own_metrics)
 
 
 def show_tables(report: Report, names: Sequence[str] | None) -> Report:
@@ -133,9 +139,9 @@ def show_tables(report: Report, names: Sequence[str] | None) -> Report:
     """
     known = {table for tables in report.tables.values() for table in tables}
     if names is None:
-        wanted = {table for table in known if table.split("/")[0] == "test"}
+        wanted = {table for table in known if split_of(table) == "test"}
     else:
-        wanted = {name if name.split("/")[0] in _TABLES else f"test/{name}" for name in names}
+        wanted = {name if split_of(name) in _TABLES else f"test/{name}" for name in names}
     for name in wanted - known:
         raise UserError(f"--tables: no test table {name!r}; {near(name, known)}")
     tables = {data: [t for t in own if t in wanted] for data, own in report.tables.items()}
@@ -162,34 +168,28 @@ def near(name: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(plain)}."
 
 
-def _metric_of(key: str) -> tuple[str, str]:
-    """Divide a key into its table and its metric; the metric is empty if it is none of ours."""
-    parts = key.split("/")
-    table = list(itertools.takewhile(lambda part: part not in DIRECTION, parts))
-    return "/".join(table), "/".join(parts[len(table) :])
-
-
 #: First words of tables that a report may show; validation chooses and is not shown.
 _TABLES = ("test", "train", "end")
 
 
-def _tables(runs: Iterable[Run], metrics: Sequence[str]) -> list[str]:
+def _tables(runs: Iterable[Run], metrics: Sequence[str], own: Mapping[str, int]) -> list[str]:
     """Find the tables that have at least one of the metrics."""
-    pairs = dict.fromkeys(_metric_of(key) for run in runs for key in run.metrics)
+    pairs = dict.fromkeys(split_key(key, own) for run in runs for key in run.metrics)
     tables = [table for table, metric in pairs if metric in metrics]
-    return [table for table in dict.fromkeys(tables) if table.split("/")[0] in _TABLES]
+    return [table for table in dict.fromkeys(tables) if split_of(table) in _TABLES]
 
 
-def metrics_on_test(runs: Iterable[Run]) -> list[str]:
+def metrics_on_test(runs: Sequence[Run]) -> list[str]:
     """Return the metrics that some run has on some test table, without split and table."""
-    keys = dict.fromkeys(key for run in runs for key in run.metrics if key.startswith("test/"))
-    return [metric for metric in dict.fromkeys(_metric_of(key)[1] for key in keys) if metric]
+    own = own_directions(runs)
+    keys = (key for run in runs for key in run.metrics if split_of(key) == "test")
+    return [metric for metric in dict.fromkeys(split_key(key, own)[1] for key in keys) if metric]
 
 
-def _check_metrics(runs: Iterable[Run], metrics: Iterable[str]) -> None:
+def _check_metrics(runs: Sequence[Run], metrics: Iterable[str], own: Mapping[str, int]) -> None:
     known = metrics_on_test(runs)
     for metric in metrics:
-        direction(metric)  # raises, with names close to it, if there is no such metric
+        direction(metric, own)  # raises, with names close to it, if there is no such metric
         if metric not in known:
             raise UserError(f"No run has the test metric {metric!r}; {near(metric, known)}")
 
@@ -198,8 +198,7 @@ def _check_rule(data: str, runs: Iterable[Run], rule: Rule) -> None:
     known = {key for run in runs for key in run.metrics}
     for _, key in rule.terms:
         if key not in known:
-            split = key.split("/")[0] + "/"
-            close = near(key, {name for name in known if name.startswith(split)})
+            close = near(key, {name for name in known if split_of(name) == split_of(key)})
             raise UserError(
                 f"--select: no run on {data} has {key!r}; {close} (--data leaves data sets out)"
             )

@@ -22,11 +22,14 @@ from frbench.callbacks import (
     RollingCheckpoint,
     SanityCheck,
 )
+from frbench.callbacks.checkpoints import optimised
 from frbench.contracts.errors import UserError
 from frbench.contracts.spec import differences
 from frbench.data.describe import describe
 from frbench.data.fingerprint import fingerprint
 from frbench.data.module import GroupDataModule
+from frbench.metrics import split_key
+from frbench.metrics.own import directions, import_metrics
 from frbench.objectives import Objective
 from frbench.runs import wandb as wandb_run
 from frbench.runs.catalogue import import_all
@@ -72,7 +75,7 @@ class RecordRun(SaveConfigCallback):
         for logger in trainer.loggers:
             logger.log_hyperparams(yaml.safe_load(text))
             if is_wandb(logger):
-                wandb_run.start(logger, folder)
+                wandb_run.start(logger, folder, directions(pl_module.metrics))
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         """Complete what W&B shows of the run."""
@@ -92,6 +95,13 @@ class FrbenchCLI(LightningCLI):
             default=None,
             help="Folder of this run; by default runs/<data>-<model>/<next number>, or the folder "
             "of --ckpt_path.",
+        )
+        parser.add_argument(
+            "--metrics",
+            type=list[str],
+            default=[],
+            help="Metrics of your own by import path, my_file.my_metric: functions from counts "
+            "[C, A + 1, C] over (y, z, prediction), the last z for unknown, to a number.",
         )
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(RollingCheckpoint, "rolling")
@@ -125,6 +135,12 @@ class FrbenchCLI(LightningCLI):
         limits = (config.trainer.max_epochs, config.trainer.max_time)
         if limits == (None, None) and config.trainer.max_steps == -1:
             config.trainer.max_epochs = MAX_EPOCHS  # Lightning's own default is 1000
+        self.metrics = import_metrics(config.metrics)
+        own = directions(self.metrics)
+        for name in ("checkpoint", "early_stopping"):  # which know the metrics of frbench alone
+            rule = config[name]
+            if split_key(rule.monitor, own)[1] in own:
+                rule.mode = optimised(name, rule.monitor, rule.mode, own)
         config.run_dir = choose_run_dir(config, str(self.subcommand))
         for key in ("checkpoint", "rolling"):
             if config[key].dirpath is None:
@@ -149,6 +165,7 @@ class FrbenchCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build data, model and trainer; the data must have the sizes of the checkpoint."""
         super().instantiate_classes()
+        self.model.metrics = self.metrics
         if path := self._get(self.config, "ckpt_path"):
             stored = read_description(path)["model"]["init_args"]
             ours = {name: getattr(self.model, name) for name in LINKED}
@@ -260,6 +277,8 @@ def train(argv: list[str]) -> FrbenchCLI:
         named = {word.split("=")[0] for word in argv} & {"--data", "--config"}
         if stored["data"] and (argv[0] == "fit" or not named):
             words.append(f"--data={json.dumps(stored['data'])}")
+        if stored.get("metrics"):
+            words.append(f"--metrics={json.dumps(stored['metrics'])}")
         argv = [argv[0], *words, *argv[1:]]
     elif argv[0] in ("validate", "test", "predict") and "--help" not in argv:
         raise UserError(f"frbench {argv[0]} needs --ckpt_path, the trained model.")

@@ -5,12 +5,12 @@ Importing this module imports no wandb; the functions do where they need it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from frbench.contracts.errors import UserError
-from frbench.metrics.names import DIRECTION
+from frbench.metrics.names import DIRECTION, NO_METRICS
 from frbench.report.logged import read_curves
 from frbench.support.atomic import write_text
 
@@ -39,7 +39,7 @@ def keep_id(logger: Any, folder: Path) -> None:
         given.id = file.read_text().strip()
 
 
-def start(logger: Any, folder: Path) -> None:
+def start(logger: Any, folder: Path, own: Mapping[str, int] = NO_METRICS) -> None:
     """Write the run's id into its folder, and tell W&B what to summarise.
 
     Of validation metrics with a direction the best value is the summary, which sweeps and tables
@@ -48,11 +48,12 @@ def start(logger: Any, folder: Path) -> None:
     Args:
         logger: A W&B logger.
         folder: The run's folder.
+        own: Directions of the user's own metrics, by name.
     """
     run = logger.experiment
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / ID_FILE, run.id)
-    for metric, sign in DIRECTION.items():
+    for metric, sign in {**DIRECTION, **own}.items():
         if sign:
             best = "max" if sign > 0 else "min"
             run.define_metric(f"val/{metric}", step_metric=STEP, step_sync=True, summary=best)

@@ -49,7 +49,7 @@ def aside() -> Iterator[None]:
             status.start()
 
 
-def steps(items: Iterable[T], what: str, total: float | None = None) -> Iterator[T]:
+def track(items: Iterable[T], what: str, total: float | None = None) -> Iterator[T]:
     """Go through items and show how many are done; the bar disappears at the end.
 
     Args:
@@ -58,7 +58,7 @@ def steps(items: Iterable[T], what: str, total: float | None = None) -> Iterator
         total: Number of items, where they have no length.
 
     Example:
-        >>> list(steps([1, 2], "counting"))
+        >>> list(track([1, 2], "counting"))
         [1, 2]
     """
     from rich.console import Console

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from frbench.data.module import datamodule_of
 from frbench.distributed import all_sum, rank
 from frbench.metrics import Evaluation, GroupCounts, risk_invariance
 from frbench.metrics.family import RISKS
+from frbench.metrics.own import CountMetric
 
 
 class Evaluated(LightningModule):
@@ -26,6 +28,8 @@ class Evaluated(LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
+        #: Metrics of one's own, evaluated with all others; ``--metrics`` on the command line.
+        self.metrics: Sequence[CountMetric] = ()
         #: Metrics of each table evaluated last, in full precision (Lightning keeps float32).
         self.evaluation = Evaluation()
         #: Count table [C, A + 1, C] (y; z, last unknown; prediction) of each table evaluated last.
@@ -51,6 +55,7 @@ class Evaluated(LightningModule):
                 class_names=data.class_names,
                 attribute_names=data.attribute_names,
                 train_counts=data.splits["train"].counts(self.num_classes, self.num_attributes),
+                metrics=self.metrics,
             ).to(self.device)
             for _ in names
         )
@@ -60,7 +65,7 @@ class Evaluated(LightningModule):
         while dataloader_idx >= len(self._evaluators):  # loaders without a datamodule
             stage = "test" if self.trainer.testing else "val"
             self._evaluated.append(f"{stage}/{len(self._evaluated)}" if self._evaluated else stage)
-            metric = GroupCounts(self.num_classes, self.num_attributes)
+            metric = GroupCounts(self.num_classes, self.num_attributes, metrics=self.metrics)
             self._evaluators.append(metric.to(self.device))
         self._metrics()[dataloader_idx].update(logits, batch.y, batch.z)
 

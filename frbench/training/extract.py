@@ -14,7 +14,7 @@ from frbench.data.module import GroupDataModule
 from frbench.networks.mlp import OneLogit
 from frbench.postprocessing.base import Head
 from frbench.postprocessing.dfr import DFR
-from frbench.support.progress import busy, steps
+from frbench.support.progress import busy, track
 from frbench.training.objective import Objective
 
 
@@ -34,7 +34,7 @@ def extract(objective: Objective, data: GroupDataModule, split: str) -> tuple[np
     loader = data.eval_loader(split)
     parts = []
     with torch.inference_mode():
-        for batch in steps(loader, f"features of {split}", len(loader)):
+        for batch in track(loader, f"features of {split}", len(loader)):
             features = network(batch.x.to(device))[0]
             parts.append((features.double().cpu(), batch.y, batch.group))
     objective.cpu()

@@ -17,6 +17,7 @@ from frbench.contracts.ranges import CheckedArguments
 from frbench.contracts.spec import to_spec
 from frbench.data.loader import GroupLoader
 from frbench.data.module import GroupDataModule, datamodule_of
+from frbench.metrics.own import metric_paths
 from frbench.networks import MLP, BagOfWords, Network, SmallCNN
 from frbench.penalties import Penalty
 from frbench.training.checks import Needs, check_fit, check_layers, check_same_data, data_spec
@@ -241,6 +242,7 @@ class Objective(CheckedArguments, TrainingStep):
             data=data_spec(datamodule_of(self.trainer)),
             seed=self._seed,
             training_log=self.training_log.state_dict(),
+            metrics=metric_paths(self.metrics),
         )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import pytest
 import frbench.metrics
 from frbench.contracts.errors import UserError
 from frbench.metrics import evaluate, intervals, table_rates
-from frbench.metrics.encode import encode, encode_attributes
+from frbench.metrics.rows import cross_attributes, to_rows
 
 Y, P, Z = [0, 1, 1, 0, 1, 0], [0, 1, 0, 0, 1, 1], [0, 0, 1, 1, 0, 1]
 
@@ -29,11 +29,11 @@ def test_text_booleans_floats_and_series_equal_integers():
 
 
 def test_names_come_from_the_values():
-    assert encode(["no", "yes"], ["no", "no"], ["f", "m"])[-2:] == (("no", "yes"), ("f", "m"))
-    assert encode([True, False], [True, True], [True, False])[-2:] == (("False", "True"),) * 2
-    assert encode([True, False], [1, 0], [5, 5])[-2:] == (("0", "1"), ("5",))
-    assert encode([-1, 1], [1, 1], [0, 0]).class_names == ("-1", "1")
-    assert encode([1, 2], [2, 2], [0, 0]).y.tolist() == [0, 1]
+    assert to_rows(["no", "yes"], ["no", "no"], ["f", "m"])[-2:] == (("no", "yes"), ("f", "m"))
+    assert to_rows([True, False], [True, True], [True, False])[-2:] == (("False", "True"),) * 2
+    assert to_rows([True, False], [1, 0], [5, 5])[-2:] == (("0", "1"), ("5",))
+    assert to_rows([-1, 1], [1, 1], [0, 0]).class_names == ("-1", "1")
+    assert to_rows([1, 2], [2, 2], [0, 0]).y.tolist() == [0, 1]
 
 
 def test_absent_and_unsorted_group_ids_never_shift_names():
@@ -44,7 +44,7 @@ def test_absent_and_unsorted_group_ids_never_shift_names():
         expected = np.mean(np.array(Y)[rows] == np.array(P)[rows])
         assert values[f"accuracy/z={a}"] == expected
     assert "accuracy/z=1" not in values
-    assert encode(Y, P, [7, 2, -1, 2, 0, -1]).z.tolist() == [2, 1, -1, 1, 0, -1]
+    assert to_rows(Y, P, [7, 2, -1, 2, 0, -1]).z.tolist() == [2, 1, -1, 1, 0, -1]
     named = evaluate(Y, P, [2, 2, 0, 0, 2, 0], attribute_names=["a", "b", "c"])
     plain = evaluate(Y, P, [1, 1, 0, 0, 1, 0], attribute_names=["a", "c"])
     assert np.isnan(named.pop("accuracy/z=b"))
@@ -68,16 +68,16 @@ def test_given_names_set_the_positive_class():
 def test_several_attributes_are_crossed():
     frame = pd.DataFrame({"sex": ["F", "M", "M", "F"], "race": [2, 2, 1, 1]})
     names = ("sex=F&race=1", "sex=F&race=2", "sex=M&race=1", "sex=M&race=2")
-    codes, found = encode_attributes(frame)
+    codes, found = cross_attributes(frame)
     assert (codes.tolist(), found) == ([1, 3, 2, 0], names)
-    codes, found = encode_attributes(frame.to_dict("list"))
+    codes, found = cross_attributes(frame.to_dict("list"))
     assert (codes.tolist(), found) == ([1, 3, 2, 0], names)
-    codes, found = encode_attributes(np.array([[0, 1], [1, 0], [1, -1]]))
+    codes, found = cross_attributes(np.array([[0, 1], [1, 0], [1, -1]]))
     assert (codes.tolist(), found) == (
         [1, 2, -1],
         ("z0=0&z1=0", "z0=0&z1=1", "z0=1&z1=0", "z0=1&z1=1"),
     )
-    codes, found = encode_attributes([[0, 1], ["a", "a"]], [["F", "M"], ["a", "b"]])
+    codes, found = cross_attributes([[0, 1], ["a", "a"]], [["F", "M"], ["a", "b"]])
     assert codes.tolist() == [0, 2]
     assert found == ("z0=F&z1=a", "z0=F&z1=b", "z0=M&z1=a", "z0=M&z1=b")
 

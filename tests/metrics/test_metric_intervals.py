@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import binomtest, ks_2samp
 
 from frbench.metrics import bootstrap, count_metrics, evaluate, four_fifths, intervals, tabulate
-from frbench.metrics.encode import encode
+from frbench.metrics.rows import to_rows
 from frbench.metrics.uncertainty import effective_size, percentile, resample, wilson
 
 
@@ -129,7 +129,7 @@ def test_score_intervals_do_not_depend_on_the_order_of_rows():
 def rows_with_rates(*rates, n=1000):
     z = np.repeat(np.arange(len(rates)), n)
     p = np.concatenate([np.arange(n) < round(r * n) for r in rates]).astype(int)
-    return encode(p, p, z)
+    return to_rows(p, p, z)
 
 
 def test_four_fifths_verdicts():
@@ -153,15 +153,15 @@ def test_four_fifths_of_few_rows_is_undecided_in_both_directions():
 
 
 def test_four_fifths_leaves_out_values_without_rows():
-    rows = encode([0, 1], [0, 1], [0, 2], attribute_names=["a", "b", "c"])
+    rows = to_rows([0, 1], [0, 1], [0, 2], attribute_names=["a", "b", "c"])
     assert [r.groups for r in four_fifths(rows)] == [(), ("a", "c")]
-    assert four_fifths(encode([0, 1], [0, 1], [0, 0])) == []
+    assert four_fifths(to_rows([0, 1], [0, 1], [0, 0])) == []
 
 
 def test_four_fifths_of_many_values_compares_with_the_most_selected():
     rng = np.random.default_rng(0)
     z = np.repeat(np.arange(60), 50)
     p = (rng.random(3000) < np.where(z == 33, 0.99, 0.4)).astype(int)
-    everyone, *pairs = four_fifths(encode(p, p, z), n_resamples=20)
+    everyone, *pairs = four_fifths(to_rows(p, p, z), n_resamples=20)
     assert everyone.groups == () and len(pairs) == 59
     assert all(pair.groups[1] == "33" for pair in pairs)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from frbench.metrics.names import DIRECTION, direction
+from frbench.metrics.names import DIRECTION, group_of
 from frbench.report.interval import Estimate
 from frbench.report.logged import read_curves
 from frbench.report.results import Run
@@ -15,17 +15,6 @@ from frbench.report.summary import Report, Row
 
 #: Bytes of training curves; what does not fit is left out, later seeds first, and named.
 BUDGET = 400_000
-
-
-def group_of(metric: str) -> tuple[str, str] | None:
-    """Divide a metric of one group into metric and group; None for any other.
-
-    Example:
-        >>> group_of("group_accuracy/y=a/b,z=c"), group_of("worst_alpha_loss/alpha=0.1")
-        (('group_accuracy', 'y=a/b,z=c'), None)
-    """
-    name, _, rest = metric.partition("/")
-    return (name, rest) if rest[:2] in ("y=", "z=") else None
 
 
 def payload(
@@ -43,9 +32,10 @@ def payload(
         Plain values, and what had to be left out, in words.
     """
     methods = list(dict.fromkeys(row.method for row in report.rows))
+    order = [*DIRECTION, *report.own]
     scalars = sorted(
         (metric for metric in metrics if group_of(metric) is None),
-        key=lambda metric: (list(DIRECTION).index(metric.split("/")[0]), metric),
+        key=lambda metric: (order.index(metric.partition("/")[0]), metric),
     )
     grouped: dict[str, list[str]] = {}
     for metric in metrics:
@@ -59,7 +49,7 @@ def payload(
     versus = f"differences to {report.baseline}"
     content = {
         "methods": methods,
-        "directions": {metric: direction(metric) for metric in scalars},
+        "directions": {metric: report.direction(metric) for metric in scalars},
         "versus": versus if any(row.differences for row in report.rows) else None,
         "x": x,
         "y": y,

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from frbench.metrics.names import direction
 from frbench.report.html.markup import Markup, join, table, tag
 from frbench.report.interval import Estimate
 from frbench.report.results import Run
@@ -43,21 +42,21 @@ def leaderboard(
     if not metrics:
         return None
     keys = [f"{name}/{metric}" for metric in metrics]
-    best = {key: best_methods(rows, key) for key in keys}
+    best = {key: best_methods(rows, key, report.direction(key)) for key in keys}
     p_values = {key: corrected(rows, key) for key in keys}
     header = [_sortable("method", "ascending", "text"), _sortable("n", "descending")]
     for i, metric in enumerate(metrics):
-        first = "ascending" if direction(metric) < 0 else "descending"
+        first = "ascending" if report.direction(metric) < 0 else "descending"
         header.append(_sortable(words(metric), first, now=first if i == 0 else "none"))
     lines = []
-    for row in ranked(rows, keys[0]):
+    for row in ranked(rows, keys[0], report.direction(keys[0])):
         n = max(row.metrics[key].n for key in keys)
         index = methods.index(row.method)
         name_cell = tag("th", label(row), scope="row", data_method=index, data_value=label(row))
         line: list[object] = [name_cell, tag("td", n, data_value=n)]
         for key in keys:
             p = p_values[key].get(row.method, math.nan)
-            line.append(_entry(row, key, n, row.method in best[key], p, report.baseline))
+            line.append(_entry(row, key, n, row.method in best[key], p, report))
         lines.append(line)
     oracle = "ORACLE (settings chosen on test data): " if report.rule.oracle else ""
     return table(f"{oracle}{data}, {name.replace('/', ' ')}", header, lines)
@@ -68,7 +67,7 @@ def _sortable(text: str, first: str, kind: str = "number", now: str = "none") ->
     return tag("th", button, scope="col", aria_sort=now, data_first=first, data_kind=kind)
 
 
-def _entry(row: Row, key: str, n: int, best: bool, p: float, baseline: str | None) -> Markup:
+def _entry(row: Row, key: str, n: int, best: bool, p: float, report: Report) -> Markup:
     """Make the cell of a metric: mean ± sd, interval, difference with its corrected p-value."""
     found = row.metrics[key]
     if not found.n:
@@ -78,7 +77,7 @@ def _entry(row: Row, key: str, n: int, best: bool, p: float, baseline: str | Non
         "td",
         tag("span", shown.text, class_="best" if best else None),
         tag("span", shown.interval, class_="interval") if shown.interval else None,
-        _versus(row.differences.get(key), p, direction(key), baseline),
+        _versus(row.differences.get(key), p, report.direction(key), report.baseline),
         data_value=f"{found.mean:.8g}",
     )
 

@@ -39,7 +39,7 @@ class Rows(NamedTuple):
         return len(self.class_names), len(self.attribute_names)
 
 
-def encode(
+def to_rows(
     y: Any,
     y_pred: Any,
     z: Any,
@@ -54,7 +54,7 @@ def encode(
         UserError: If the columns cannot be used; the message names the column and the remedy.
 
     Example:
-        >>> rows = encode(["no", "yes"], ["yes", "yes"], ["f", "m"])
+        >>> rows = to_rows(["no", "yes"], ["yes", "yes"], ["f", "m"])
         >>> rows.y.tolist(), rows.class_names, rows.attribute_names
         ([0, 1], ('no', 'yes'), ('f', 'm'))
     """
@@ -66,7 +66,7 @@ def encode(
     (y, y_pred), classes = factorise({"y": y, "y_pred": y_pred}, class_names)
     if len(classes) < 2:
         raise UserError(f"y and y_pred hold one class only ({classes[0]!r}); pass class_names")
-    z, attributes = encode_attributes(z, attribute_names)
+    z, attributes = cross_attributes(z, attribute_names)
     lengths = {"y": len(y), "y_pred": len(y_pred), "z": len(z)}
     if weight is not None:
         weight = _floats(weight, "weight")
@@ -197,7 +197,7 @@ def _check_number(number: int, what: str) -> None:
         raise UserError(f"{what} has {number} values: is it continuous? Bin it into groups first")
 
 
-def encode_attributes(
+def cross_attributes(
     z: Any, names: Sequence[Any] | None = None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Code one attribute, or cross several into ``sex=F&race=B``.
@@ -208,7 +208,7 @@ def encode_attributes(
         names: Names of the values; of several attributes, one list each.
 
     Example:
-        >>> codes, names = encode_attributes({"sex": ["F", "M"], "race": [1, 0]})
+        >>> codes, names = cross_attributes({"sex": ["F", "M"], "race": [1, 0]})
         >>> codes.tolist(), names
         ([1, 2], ('sex=F&race=0', 'sex=F&race=1', 'sex=M&race=0', 'sex=M&race=1'))
     """
