@@ -111,7 +111,7 @@ def _any_value(data: Any, table: Any, own: Sequence[CountMetric]) -> dict[str, f
     """
     y, z = np.unique([table.y, table.z], axis=1)
     guess = np.tile(np.arange(data.num_classes), len(y))
-    return evaluate(
+    found: dict[str, float] = evaluate(
         np.repeat(y, data.num_classes),
         guess,
         np.repeat(z, data.num_classes),
@@ -121,6 +121,7 @@ def _any_value(data: Any, table: Any, own: Sequence[CountMetric]) -> dict[str, f
         train_counts=data.train_counts,
         metrics=own,
     )
+    return found
 
 
 class WholeFiles(TorchCheckpointIO):

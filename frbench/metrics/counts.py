@@ -221,7 +221,7 @@ def keyed(
     declared = list(declared)
     if undeclared := values.keys() - set(declared):
         raise KeyError(f"frbench.metrics.names does not declare {sorted(undeclared)}")
-    out = {}
+    out: dict[str, np.ndarray] = {}
     for name in declared:
         last = values[name] if "/" in name else values[name][..., None]
         out |= {key: last[..., i] for i, key in enumerate(keys_of(name, *names))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from frbench.contracts.errors import UserError
 from frbench.metrics.names import NO_METRICS, direction, higher_is_better, split_of
@@ -31,7 +31,7 @@ class Rule:
     terms: tuple[tuple[float, str], ...]
     sign: int
     oracle: bool
-    own: Mapping[str, int] = NO_METRICS
+    own: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def value(self, metrics: Mapping[str, float]) -> float:
         """Compute the sum; NaN if a metric is missing."""
