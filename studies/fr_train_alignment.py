@@ -16,7 +16,7 @@ from frbench.metrics.information import (
 from frbench.objectives.fr_train.sweep import View
 from frbench.report.plot import COLORS
 from frbench.support.atomic import write_text
-from studies.game import Run, Watch, build_data, build_model, play
+from studies.game import GameRun, Watch, build_data, build_model, play
 from studies.output import markdown, save, spread, subplots, write_rows
 
 OPTIONS = {"cases", "seeds", "phases", "neighbours"}
@@ -46,7 +46,7 @@ class Information(Watch):
         neighbours: Number of neighbours.
     """
 
-    def __init__(self, runs: list[Run], neighbours: int) -> None:
+    def __init__(self, runs: list[GameRun], neighbours: int) -> None:
         super().__init__(runs, tables=("train",), losses=True)
         self.neighbours = neighbours
         self._fixed: dict[int, float] = {}
@@ -83,7 +83,7 @@ def run(config: dict[str, Any], out: Path) -> None:
     for name, case in config["cases"].items():
         data = build_data(case["data"])
         runs = [
-            Run({"case": name, "seed": seed}, build_model(case["model"], data, seed), data)
+            GameRun({"case": name, "seed": seed}, build_model(case["model"], data, seed), data)
             for seed in config["seeds"]
         ]
         rows += play(runs, case["steps"], case["every"], Information(runs, config["neighbours"]))

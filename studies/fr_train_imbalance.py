@@ -12,7 +12,7 @@ import numpy as np
 
 from frbench.report.plot import COLORS
 from frbench.support.atomic import write_text
-from studies.game import Run, Watch, build_data, build_model, play
+from studies.game import GameRun, Watch, build_data, build_model, play
 from studies.output import (
     choose,
     distinct,
@@ -75,7 +75,7 @@ def _cell(config: dict[str, Any], rate: float, c: float) -> list[dict[str, Any]]
             for strength in strengths:
                 name = {"rate": rate, "c": c, "arm": arm, "lambda_f": strength, "trial": trial}
                 method = build_model(config["model"], own, trial, lambda_f=strength, **model)
-                runs.append(Run(name, method, own))
+                runs.append(GameRun(name, method, own))
     return play(runs, config["steps"], config["steps"], Watch(runs))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from frbench.report.plot import COLORS
 from frbench.support.atomic import write_text
-from studies.game import Run, Watch, build_data, build_model, play
+from studies.game import GameRun, Watch, build_data, build_model, play
 from studies.output import (
     choose,
     distinct,
@@ -45,7 +45,7 @@ def _trade_off(config: dict[str, Any]) -> list[dict[str, Any]]:
     for name, case in config["trade_off"].items():
         data = build_data(case["data"])
         runs = [
-            Run({"case": name, "method": method, "lambda_f": strength, "seed": seed},
+            GameRun({"case": name, "method": method, "lambda_f": strength, "seed": seed},
                 build_model(case["model"], data, seed, lambda_f=strength, **changes), data)
             for method, changes in config["methods"].items()
             for strength in case["lambda_f"]
@@ -60,7 +60,7 @@ def _stability(config: dict[str, Any]) -> list[dict[str, Any]]:
     data = build_data(case["data"])
     rates = {name: case["model"][name] for name in case["scaled"]}
     runs = [
-        Run({"method": method, "rate": factor, "seed": seed},
+        GameRun({"method": method, "rate": factor, "seed": seed},
             build_model(case["model"], data, seed, **changes,
                         **{name: factor * rate for name, rate in rates.items()}), data)
         for method, changes in config["methods"].items()

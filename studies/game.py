@@ -16,7 +16,7 @@ from frbench.objectives import FRTrain
 from frbench.objectives.fr_train.sweep import View, sweep
 
 
-class Run(NamedTuple):
+class GameRun(NamedTuple):
     """One run of a study.
 
     Attributes:
@@ -103,7 +103,10 @@ class Watch:
     """
 
     def __init__(
-        self, runs: Sequence[Run], tables: Sequence[str] = ("val", "test"), losses: bool = False
+        self,
+        runs: Sequence[GameRun],
+        tables: Sequence[str] = ("val", "test"),
+        losses: bool = False,
     ) -> None:
         self.runs = runs
         self.tables = tables
@@ -139,7 +142,7 @@ class Watch:
         return data.training.table if name == "train" else data.splits[name]
 
 
-def play(runs: Sequence[Run], steps: int, every: int, watch: Watch) -> list[dict[str, Any]]:
+def play(runs: Sequence[GameRun], steps: int, every: int, watch: Watch) -> list[dict[str, Any]]:
     """Train all runs in stacks and return what was watched."""
     models, data = [run.model for run in runs], [run.data for run in runs]
     sweep(models, data, steps, every=every, observe=watch)

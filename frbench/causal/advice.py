@@ -11,10 +11,10 @@ from frbench.causal.graph import CausalTask
 #: Actions and their one-line names.
 ACTIONS = {
     "erm": "train on P as it is",
-    "joint_balancing": "balance jointly over label and factor",
+    "joint_balancing": "balance jointly over label and attribute",
     "extra_factor": "balance or regularise over a further factor too",
-    "conditional_mmd": "penalise dependence of f(X) on the factor given the label",
-    "marginal_mmd_without_balancing": "do not balance: penalise dependence of f(X) on the factor",
+    "conditional_mmd": "penalise dependence of f(X) on the attribute given the label",
+    "marginal_mmd_without_balancing": "no balancing: penalise dependence of f(X) on the attribute",
     "none": "no mitigation has a certificate",
 }
 
@@ -28,8 +28,8 @@ class Recommendation:
         certified: Whether the graph guarantees that the action can reach a risk-invariant model.
         reason: Why this action.
         caveats: What the certificate does not say.
-        extra: Nodes to measure and to balance together with the factor (``extra_factor``).
-        then: The recommendation once they are part of the factor.
+        extra: Nodes to measure and to balance together with the attribute (``extra_factor``).
+        then: The recommendation once they are part of the attribute.
     """
 
     action: str
@@ -80,18 +80,18 @@ def recommend(
     """Choose the action for a task.
 
     Source: the actions of Table 1 of arXiv 2406.17433, extended by certificates: a model that
-    needs no mitigation, graphs without any certificate, and a second pass with a joint factor.
+    needs no mitigation, graphs without any certificate, and a second pass with a joint attribute.
 
     Args:
         found: Findings on the task.
-        again: Analyses the task with further nodes as part of the factor.
+        again: Analyses the task with further nodes as part of the attribute.
 
     Returns:
         The recommendation.
     """
     task = found.task
     core, y = task.of_kind("core"), task.label
-    xz, z = _list(core), _list(task.factor)
+    xz, z = _list(core), _list(task.attribute)
     if not found.moved_by["f_P"]:
         return Recommendation(
             "erm",
@@ -105,7 +105,7 @@ def recommend(
             "none",
             False,
             f"No part of X is tied to {y} and not to {z}: an invariant model has nothing to read.",
-            ("Look for inputs that the factor does not reach.",),
+            ("Look for inputs that the attribute does not reach.",),
         )
     if set(found.supports["f_Q"]) <= set(core) and found.conditional and not found.moved_by["f_Q"]:
         return Recommendation(
@@ -118,7 +118,7 @@ def recommend(
                 "models; on single members of the family other models can be better.",
                 "A conditional MMD penalty besides is harmless in theory.",
                 "The network must be able to separate the parts: look at the encoding of the "
-                "factor (Proposition 4.4).",
+                "attribute (Proposition 4.4).",
             ),
         )
     if found.moved_by["g"]:
@@ -129,7 +129,7 @@ def recommend(
             f"moves the law of ({xz}, {y}).",
             ("Train on data from the shifted world, or restrict the family of shifts.",),
         )
-    others = tuple(node for node in task.shifting if node not in task.factor)
+    others = tuple(node for node in task.shifting if node not in task.attribute)
     if others or found.untouched:
         return _extra(found, others, again)
     if found.conditional:
@@ -157,7 +157,7 @@ def recommend(
                 f"The family shifts the mechanism P({z} | its causes), not P({z} | {y}).",
             ),
         )
-    caveat = "Collect data in which the factor is assigned at random, or measure its causes."
+    caveat = "Collect data in which the attribute is assigned at random, or measure its causes."
     if found.common_cause:
         caveat = (
             f"{y} and {xz} share a hidden cause (label noise): if {xz} determines that cause, "
@@ -179,7 +179,7 @@ def _extra(
 ) -> Recommendation:
     """Recommend a further factor: what else shifts, or what drives an untouched part."""
     task = found.task
-    fixed = {task.label, *task.factor, *task.parts}
+    fixed = {task.label, *task.attribute, *task.parts}
     drivers = {node for part in found.untouched for node in task.graph.predecessors(part)}
     # What shifts is the cause of the failure; drivers of untouched parts stand in for it.
     extra = tuple(node for node in others if node not in fixed) or tuple(
@@ -187,10 +187,10 @@ def _extra(
     )
     reasons = []
     if others:
-        reasons.append(f"the mechanism of {_list(others)} shifts besides {_list(task.factor)}")
+        reasons.append(f"the mechanism of {_list(others)} shifts besides {_list(task.attribute)}")
     if found.untouched:
         reasons.append(
-            f"the penalty f(X) ⊥ {_list(task.factor)} | {task.label} cannot touch "
+            f"the penalty f(X) ⊥ {_list(task.attribute)} | {task.label} cannot touch "
             f"{_list(found.untouched)}"
         )
     reason = " and ".join(reasons)
@@ -200,14 +200,14 @@ def _extra(
             "none", False, f"{reason}, and no node is left that could be balanced as well."
         )
     then = again(extra)
-    joint = _list((*task.factor, *extra))
+    joint = _list((*task.attribute, *extra))
     end = "gives a certificate" if then.certified else "gives no certificate either"
     return Recommendation(
         "extra_factor",
         then.certified,
-        f"{reason}: measure {_list(extra)} and treat ({joint}) as one factor, which {end}.",
+        f"{reason}: measure {_list(extra)} and treat ({joint}) as one attribute, which {end}.",
         (
-            "The rarest cell of label and joint factor bounds the effective sample size: clip "
+            "The rarest cell of label and joint attribute bounds the effective sample size: clip "
             "weights or subsample with care.",
         ),
         extra,

@@ -10,7 +10,7 @@ import networkx as nx
 
 from frbench.causal.advice import Findings, Recommendation, recommend
 from frbench.causal.graph import CausalTask
-from frbench.causal.independence import Independence, Law, laws, minimal
+from frbench.causal.independence import Independence, IndependenceModel, laws, minimal
 from frbench.causal.verdicts import (
     Predictor,
     Proposition,
@@ -44,7 +44,7 @@ class Analysis:
 
     task: CausalTask
     direction: str
-    laws: dict[str, Law]
+    laws: dict[str, IndependenceModel]
     independences: dict[str, tuple[Independence, ...]]
     violated: tuple[Independence, ...]
     proposition: Proposition
@@ -141,8 +141,8 @@ def analyze(task: CausalTask) -> Analysis:
         supports={name: predictors[name].support for name in ("f_P", "f_Q")},
         moved_by={name: found.moved_by for name, found in predictors.items()},
         untouched=regularisers["conditional", "P"].untouched,
-        conditional=models["P"].independent(core, task.factor, [task.label]),
-        marginal=models["P"].independent(core, task.factor),
+        conditional=models["P"].independent(core, task.attribute, [task.label]),
+        marginal=models["P"].independent(core, task.attribute),
         common_cause=_direction(task) == "common cause",
     )
     independences = {name: tuple(law.statements(task.observed)) for name, law in models.items()}

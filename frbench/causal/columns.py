@@ -30,7 +30,7 @@ def columns(
     """Find a column for every node that has one.
 
     A node has the column of its own name, or the one given for it. In a data set of ours the
-    label and a single factor also stand for y and z by their role; further columns are those of
+    label and a single attribute also stand for y and z by their role; further columns are those of
     its raw table.
 
     Args:
@@ -88,10 +88,10 @@ def _from_module(task: CausalTask, module: GroupDataModule) -> tuple[pd.DataFram
     else:
         frame = pd.DataFrame(index=range(len(train)))
     roles = [(task.label, train.y, module.class_names)]
-    if len(task.factor) == 1:
-        roles.append((task.factor[0], train.z, module.attribute_names))
+    if len(task.attribute) == 1:
+        roles.append((task.attribute[0], train.z, module.attribute_names))
     for node, codes, names in roles:
         texts = np.array([*names, None], dtype=object)
-        if node not in frame:  # as it is where the factor of the graph is not the data's z
+        if node not in frame:  # as it is where the attribute of the graph is not the data's z
             frame[node] = texts[codes]  # an unknown z is -1, the last
     return frame, f"{type(module).__name__} (training split)"

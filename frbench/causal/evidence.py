@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from frbench.causal.graph import CausalTask
-from frbench.causal.independence import Independence, Law, minimal
+from frbench.causal.independence import Independence, IndependenceModel, minimal
 from frbench.causal.statistics import Outcome, column, detectable, examine
 from frbench.contracts.errors import UserError
 from frbench.metrics.multiplicity import holm
@@ -194,7 +194,7 @@ def confront(
             )
     statements = [
         s
-        for s in Law([task.graph]).statements(nodes)
+        for s in IndependenceModel([task.graph]).statements(nodes)
         if largest is None or len(s.given) <= largest
     ]
     rng = np.random.default_rng(seed)

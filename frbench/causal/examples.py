@@ -68,7 +68,7 @@ def example(name: str) -> CausalTask:
     return CausalTask(
         edges=edges,
         label="Y",
-        factor="Z",
+        attribute="Z",
         parts=[part for part in ("X", "XZ", "XY", "XYZ", "XV") if part in ends],
         latents=latents,
         undesired=undesired,

@@ -22,12 +22,12 @@ _PENALTIES = {"conditional_mmd": True, "marginal_mmd_without_balancing": False}
 
 @dataclass(frozen=True)
 class Practice:
-    """What the counts of label and factor say of a recommended action.
+    """What the counts of label and attribute say of a recommended action.
 
     Attributes:
-        action: The action; of a further factor, the one for the joint factor.
+        action: The action; of a further factor, the one for the joint attribute.
         labels: Levels of the label.
-        values: Levels of the (joint) factor.
+        values: Levels of the (joint) attribute.
         counts: Rows of each cell [C, A].
         batch: Rows of a batch.
     """
@@ -92,7 +92,7 @@ class Practice:
                 f"SMALL STRATA: {few} of {self.expected.size} cells average fewer than {SMALL} "
                 "rows. The default MMD estimate is then too large by up to 1/m + 1/n, here "
                 f"{self.bias:.2f} in the mean over strata, even where outputs do not depend on "
-                "the factor: times the strength, that mostly shrinks logits. Give a batch rows "
+                "the attribute: times the strength, that mostly shrinks logits. Give a batch rows "
                 f"of every cell (data.rows_per_group {SMALL}), a larger batch, a lower strength, "
                 "or the unbiased estimate (biased: false)."
             )
@@ -109,7 +109,7 @@ class Practice:
         if self.effective is None:
             return (
                 f"NO OVERLAP: no row has {cell}, so joint balancing cannot weigh any up there; "
-                "merge values of the factor, or penalise instead."
+                "merge values of the attribute, or penalise instead."
             )
         return (
             f"Joint balancing by weights leaves an effective sample of {self.effective:.0f} of "
@@ -137,7 +137,7 @@ def practice(
     data: Mapping[str, np.ndarray],
     batch: int = 128,
 ) -> Practice | None:
-    """Count the cells of label and factor that the recommended action works on.
+    """Count the cells of label and attribute that the recommended action works on.
 
     Args:
         task: The graph.
@@ -146,7 +146,7 @@ def practice(
         batch: Rows of a batch.
 
     Returns:
-        The counts; None if label or factor has no column, or a continuous one.
+        The counts; None if label or attribute has no column, or a continuous one.
 
     Raises:
         UserError: If the batch is not positive.
@@ -162,15 +162,15 @@ def practice(
     """
     if batch < 1:
         raise UserError(f"--batch must be at least 1, got {batch}.")
-    factor = (*task.factor, *advice.extra)
-    if any(node not in data for node in (task.label, *factor)):
+    attribute = (*task.attribute, *advice.extra)
+    if any(node not in data for node in (task.label, *attribute)):
         return None
-    raw = [np.asarray(data[node]) for node in (task.label, *factor)]
+    raw = [np.asarray(data[node]) for node in (task.label, *attribute)]
     known = np.all([[v is not None and v == v for v in values.tolist()] for values in raw], axis=0)
     raw = [values[known] for values in raw]
     if not known.any() or any(column(values).continuous for values in raw):
         return None
-    names = [[f"{node}={v}" for v in values] for node, values in zip((task.label, *factor), raw,
+    names = [[f"{node}={v}" for v in values] for node, values in zip((task.label, *attribute), raw,
                                                                      strict=True)]  # fmt: skip
     labels, y = np.unique(names[0], return_inverse=True)
     values, z = np.unique([", ".join(pair) for pair in zip(*names[1:], strict=True)],

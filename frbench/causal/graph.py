@@ -22,7 +22,7 @@ Edges = Sequence[str | Sequence[str]]
 
 @dataclass(frozen=True, init=False, eq=True)
 class CausalTask:
-    """A causal graph over label, factor, parts of X and hidden causes.
+    """A causal graph over label, attribute, parts of X and hidden causes.
 
     P factorises over the graph. The cut graph G0 lacks the undesired edges. Source: Assumption 2.3
     and Section 2 of arXiv 2406.17433.
@@ -30,17 +30,17 @@ class CausalTask:
     Args:
         edges: Arrows ``"U>Y"``, chains ``"Z>W>X"`` or pairs ``("U", "Y")``.
         label: The node Y that is predicted.
-        factor: The auxiliary node Z (sensitive, spurious); several nodes are balanced jointly.
+        attribute: The auxiliary node Z (sensitive, spurious); several nodes are balanced jointly.
         parts: Nodes that make up the input X.
         latents: Nodes that are not measured and not part of X.
         measured: Further measured nodes, which the classifier does not see.
         undesired: Edges that the deployed world may lack.
-        shifting: Nodes whose mechanism P(node | parents) may change; the factor by default.
+        shifting: Nodes whose mechanism P(node | parents) may change; the attribute by default.
         name: Short name, used as title.
         note: One line that says what the task is.
 
     Raises:
-        UserError: At a cycle, a node without role or with two, a missing label or factor, or a
+        UserError: At a cycle, a node without role or with two, a missing label or attribute, or a
             node or edge that the graph does not have.
 
     Example:
@@ -53,7 +53,7 @@ class CausalTask:
 
     edges: tuple[Edge, ...]
     label: str
-    factor: tuple[str, ...]
+    attribute: tuple[str, ...]
     parts: tuple[str, ...]
     latents: tuple[str, ...]
     undesired: tuple[Edge, ...]
@@ -66,7 +66,7 @@ class CausalTask:
         self,
         edges: Edges,
         label: str,
-        factor: str | Sequence[str],
+        attribute: str | Sequence[str],
         parts: Sequence[str],
         latents: Sequence[str] = (),
         undesired: Edges = (),
@@ -81,7 +81,7 @@ class CausalTask:
         set_(self, "edges", self._read_edges("edges", edges))
         set_(self, "undesired", self._read_edges("undesired", undesired))
         labels = self._read_nodes("label", label)
-        set_(self, "factor", self._read_nodes("factor", factor))
+        set_(self, "attribute", self._read_nodes("attribute", attribute))
         for role, nodes in (("parts", parts), ("latents", latents), ("measured", measured)):
             set_(self, role, self._read_nodes(role, nodes))
         if len(labels) != 1:
@@ -89,12 +89,12 @@ class CausalTask:
                 "needs exactly one label: set `label` to the node that is predicted"
                 + f" (got {', '.join(labels)})" * bool(labels)
             )
-        if not self.factor:
-            self._fail("has no factor: set `factor` to the sensitive or spurious node")
+        if not self.attribute:
+            self._fail("has no attribute: set `attribute` to the sensitive or spurious node")
         if not self.parts:
             self._fail("has no parts of X: list what the classifier sees under `parts`")
         set_(self, "label", labels[0])
-        chosen = self.factor if shifting is None else self._read_nodes("shifting", shifting)
+        chosen = self.attribute if shifting is None else self._read_nodes("shifting", shifting)
         set_(self, "shifting", chosen)
         self._check()
 
@@ -125,7 +125,7 @@ class CausalTask:
     def _check(self) -> None:
         roles = {
             "label": (self.label,),
-            "factor": self.factor,
+            "attribute": self.attribute,
             "parts": self.parts,
             "latents": self.latents,
             "measured": self.measured,
@@ -160,8 +160,8 @@ class CausalTask:
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """All nodes by role: label, factor, parts, measured, latents."""
-        return (self.label, *self.factor, *self.parts, *self.measured, *self.latents)
+        """All nodes by role: label, attribute, parts, measured, latents."""
+        return (self.label, *self.attribute, *self.parts, *self.measured, *self.latents)
 
     @property
     def observed(self) -> tuple[str, ...]:
@@ -187,7 +187,7 @@ class CausalTask:
 
     @cached_property
     def kinds(self) -> dict[str, str]:
-        """Assumption 2.3: which part carries the label, the factor, both or neither.
+        """Assumption 2.3: which part carries the label, the attribute, both or neither.
 
         A part is tied to Y by a causal path in G0 that avoids Z, or by a common cause there that
         the classifier does not see (label noise). It is tied to Z by a causal path in G that
@@ -205,7 +205,7 @@ class CausalTask:
         return tuple(part for part in self.parts if self.kinds[part] in kinds)
 
     def _tied_to_label(self, part: str) -> bool:
-        graph = nx.restricted_view(self.cut, self.factor, [])
+        graph = nx.restricted_view(self.cut, self.attribute, [])
         if _linked(graph, part, self.label):
             return True
         causes = nx.ancestors(graph, part) & nx.ancestors(graph, self.label)
@@ -213,23 +213,23 @@ class CausalTask:
 
     def _tied_to_factor(self, part: str) -> bool:
         graph = nx.restricted_view(self.graph, [self.label], [])
-        return any(_linked(graph, part, factor) for factor in self.factor)
+        return any(_linked(graph, part, attribute) for attribute in self.attribute)
 
     def with_factor(self, *extra: str) -> CausalTask:
-        """Return the task with further nodes measured and balanced together with the factor."""
+        """Return the task with further nodes measured and balanced together with the attribute."""
         kept: dict[str, Any] = {
             role: [node for node in getattr(self, role) if node not in extra]
             for role in ("parts", "latents", "measured")
         }
-        name = f"{self.name} with factor ({', '.join((*self.factor, *extra))})"
-        return replace(self, factor=(*self.factor, *extra), name=name, **kept)
+        name = f"{self.name} with attribute ({', '.join((*self.attribute, *extra))})"
+        return replace(self, attribute=(*self.attribute, *extra), name=name, **kept)
 
     def to_dict(self) -> dict[str, Any]:
         """Write the task as plain data; ``CausalTask(**data)`` builds it again."""
         data: dict[str, Any] = {"name": self.name, "note": self.note}
         data["edges"] = [_arrow(edge) for edge in self.edges]
         data["label"] = self.label
-        data["factor"] = self.factor[0] if len(self.factor) == 1 else list(self.factor)
+        data["attribute"] = self.attribute[0] if len(self.attribute) == 1 else list(self.attribute)
         for role in ("parts", "latents", "measured", "shifting"):
             data[role] = list(getattr(self, role))
         data["undesired"] = [_arrow(edge) for edge in self.undesired]
@@ -258,6 +258,8 @@ class CausalTask:
         known = list(inspect.signature(cls).parameters)
         if not isinstance(data, dict):
             raise UserError(f"{str(path)!r} holds no task: its keys are {', '.join(known)}.")
+        if "factor" in data and "attribute" not in data:  # the key of earlier releases
+            data["attribute"] = data.pop("factor")
         for key in data:
             if key not in known:
                 raise UserError(
@@ -267,7 +269,7 @@ class CausalTask:
         required: dict[str, Any] = {
             "edges": [],
             "label": None,
-            "factor": None,
+            "attribute": None,
             "parts": None,
             "name": path.stem,
         }

@@ -32,14 +32,14 @@ class Independence(NamedTuple):
         return f"{self.a} ⊥ {self.b}" + f" | {', '.join(self.given)}" * bool(self.given)
 
 
-class Law:
+class IndependenceModel:
     """The independence model of a distribution, as the union of the d-separations of graphs.
 
     Args:
         graphs: Graphs over each of which the distribution factorises.
 
     Example:
-        >>> law = Law([nx.DiGraph([("Y", "X"), ("Y", "Z")])])
+        >>> law = IndependenceModel([nx.DiGraph([("Y", "X"), ("Y", "Z")])])
         >>> law.independent("X", "Z"), law.independent("X", "Z", ["Y"])
         (False, True)
     """
@@ -101,7 +101,7 @@ def balanced_graphs(task: CausalTask, width: int = WIDTH) -> list[nx.DiGraph]:
     directions against exact enumeration.
 
     Args:
-        task: The task; several factors are balanced as one, P(Y) P(Z1, Z2).
+        task: The task; several attributes are balanced as one, P(Y) P(Z1, Z2).
         width: Sets of earlier nodes that are followed at each step, those with the sparsest
             graphs first. The default covers all orders of up to ten nodes; beyond, some
             independences of Q may be missed, and none is invented.
@@ -119,7 +119,7 @@ def balanced_graphs(task: CausalTask, width: int = WIDTH) -> list[nx.DiGraph]:
     layers: list[dict[Nodes, dict[_Graph, None]]] = [{} for _ in range(len(task.nodes) + 1)]
     layers[0][frozenset()] = {_Graph(): None}
     boundary = cache(partial(_boundary, task.graph))
-    first = [*task.factor, task.label]
+    first = [*task.attribute, task.label]
     first += [node for node in nx.topological_sort(task.graph) if node not in first]
     sure = {frozenset(first[:i]) for i in range(len(first))}
 
@@ -127,7 +127,7 @@ def balanced_graphs(task: CausalTask, width: int = WIDTH) -> list[nx.DiGraph]:
         # The first order can always be completed; others may find no valid place for Y or Z.
         earlier, graphs = item
         size = min(len(graph.edges) for graph in graphs)
-        done = {task.label, *task.factor} <= earlier
+        done = {task.label, *task.attribute} <= earlier
         return earlier not in sure, not done, size, sorted(earlier)
 
     for layer in layers[:-1]:
@@ -160,22 +160,22 @@ def _steps(
     task: CausalTask, earlier: Nodes, boundary: Callable[[str, Nodes], Nodes]
 ) -> Iterator[list[tuple[str, Nodes]]]:
     """Yield the nodes that may come next in an order, each with its parents in Q."""
-    label, factor = task.label, frozenset(task.factor)
+    label, attribute = task.label, frozenset(task.attribute)
     for node in task.nodes:
         if node in earlier:
             continue
         parents = boundary(node, earlier)
-        if node == label and factor & earlier:
+        if node == label and attribute & earlier:
             # P(Y | earlier) = P(Y | Z) becomes P(Y).
-            if factor <= earlier and parents <= factor:
+            if attribute <= earlier and parents <= attribute:
                 yield [(node, frozenset())]
-        elif node not in factor or label not in earlier:
+        elif node not in attribute or label not in earlier:
             yield [(node, parents)]
-    if label in earlier and not factor & earlier:
-        # P(Z | earlier) = P(Z | Y) becomes P(Z), for all factors at once.
+    if label in earlier and not attribute & earlier:
+        # P(Z | earlier) = P(Z | Y) becomes P(Z), for all attributes at once.
         others = set(earlier - {label})
-        if not others or nx.is_d_separator(task.graph, set(factor), others, {label}):
-            for order in itertools.permutations(task.factor):
+        if not others or nx.is_d_separator(task.graph, set(attribute), others, {label}):
+            for order in itertools.permutations(task.attribute):
                 yield [
                     (node, boundary(node, frozenset(order[:i]))) for i, node in enumerate(order)
                 ]
@@ -202,12 +202,12 @@ class _Graph:
         )
 
 
-def laws(task: CausalTask) -> dict[str, Law]:
+def laws(task: CausalTask) -> dict[str, IndependenceModel]:
     """Return the independence models of P, of the cut graph (``G0``) and of Q."""
     return {
-        "P": Law([task.graph]),
-        "G0": Law([task.cut]),
-        "Q": Law(balanced_graphs(task)),
+        "P": IndependenceModel([task.graph]),
+        "G0": IndependenceModel([task.cut]),
+        "Q": IndependenceModel(balanced_graphs(task)),
     }
 
 

@@ -17,7 +17,7 @@ from frbench.support.atomic import replacing
 # Role: fill (tints of Okabe and Ito's colours, on which black text is readable) and legend.
 _ROLES = {
     "label": ("#9ecae9", "label"),
-    "factor": ("#f6b58a", "factor"),
+    "attribute": ("#f6b58a", "attribute"),
     "core": ("#a8dcc6", "core of X"),
     "entangled": ("#dcb9d6", "entangled part"),
     "spurious": ("#f8dcc4", "spurious part"),
@@ -55,7 +55,7 @@ def plot(task: CausalTask, path: Path | str) -> None:
     ax.axis("off")
     ax.set_title(task.name + f": {task.note}" * bool(task.note), fontsize=11, loc="left")
     roles = task.kinds | dict.fromkeys(task.measured, "measured")
-    roles |= dict.fromkeys(task.latents, "latent") | dict.fromkeys(task.factor, "factor")
+    roles |= dict.fromkeys(task.latents, "latent") | dict.fromkeys(task.attribute, "factor")
     roles[task.label] = "label"
     styles: dict[str, dict[str, Any]] = {
         role: {"facecolor": fill, "edgecolor": _INK, "ls": _DASHED if role == "latent" else "-"}

@@ -47,7 +47,7 @@ def sheets(
     found: Analysis, evidence: Evidence | None = None, counts: Practice | None = None
 ) -> Iterator[Sheet]:
     """Lay out an analysis, the conclusion first, then what data says of action and graph."""
-    z, y = _join(found.task.factor), found.task.label
+    z, y = _join(found.task.attribute), found.task.label
     color = "green" if found.recommendation.certified else "yellow"
     action, *reasons = _advice(found.recommendation)
     yield Sheet("Recommendation", lines=[Cell(action, style=f"bold {color}"), *reasons])
@@ -92,7 +92,7 @@ def _advice(advice: Recommendation) -> Iterator[str]:
     yield f"{name[0].upper()}{name[1:]}."
     yield advice.reason
     if advice.then:
-        yield f"With the joint factor: {ACTIONS[advice.then.action]}. {advice.then.reason}"
+        yield f"With the joint attribute: {ACTIONS[advice.then.action]}. {advice.then.reason}"
     caveats = (*advice.caveats, *(advice.then.caveats if advice.then else ()))
     yield from (f"Note: {text}" for text in caveats)
 
@@ -100,7 +100,7 @@ def _advice(advice: Recommendation) -> Iterator[str]:
 def _graph(task: CausalTask, direction: str) -> Sheet:
     kept = [">".join(edge) for edge in task.edges if edge not in task.undesired]
     lines = [
-        f"label {task.label}, factor {_join(task.factor)}: {direction}",
+        f"label {task.label}, attribute {_join(task.attribute)}: {direction}",
         f"edges: {_join(kept)}",
     ]
     if task.undesired:
@@ -114,7 +114,7 @@ def _graph(task: CausalTask, direction: str) -> Sheet:
 
 
 def _parts(found: Analysis) -> Sheet:
-    task, z, y = found.task, found.task.factor, found.task.label
+    task, z, y = found.task, found.task.attribute, found.task.label
     p, q = found.laws["P"], found.laws["Q"]
     names = _join(z)
     return Sheet(
@@ -152,7 +152,7 @@ def _predictors(found: Analysis) -> Sheet:
             for key, one in found.predictors.items()
         ],
         [
-            "DP: f ⊥ factor, EO: f ⊥ factor given label, PP: label ⊥ factor given f; each on the "
+            "DP: f ⊥ attribute, EO: f ⊥ attribute given label, PP: label ⊥ attribute given f; each on the "
             "distribution that f is fitted on."
         ],
     )

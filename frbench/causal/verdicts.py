@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import networkx as nx
 
 from frbench.causal.graph import CausalTask
-from frbench.causal.independence import Law
+from frbench.causal.independence import IndependenceModel
 
 #: Fairness criteria of a predictor f(A), each an independence; names as in `frbench.metrics`.
 CRITERIA = ("demographic_parity", "equalized_odds", "predictive_parity")
@@ -99,7 +99,7 @@ class Regulariser:
         return not self.objections
 
 
-def support(task: CausalTask, law: Law) -> tuple[str, ...]:
+def support(task: CausalTask, law: IndependenceModel) -> tuple[str, ...]:
     """Return the smallest A among the parts with Y ⊥ X without A | A."""
     parts = set(task.parts)
     # A part on which Y depends given all others is in every such set.
@@ -131,7 +131,11 @@ def _moved_by(task: CausalTask, support: Iterable[str]) -> tuple[str, ...]:
 
 
 def predictor(
-    task: CausalTask, name: str, law: str, models: dict[str, Law], support: tuple[str, ...]
+    task: CausalTask,
+    name: str,
+    law: str,
+    models: dict[str, IndependenceModel],
+    support: tuple[str, ...],
 ) -> Predictor:
     """Judge E[Y | support], fitted on the given law."""
     model = models[law]
@@ -141,33 +145,33 @@ def predictor(
         support,
         _moved_by(task, support),
         {
-            "demographic_parity": model.independent(support, task.factor),
-            "equalized_odds": model.independent(support, task.factor, [task.label]),
-            "predictive_parity": model.independent(task.label, task.factor, support),
+            "demographic_parity": model.independent(support, task.attribute),
+            "equalized_odds": model.independent(support, task.attribute, [task.label]),
+            "predictive_parity": model.independent(task.label, task.attribute, support),
         },
     )
 
 
 def regulariser(
-    task: CausalTask, penalty: str, name: str, law: Law, core: Predictor
+    task: CausalTask, penalty: str, name: str, law: IndependenceModel, core: Predictor
 ) -> Regulariser:
     """Judge a penalty on one law; ``core`` is the predictor that it should lead to."""
     given = [task.label] if penalty == "conditional" else []
-    factor = ", ".join(task.factor)
+    attribute = ", ".join(task.attribute)
     condition = f" | {task.label}" * bool(given)
-    keeps_core = law.independent(core.support, task.factor, given)
+    keeps_core = law.independent(core.support, task.attribute, given)
     rest = [part for part in task.parts if part not in core.support]
-    untouched = tuple(part for part in rest if law.independent(part, task.factor, given))
-    others = [node for node in task.shifting if node not in task.factor]
+    untouched = tuple(part for part in rest if law.independent(part, task.attribute, given))
+    others = [node for node in task.shifting if node not in task.attribute]
     objections = []
     if not core.support:
-        objections.append(f"no part of X carries {task.label} without {factor}")
+        objections.append(f"no part of X carries {task.label} without {attribute}")
     elif not keeps_core:
         objections.append(
-            f"destroys signal: not {', '.join(core.support)} ⊥ {factor}{condition} in {name}"
+            f"destroys signal: not {', '.join(core.support)} ⊥ {attribute}{condition} in {name}"
         )
     if untouched:
-        objections.append(f"leaves {', '.join(untouched)}, independent of {factor}{condition}")
+        objections.append(f"leaves {', '.join(untouched)}, independent of {attribute}{condition}")
     if others:
         objections.append(f"{', '.join(others)} shifts too")
     if core.support and not core.invariant and not others:
@@ -177,12 +181,12 @@ def regulariser(
     return Regulariser(penalty, name, keeps_core, untouched, tuple(objections))
 
 
-def proposition(task: CausalTask, law: Law) -> Proposition:
+def proposition(task: CausalTask, law: IndependenceModel) -> Proposition:
     """Proposition 4.2: X_Z⊥ ⊥_Q Z | Y and X_Z⊥ sufficient in Q."""
     core, y = task.of_kind("core"), task.label
     rest = [part for part in task.parts if part not in core]
-    z, xz = ", ".join(task.factor), ", ".join(core)
-    tied = tuple(c for c in core if not law.independent(c, task.factor, [y]))
+    z, xz = ", ".join(task.attribute), ", ".join(core)
+    tied = tuple(c for c in core if not law.independent(c, task.attribute, [y]))
     used = tuple(r for r in rest if not law.independent(y, r, core))
     if not used and not law.independent(y, rest, core):
         used = tuple(rest)
@@ -193,13 +197,13 @@ def proposition(task: CausalTask, law: Law) -> Proposition:
     return Proposition("Proposition 4.2", premises if core else _no_core(task))
 
 
-def corollary(task: CausalTask, law: Law) -> Proposition:
+def corollary(task: CausalTask, law: IndependenceModel) -> Proposition:
     """Corollary 4.3: R ⊥_P {Y, X_Z⊥} | Z and X_Z⊥ ⊥_P Z | Y, with R all parts but X_Z⊥."""
     core, y = task.of_kind("core"), task.label
     rest = [part for part in task.parts if part not in core]
-    z, xz = ", ".join(task.factor), ", ".join(core)
-    linked = tuple(r for r in rest if not law.independent(r, (y, *core), task.factor))
-    tied = tuple(c for c in core if not law.independent(c, task.factor, [y]))
+    z, xz = ", ".join(task.attribute), ", ".join(core)
+    linked = tuple(r for r in rest if not law.independent(r, (y, *core), task.attribute))
+    tied = tuple(c for c in core if not law.independent(c, task.attribute, [y]))
     premises = (
         Premise(f"{', '.join(rest) or 'nothing else'} ⊥ {y}, {xz} | {z} in P", linked),
         Premise(f"{xz} ⊥ {z} | {y} in P", tied),
@@ -208,5 +212,5 @@ def corollary(task: CausalTask, law: Law) -> Proposition:
 
 
 def _no_core(task: CausalTask) -> tuple[Premise, ...]:
-    text = f"some part of X is tied to {task.label} and not to {', '.join(task.factor)}"
+    text = f"some part of X is tied to {task.label} and not to {', '.join(task.attribute)}"
     return (Premise(text, task.parts),)

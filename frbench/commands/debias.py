@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.data.factors import MAX_VALUES, Factor, cross, factor
+from frbench.data.categorical import MAX_VALUES, Categorical, categorize, cross
 from frbench.data.max_entropy import MaxEntropy, rates
 from frbench.data.max_entropy.prior import Given
 from frbench.data.reading import read_table
@@ -130,7 +130,9 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _prepare(frame: pd.DataFrame, args: argparse.Namespace) -> tuple[pd.DataFrame, Factor, Factor]:
+def _prepare(
+    frame: pd.DataFrame, args: argparse.Namespace
+) -> tuple[pd.DataFrame, Categorical, Categorical]:
     """Check the columns, leave out rows without target or attribute, and code both."""
     chosen = [args.target, *args.protected]
     for option, names in (("target", [args.target]), ("protected", args.protected),
@@ -165,8 +167,8 @@ def _prepare(frame: pd.DataFrame, args: argparse.Namespace) -> tuple[pd.DataFram
                 f"--bins: '{name}' is {'the target' if name == args.target else 'protected'}; "
                 "its values are drawn as they are. Add a column of its bins to the file."
             )
-    y = factor(frame[args.target])
-    z = cross([factor(frame[name]) for name in args.protected])
+    y = categorize(frame[args.target])
+    z = cross([categorize(frame[name]) for name in args.protected])
     return frame, y, z
 
 
@@ -184,7 +186,7 @@ def _edges(words: list[str]) -> dict[str, list[float]]:
     return out
 
 
-def _marginals(args: argparse.Namespace, z: Factor) -> Any:
+def _marginals(args: argparse.Namespace, z: Categorical) -> Any:
     """Read ``reweighted`` or ``income=no:0.7,yes:0.3 age=35``."""
     if len(args.marginals) == 1 and "=" not in args.marginals[0]:
         return args.marginals[0]
@@ -212,21 +214,23 @@ def _marginals(args: argparse.Namespace, z: Factor) -> Any:
 
 
 def _report(
-    before: pd.DataFrame, after: pd.DataFrame, y: Factor, args: argparse.Namespace
+    before: pd.DataFrame, after: pd.DataFrame, y: Categorical, args: argparse.Namespace
 ) -> None:
     """Print rows and rates of both tables, over every protected column and their combination."""
     views = [[name] for name in args.protected]
     views += [args.protected] if len(args.protected) > 1 else []
-    known = {"&".join(names): cross([factor(before[name]) for name in names]) for names in views}
+    known = {
+        "&".join(names): cross([categorize(before[name]) for name in names]) for names in views
+    }
     found = []
     for frame in (before, after):
         weight = frame["weight"].to_numpy() if args.via == "weight" and frame is after else None
-        codes = factor(frame[args.target])
+        codes = categorize(frame[args.target])
         column: dict[str, float] = {"rows": len(frame)}
         place = np.array([y.names.index(name) for name in codes.names])
         for names in views:
             shown = "&".join(names)
-            z, values = cross([factor(frame[name]) for name in names]), known[shown].names
+            z, values = cross([categorize(frame[name]) for name in names]), known[shown].names
             column_of = np.array([values.index(name) for name in z.names])  # few rows lack some
             joint = np.zeros((len(y.names), len(values)))
             cells = place[codes.codes], column_of[z.codes]

@@ -162,7 +162,7 @@ def _pairs(argv: list[str]) -> int:
 
     from frbench.contracts.spec import to_spec
     from frbench.gan import generator as generators
-    from frbench.gan.pairs import Settings, build_pairs
+    from frbench.gan.pairs import PairSettings, build_pairs
     from frbench.runs.build import checkpoint_data
     from frbench.runs.checkpoint import load, read_checkpoint
     from frbench.runs.quiet import quieten
@@ -170,7 +170,7 @@ def _pairs(argv: list[str]) -> int:
     quieten()
     parser = _parser()
     parser.add_subclass_arguments(generators.Generator, "generator", required=True)
-    parser.add_class_arguments(Settings, "settings")
+    parser.add_class_arguments(PairSettings, "settings")
     for name in ("target", "protected"):
         parser.add_argument(f"--{name}", type=str, required=True)
     parser.add_argument("--judges", nargs=2, type=str, default=None)

@@ -9,7 +9,7 @@ _HOME = {
     "Generator": "generator",
     "Hyperplane": "latent",
     "OwnGenerator": "generator",
-    "Settings": "pairs",
+    "PairSettings": "pairs",
     "Trained": "generator",
     "build_pairs": "pairs",
     "complement": "latent",

@@ -40,7 +40,7 @@ CHUNK = 500
 
 @checked
 @dataclass(frozen=True)
-class Settings:
+class PairSettings:
     """How pairs are made.
 
     Args:
@@ -98,7 +98,7 @@ class Scorer:
 
 
 def fit_planes(
-    generator: Generator, target: Scorer, protected: Scorer, settings: Settings
+    generator: Generator, target: Scorer, protected: Scorer, settings: PairSettings
 ) -> list[Hyperplane]:
     """Fit h_t (two of them where they depend on the domain), then h_g, on fresh latents.
 
@@ -127,7 +127,7 @@ def build_pairs(
     generator: Generator,
     target: Objective,
     protected: Objective,
-    settings: Settings,
+    settings: PairSettings,
     judges: tuple[Objective, Objective] | None = None,
     origin: dict[str, Any] | None = None,
     real: GroupDataModule | None = None,
@@ -182,7 +182,7 @@ def _build(
     generator: Generator,
     target: Objective,
     protected: Objective,
-    settings: Settings,
+    settings: PairSettings,
     judges: tuple[Objective, Objective] | None,
     made_from: dict[str, Any],
 ) -> dict[str, Any]:
@@ -269,7 +269,7 @@ def _fill(
     generator: Generator,
     scorers: Sequence[Scorer],
     planes: list[Hyperplane],
-    settings: Settings,
+    settings: PairSettings,
     done: int,
 ) -> Iterator[int]:
     """Write the rows from ``done`` on, and yield how many are written after each chunk."""
@@ -298,7 +298,7 @@ def _write_json(path: Path, record: dict[str, Any]) -> None:
     write_text(path, json.dumps(record, indent=1))
 
 
-def _finish(part: Path, planes: list[Hyperplane], settings: Settings) -> dict[str, Any]:
+def _finish(part: Path, planes: list[Hyperplane], settings: PairSettings) -> dict[str, Any]:
     """Write labels, latents and scores into one file, and measure the pairs."""
     latents, scores = np.load(part / "latents.npy"), np.load(part / "scores.npy")
     y, z = (scores[:, 0, :2] > settings.thresholds).T.astype(np.int64)

@@ -102,7 +102,7 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
         "status": "ok",
         "selection": monitor.selection(trainer),
         "metrics": metrics,
-        "directions": directions(cli.metrics),
+        **({"directions": directions(cli.metrics)} if cli.metrics else {}),
         "warnings": cli.warnings(),
         "steps": trainer.global_step,
         "seconds_before": rolling.seconds_before,

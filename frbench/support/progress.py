@@ -62,14 +62,14 @@ def track(items: Iterable[T], what: str, total: float | None = None) -> Iterator
         [1, 2]
     """
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import track as bar
 
     if _shown or not sys.stderr.isatty():
         yield from items
         return
     _shown.append(None)
     try:
-        yield from track(items, what, total, console=Console(stderr=True), transient=True)
+        yield from bar(items, what, total, console=Console(stderr=True), transient=True)
     finally:
         _shown.clear()
 

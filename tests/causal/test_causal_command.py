@@ -22,7 +22,7 @@ def run(capsys, *words):
 def test_report_leads_with_the_recommendation(capsys):
     text = run(capsys, "b")
     assert text.index("Recommendation") < text.index("Do not balance") < text.index("Graph")
-    assert "label Y, factor Z: causal" in text
+    assert "label Y, attribute Z: causal" in text
     assert "undesired: U>Y, U>Z" in text and "hidden: U" in text
     assert "Proposition 4.2 does not apply: XZ ⊥ Z | Y in Q fails (XZ)" in text
     assert "Y ⊥ XY | XZ" in text.split("does not obey G0")[1].splitlines()[0]

@@ -5,7 +5,7 @@ import pytest
 from exact import Exact, draw_tables, members, random_task
 
 from frbench.causal import EXAMPLES, CausalTask, analyze, balanced_graphs, example
-from frbench.causal.independence import Law, candidates, laws
+from frbench.causal.independence import IndependenceModel, candidates, laws
 
 TABLES = 12  # random tables per graph
 SAME, DIFFERENT = 1e-12, 1e-9  # rounding errors are below the first, effects above the second
@@ -37,7 +37,7 @@ def drawn(task, rng, count):
 
 
 def balanced(task, tables):
-    return [table.balanced(task.label, task.factor) for table in tables]
+    return [table.balanced(task.label, task.attribute) for table in tables]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -60,9 +60,9 @@ def test_rule_equals_enumeration_with_a_joint_factor(name):
     assert not wrong and checked == 240
     for part in task.parts:
         for given in ([], ["Y"]):
-            size = max(table.dependence([part], task.factor, given) for table in q)
-            assert law.independent(part, task.factor, given) == (size < SAME)
-    assert max(table.dependence(["Y"], task.factor) for table in q) < SAME
+            size = max(table.dependence([part], task.attribute, given) for table in q)
+            assert law.independent(part, task.attribute, given) == (size < SAME)
+    assert max(table.dependence(["Y"], task.attribute) for table in q) < SAME
 
 
 @pytest.mark.slow
@@ -86,13 +86,15 @@ def test_simpler_rules_would_be_caught():
     rng = np.random.default_rng(3)
     for name in ("a3", "b", "c", "c2", "e"):
         task = example(name)
-        assert mismatches(task, Law([task.cut]), balanced(task, draw(task, rng)))[0], name
+        assert mismatches(task, IndependenceModel([task.cut]), balanced(task, draw(task, rng)))[
+            0
+        ], name
     task = example("a")
     selection = task.graph.copy()
     selection.add_edges_from([("Y", "S"), ("Z", "S")])
     q = balanced(task, draw(task, rng))
-    assert not Law([selection]).independent("Y", "Z", ["S"])
-    assert mismatches(task, Law([selection]), q)[0]
+    assert not IndependenceModel([selection]).independent("Y", "Z", ["S"])
+    assert mismatches(task, IndependenceModel([selection]), q)[0]
 
 
 @pytest.mark.parametrize(
@@ -115,20 +117,20 @@ def test_orders_that_start_with_label_and_factor_are_not_enough(edges, latents, 
     assert laws(task)["Q"].independent(*pair)
     assert not mismatches(task, laws(task)["Q"], q)[0]
     # One order only: the rule stays sound, and says less.
-    assert not Law(balanced_graphs(task, width=1)).independent(*pair)
+    assert not IndependenceModel(balanced_graphs(task, width=1)).independent(*pair)
 
 
 @pytest.mark.parametrize("name", ["b", "c", "e"])
 def test_a_narrow_search_invents_nothing(name):
     task = example(name)
-    full, narrow = laws(task)["Q"], Law(balanced_graphs(task, width=1))
+    full, narrow = laws(task)["Q"], IndependenceModel(balanced_graphs(task, width=1))
     assert narrow.graphs
     held = narrow.statements(task.observed)
     assert held and set(held) <= set(full.statements(task.observed))
 
 
 def task_of(name):
-    """Look up an example; ``c+V`` is c with the joint factor (Z, V)."""
+    """Look up an example; ``c+V`` is c with the joint attribute (Z, V)."""
     name, _, extra = name.partition("+")
     return example(name).with_factor(*extra) if extra else example(name)
 
@@ -140,7 +142,7 @@ def test_certificate_of_invariance(name):
     found = analyze(task)
     spreads = {(f, loss): [] for f in found.predictors for loss in ("log", "square", "accuracy")}
     for p, tables in drawn(task, rng, 6):
-        fitted_on = {"P": p, "Q": p.balanced(task.label, task.factor)}
+        fitted_on = {"P": p, "Q": p.balanced(task.label, task.attribute)}
         family = members(task, tables, rng, 6)
         for (key, loss), held in spreads.items():
             one = found.predictors[key]

@@ -1,4 +1,4 @@
-"""What the counts of label and factor say of a recommended action."""
+"""What the counts of label and attribute say of a recommended action."""
 
 import json
 

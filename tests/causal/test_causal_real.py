@@ -68,7 +68,7 @@ def test_nodes_have_columns(name, shared_data):
         pytest.skip(f"{file} is not here")
     task = example(name)
     values, where = columns(task, data)
-    assert where == f"{data} (training split)" and {task.label, *task.factor} <= set(values)
+    assert where == f"{data} (training split)" and {task.label, *task.attribute} <= set(values)
     if name != "qmnist_writers":  # whose parts are in the pixels
         assert set(values) == set(task.observed)
 

@@ -8,7 +8,7 @@ from frbench.contracts.errors import UserError
 GOOD = {
     "edges": ["U>Y", "U>Z", "Y>XZ", "Z>XY"],
     "label": "Y",
-    "factor": "Z",
+    "attribute": "Z",
     "parts": ["XZ", "XY"],
     "latents": ["U"],
     "undesired": ["U>Y", "U>Z"],
@@ -37,13 +37,13 @@ def test_edges_may_be_arrows_chains_or_pairs():
         ({"edges": [*GOOD["edges"], "Y>Y"]}, ["a cycle, Y>Y:"]),
         ({"label": None}, ["exactly one label", "`label`"]),
         ({"label": ["Y", "XZ"]}, ["exactly one label", "Y, XZ"]),
-        ({"factor": None}, ["no factor", "`factor`"]),
+        ({"attribute": None}, ["no attribute", "`attribute`"]),
         ({"parts": []}, ["no parts of X", "`parts`"]),
         ({"edges": [*GOOD["edges"], "Y>XX"]}, ["unknown node 'XX'", "list it under", "parts"]),
         ({"latents": ["UU"]}, ["unknown node 'U'", "did you mean 'UU'?"]),
         ({"shifting": ["W"]}, ["unknown node 'W'", "shifting", "Y, Z, XZ, XY, U"]),
         ({"undesired": ["Z>Y"]}, ["Z>Y undesired, which is no edge", "Y>XZ"]),
-        ({"latents": ["U", "Z"]}, ["'Z' two roles", "factor and latents"]),
+        ({"latents": ["U", "Z"]}, ["'Z' two roles", "attribute and latents"]),
         ({"edges": ["U"]}, ["cannot read 'U'", "arrow such as 'Y>X'"]),
         ({"edges": "U>Y"}, ["needs a list in `edges`"]),
         ({"edges": ["U>"]}, ["cannot read 'U>'"]),
@@ -71,7 +71,7 @@ def test_yaml_of_an_empty_shift_and_a_joint_factor(tmp_path):
     still = CausalTask(**GOOD, shifting=[])
     assert CausalTask.from_yaml(written(tmp_path, still.to_yaml())).shifting == ()
     joint = example("c2").with_factor("V")
-    assert joint.factor == ("Z", "V") and joint.latents == ()
+    assert joint.attribute == ("Z", "V") and joint.latents == ()
     assert CausalTask.from_yaml(written(tmp_path, joint.to_yaml())) == joint
 
 
@@ -84,9 +84,12 @@ def test_yaml_takes_its_name_from_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("edges: [Y>X]\nlable: Y\n", ["unknown role 'lable'", "did you mean 'label'?", "factor"]),
+        (
+            "edges: [Y>X]\nlable: Y\n",
+            ["unknown role 'lable'", "did you mean 'label'?", "attribute"],
+        ),
         ("edges: [Y>X]\nfactor: Z\nparts: [X]\n", ["exactly one label"]),
-        ("edges: [Y>X]\nlabel: Y\nparts: [X]\n", ["has no factor"]),
+        ("edges: [Y>X]\nlabel: Y\nparts: [X]\n", ["has no attribute"]),
         ("- Y>X\n", ["holds no task", "edges"]),
         ("edges: [Y>X\n", ["as YAML"]),
     ],
@@ -134,7 +137,7 @@ def test_kinds_of_parts(name, kinds):
         (["U>Y", "U>A", "Y>Z"], {"latents": ["U"]}, {"A": "core"}),
         (["U>Y", "U>A", "Y>Z"], {"measured": ["U"]}, {"A": "core"}),
         (["U>Y", "U>A", "Y>Z"], {"parts": ["A", "U"]}, {"A": "other", "U": "core"}),
-        # An undesired tie to the label does not count, one to the factor does.
+        # An undesired tie to the label does not count, one to the attribute does.
         (["U>Y", "U>A", "Y>Z"], {"latents": ["U"], "undesired": ["U>A"]}, {"A": "other"}),
         (["Y>A", "Z>A"], {"undesired": ["Z>A"]}, {"A": "entangled"}),
     ],

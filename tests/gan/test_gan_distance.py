@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from frbench.gan import AnalyticFaces, GeneratedFaces, Settings, build_pairs
+from frbench.gan import AnalyticFaces, GeneratedFaces, PairSettings, build_pairs
 from frbench.gan.distance import feature_distances, features_of
 from frbench.networks import SmallCNN
 from frbench.objectives import ERM
@@ -83,7 +83,7 @@ def test_a_table_says_how_far_it_is_from_the_real_rows_also_when_asked_later(tmp
     # Untrained classifiers do, with thresholds in the middle of their scores.
     x = torch.as_tensor(GeneratedFaces(n=300, n_eval=4, **kind).splits["train"].x).float() / 255
     middle = tuple(model(x).softmax(1)[:, 1].median().item() for model in (f_t, f_g))
-    settings = Settings(n=300, fit=1500, thresholds=middle)
+    settings = PairSettings(n=300, fit=1500, thresholds=middle)
     parts = (AnalyticFaces(**kind), f_t, f_g, settings)
     record = build_pairs(tmp_path / "p", *parts)
     assert "distance" not in record["quality"]

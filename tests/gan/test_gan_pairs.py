@@ -12,7 +12,7 @@ from frbench.data import CelebA, ColouredMNIST, GanPairs
 from frbench.data.describe import describe
 from frbench.data.fingerprint import fingerprint
 from frbench.data.images.drawn_celeba import draw_celeba
-from frbench.gan import AnalyticFaces, GeneratedFaces, Settings, build_pairs, pairs
+from frbench.gan import AnalyticFaces, GeneratedFaces, PairSettings, build_pairs, pairs
 from frbench.networks import Network
 from frbench.objectives import ERM, GroupDRO
 
@@ -59,7 +59,7 @@ def readers():
 def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs") / "faces"
     faces, f_t, f_g = readers()
-    record = build_pairs(folder, faces, f_t, f_g, Settings(n=1200, fit=3000))
+    record = build_pairs(folder, faces, f_t, f_g, PairSettings(n=1200, fit=3000))
     return folder, record, (faces, f_t, f_g)
 
 
@@ -94,31 +94,31 @@ def test_a_stopped_build_continues_to_the_same_table_and_a_finished_one_is_kept(
 
     monkeypatch.setattr(pairs, "generate", stop)
     with pytest.raises(KeyboardInterrupt):
-        build_pairs(tmp_path / "p", *parts, Settings(n=1200, fit=3000))
+        build_pairs(tmp_path / "p", *parts, PairSettings(n=1200, fit=3000))
     assert not (tmp_path / "p").exists()
     assert json.loads((tmp_path / "p.partial" / "pairs.json").read_text())["done"] == 500
-    build_pairs(tmp_path / "p", *parts, Settings(n=1200, fit=3000))
+    build_pairs(tmp_path / "p", *parts, PairSettings(n=1200, fit=3000))
     assert calls[5:] == [500, 500, 200, 200]  # neither the fit nor the first chunk again
     for name in ("images.npy", "partners.npy"):
         np.testing.assert_array_equal(np.load(tmp_path / "p" / name), np.load(folder / name))
     with np.load(tmp_path / "p" / "pairs.npz") as a, np.load(folder / "pairs.npz") as b:
         for key in b:
             np.testing.assert_array_equal(a[key], b[key])
-    assert build_pairs(tmp_path / "p", *parts, Settings(n=1200, fit=3000)) == record
+    assert build_pairs(tmp_path / "p", *parts, PairSettings(n=1200, fit=3000)) == record
     assert len(calls) == 9
     with pytest.raises(UserError, match="another settings"):
-        build_pairs(tmp_path / "p", *parts, Settings(n=1200, fit=3000, seed=1))
+        build_pairs(tmp_path / "p", *parts, PairSettings(n=1200, fit=3000, seed=1))
 
 
 def test_variants_flip_half_or_depend_on_the_domain(built, tmp_path):
     *_, parts = built
-    half = build_pairs(tmp_path / "h", *parts, Settings(n=300, fit=2000, flip=0.5))["quality"]
+    half = build_pairs(tmp_path / "h", *parts, PairSettings(n=300, fit=2000, flip=0.5))["quality"]
     assert half["relative_move"] < 0.6 * built[1]["quality"]["relative_move"]
-    two = build_pairs(tmp_path / "d", *parts, Settings(n=300, fit=3000, domain_dependent=True))
+    two = build_pairs(tmp_path / "d", *parts, PairSettings(n=300, fit=3000, domain_dependent=True))
     assert len(two["quality"]["cosine"]) == 2 and two["quality"]["flip_rate"] > 0.95
     with pytest.raises(UserError, match="judging target"):
         other = ERM(2, 2, [3, 8, 8], network=Reader())
-        build_pairs(tmp_path / "j", *parts, Settings(n=9, fit=900), judges=(other, other))
+        build_pairs(tmp_path / "j", *parts, PairSettings(n=9, fit=900), judges=(other, other))
 
 
 def test_rows_are_added_with_provenance_and_only_to_training(built):

@@ -49,9 +49,11 @@ class Exact:
         drop = tuple(i for i in range(len(self.nodes)) if i not in axes)
         return self.p.sum(axis=drop, keepdims=True)
 
-    def balanced(self, label: str, factor: Sequence[str]) -> Exact:
+    def balanced(self, label: str, attribute: Sequence[str]) -> Exact:
         """Definition 1.1: P times P(Y) P(Z) / P(Y, Z)."""
-        weight = self._spread([label]) * self._spread(factor) / self._spread([label, *factor])
+        weight = (
+            self._spread([label]) * self._spread(attribute) / self._spread([label, *attribute])
+        )
         return Exact(self.nodes, self.p * weight)
 
     def dependence(self, a: Iterable[str], b: Iterable[str], given: Iterable[str] = ()) -> float:
@@ -89,7 +91,7 @@ def members(task: CausalTask, tables: Tables, rng: np.random.Generator, count: i
 
 
 def random_task(rng: np.random.Generator) -> CausalTask:
-    """Draw a graph over label, factor, three parts and one or two latents."""
+    """Draw a graph over label, attribute, three parts and one or two latents."""
     latents = ["U", "T"][: rng.integers(1, 3)]
     names = ["Y", "Z", "A", "B", "C", *latents]
     order = rng.permutation(names)
@@ -97,7 +99,7 @@ def random_task(rng: np.random.Generator) -> CausalTask:
     return CausalTask(
         edges=[tuple(map(str, pair)) for pair in edges],
         label="Y",
-        factor="Z",
+        attribute="Z",
         parts=["A", "B", "C"],
         latents=latents,
         undesired=[tuple(map(str, pair)) for pair in edges if rng.random() < 0.3],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.data.factors import Factor, cross
+from frbench.data.categorical import Categorical, cross
 from frbench.data.images.image_data import Annotations, ImageData, check_once, find_folder
 from frbench.support.files import FILES, content_sha256, open_binary
 
@@ -100,7 +100,7 @@ class CelebA(ImageData):
                 f"{int(kept.sum())} of {len(kept)} images have exactly one of {', '.join(targets)}"
             )
             frame, part = frame[kept], part[kept]
-            y = Factor((frame[targets] == 1).to_numpy().argmax(axis=1), targets)
+            y = Categorical((frame[targets] == 1).to_numpy().argmax(axis=1), targets)
         else:
             y = _binary(frame[targets[0]])
         z = cross([_binary(frame[name]) for name in attributes])
@@ -119,8 +119,8 @@ class CelebA(ImageData):
         )
 
 
-def _binary(column: pd.Series) -> Factor:
-    return Factor((column == 1).to_numpy(np.int64), [f"not_{column.name}", str(column.name)])
+def _binary(column: pd.Series) -> Categorical:
+    return Categorical((column == 1).to_numpy(np.int64), [f"not_{column.name}", str(column.name)])
 
 
 def read_attributes(path: Path) -> pd.DataFrame:

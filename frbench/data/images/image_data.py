@@ -14,7 +14,7 @@ from torch import Tensor
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Count, NotNegativeInt
-from frbench.data.factors import Factor
+from frbench.data.categorical import Categorical
 from frbench.data.images.image_files import Crop, ImageFiles, decode_all, missing_files
 from frbench.data.module import GroupDataModule
 from frbench.data.splits import SPLITS, Fractions, SplitPolicy
@@ -38,8 +38,8 @@ class Annotations(NamedTuple):
     """
 
     names: np.ndarray
-    y: Factor
-    z: Factor
+    y: Categorical
+    z: Categorical
     part: np.ndarray | None
 
 
@@ -192,7 +192,7 @@ class ImageData(GroupDataModule):
             chosen = self._chosen(names)
             self.notes.append(f"subset: {len(chosen)} of {len(names)} rows, by {self.subset}")
             names = names[chosen]
-            y, z = (Factor(f.codes[chosen], f.names) for f in (y, z))
+            y, z = (Categorical(f.codes[chosen], f.names) for f in (y, z))
             part = None if part is None else part[chosen]
         return Annotations(names, y, z, part)
 

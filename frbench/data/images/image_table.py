@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.data.factors import Factor, cross, factor, value_name
+from frbench.data.categorical import Categorical, categorize, cross, value_name
 from frbench.data.images.image_data import Annotations, ImageData, find_folder
 from frbench.data.reading import read_table
 from frbench.data.splits import SPLITS
@@ -114,11 +114,11 @@ class ImageTable(ImageData):
     def _error(self, text: str) -> UserError:
         return UserError(f"{self.metadata} of {self.root}: {text}")
 
-    def _factor(self, column: pd.Series) -> Factor:
+    def _factor(self, column: pd.Series) -> Categorical:
         """Values of a column with their names, as given or as they occur."""
         names = (self.value_names or {}).get(str(column.name))
         if names is None:
-            return factor(column)
+            return categorize(column)
         codes = column.map(value_name).map({str(i): i for i in range(len(names))})
         if codes.isna().any():
             row = int(np.flatnonzero(codes.isna())[0])
@@ -127,7 +127,7 @@ class ImageTable(ImageData):
                 f"column {column.name!r} has the value {value} in row {row}, out of range: "
                 f"data.value_names names the values 0..{len(names) - 1}."
             )
-        return Factor(codes.to_numpy(np.int64), list(names))
+        return Categorical(codes.to_numpy(np.int64), list(names))
 
     def _parts(self, column: pd.Series) -> np.ndarray:
         """Split of each row, from names or numbers."""

@@ -11,8 +11,8 @@ import numpy as np
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Count, NotNegativeInt
+from frbench.data.categorical import Categorical, binary, categorize, cross
 from frbench.data.encode import TableEncoder
-from frbench.data.factors import Factor, binary, cross, factor
 from frbench.data.module import GroupDataModule
 from frbench.data.reading import read_table
 from frbench.data.splits import SPLITS, Folds, Fractions, Split, SplitPolicy
@@ -30,8 +30,8 @@ class _Rows(NamedTuple):
     """The rows that the policies keep, and where they go."""
 
     x: pd.DataFrame
-    y: Factor
-    z: Factor
+    y: Categorical
+    z: Categorical
     splits: dict[str, np.ndarray]
     notes: list[str]
 
@@ -235,14 +235,14 @@ class TableData(GroupDataModule):
             raise self._error("no column is left as input; shorten drop.")
         return inputs
 
-    def _attribute(self, column: pd.Series) -> Factor:
+    def _attribute(self, column: pd.Series) -> Categorical:
         """Values of one attribute column."""
-        return factor(column, {**self.default_bins, **(self.bins or {})}.get(str(column.name)))
+        return categorize(column, {**self.default_bins, **(self.bins or {})}.get(str(column.name)))
 
-    def _factors(self, frame: pd.DataFrame, notes: list[str]) -> tuple[Factor, Factor]:
+    def _factors(self, frame: pd.DataFrame, notes: list[str]) -> tuple[Categorical, Categorical]:
         """Labels and attributes of the rows."""
         try:
-            y = factor(frame[self.target])
+            y = categorize(frame[self.target])
             if self.positive is not None:
                 chosen = self.positive if isinstance(self.positive, list) else [self.positive]
                 y = binary(y, chosen)
@@ -252,7 +252,7 @@ class TableData(GroupDataModule):
         unknown = z.codes < 0
         if self.missing_attribute == "group" and unknown.any():
             notes.append(f"{unknown.sum()} rows have no attribute: they are a group, z=missing")
-            z = Factor(np.where(unknown, len(z.names), z.codes), [*z.names, "missing"])
+            z = Categorical(np.where(unknown, len(z.names), z.codes), [*z.names, "missing"])
         for role, values in (("target", y), ("attribute", z)):
             if len(values.names) < 2:
                 raise self._error(
@@ -290,7 +290,7 @@ class TableData(GroupDataModule):
                     )
 
     def _split(
-        self, frame: pd.DataFrame, y: Factor, z: Factor, notes: list[str]
+        self, frame: pd.DataFrame, y: Categorical, z: Categorical, notes: list[str]
     ) -> dict[str, np.ndarray]:
         policy = SplitPolicy(
             self.split, self.fractions, self.folds, self.repeats, self.fold, self.seed

@@ -13,7 +13,7 @@ import numpy as np
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Count, Interval
-from frbench.data.factors import Factor
+from frbench.data.categorical import Categorical
 from frbench.data.module import GroupDataModule
 from frbench.data.table import Table
 from frbench.data.tables.table_data import TableData
@@ -243,12 +243,12 @@ class TextTable(TextInputs, TableData):
         self._check_names(frame, {"text": self._texts})
         super()._check_columns(frame)
 
-    def _attribute(self, column: pd.Series) -> Factor:
+    def _attribute(self, column: pd.Series) -> Categorical:
         if self.attribute_words is None:
             return super()._attribute(column)
         wanted = {word.lower() for word in self.attribute_words}
         codes = [bool(wanted.intersection(words(text))) for text in column.fillna("").astype(str)]
-        return Factor(np.asarray(codes, dtype=np.int64), ["without", "with"])
+        return Categorical(np.asarray(codes, dtype=np.int64), ["without", "with"])
 
     def _column_notes(self, tables: dict[str, Table]) -> list[str]:
         return []  # unknown words have an id of their own

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from frbench.contracts.errors import UserError
+from frbench.data.categorical import Categorical, binary, categorize, cross
 from frbench.data.describe import describe
-from frbench.data.factors import Factor, binary, cross, factor
 from frbench.data.fingerprint import fingerprint
 from frbench.data.reading import read_table
 from frbench.data.splits import cut, deal
@@ -157,13 +157,15 @@ def test_bins_cut_numbers_and_gather_texts(make):
 
 
 def test_factors_by_hand():
-    ages = factor(pd.Series([24.9, 25, np.nan, 80], name="age"), [25, 60])
+    ages = categorize(pd.Series([24.9, 25, np.nan, 80], name="age"), [25, 60])
     assert ages.codes.tolist() == [0, 1, -1, 2]
     # Empty intervals are no values: an empty group could never be balanced.
-    assert factor(pd.Series([1, 99], name="age"), [25, 60]).names == ["age<25", "age>=60"]
-    both = cross([Factor(np.array([0, 0, 1, -1]), ["a", "b"]), factor(pd.Series([5, 6, None, 5]))])
+    assert categorize(pd.Series([1, 99], name="age"), [25, 60]).names == ["age<25", "age>=60"]
+    both = cross(
+        [Categorical(np.array([0, 0, 1, -1]), ["a", "b"]), categorize(pd.Series([5, 6, None, 5]))]
+    )
     assert both.codes.tolist() == [0, 1, -1, -1] and both.names == ["a&5", "a&6"]
-    assert binary(Factor(np.array([0, 1, 2]), ["0", "1", "2"]), [2.0]).names == ["other", "2"]
+    assert binary(Categorical(np.array([0, 1, 2]), ["0", "1", "2"]), [2.0]).names == ["other", "2"]
 
 
 # ---- missing values -----------------------------------------------------------------------------
@@ -232,7 +234,7 @@ def test_missing_values_are_the_same_in_every_format(tmp_path):
 
 def test_values_that_stay_may_be_called_other_or_named_twice():
     column = pd.Series(["black", "other", "white", "black"], name="race")
-    found = factor(column, bins=["black", "other", "black"])
+    found = categorize(column, bins=["black", "other", "black"])
     assert found.names == ["black", "other"] and found.codes.tolist() == [0, 1, 1, 0]
 
 

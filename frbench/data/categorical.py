@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MAX_VALUES = 50
 
 
-class Factor(NamedTuple):
+class Categorical(NamedTuple):
     """A column of few values.
 
     Attributes:
@@ -36,7 +36,7 @@ def value_name(value: Any) -> str:
     return str(int(value) if whole else value)
 
 
-def factor(column: pd.Series, bins: Sequence[float | str] | None = None) -> Factor:
+def categorize(column: pd.Series, bins: Sequence[float | str] | None = None) -> Categorical:
     """Give a column's values names and codes.
 
     Args:
@@ -49,10 +49,10 @@ def factor(column: pd.Series, bins: Sequence[float | str] | None = None) -> Fact
 
     Example:
         >>> import pandas as pd
-        >>> factor(pd.Series([30, 20, 25], name="age"), bins=[25])
-        Factor(codes=array([1, 0, 1]), names=['age<25', 'age>=25'])
-        >>> factor(pd.Series(["b", None, "c"]), bins=["b"])
-        Factor(codes=array([ 0, -1,  1]), names=['b', 'other'])
+        >>> categorize(pd.Series([30, 20, 25], name="age"), bins=[25])
+        Categorical(codes=array([1, 0, 1]), names=['age<25', 'age>=25'])
+        >>> categorize(pd.Series(["b", None, "c"]), bins=["b"])
+        Categorical(codes=array([ 0, -1,  1]), names=['b', 'other'])
     """
     import pandas as pd
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
@@ -82,7 +82,7 @@ def factor(column: pd.Series, bins: Sequence[float | str] | None = None) -> Fact
     return _occurring(pd.Index(names, dtype="object").get_indexer(texts), names)
 
 
-def _intervals(column: pd.Series, edges: Sequence[float | str]) -> Factor:
+def _intervals(column: pd.Series, edges: Sequence[float | str]) -> Categorical:
     if not edges or any(isinstance(edge, str) for edge in edges) or list(edges) != sorted(edges):
         raise UserError(f"bins: the edges of '{column.name}' must ascend, got {list(edges)}.")
     shown = [value_name(edge) for edge in edges]
@@ -96,15 +96,15 @@ def _intervals(column: pd.Series, edges: Sequence[float | str]) -> Factor:
     return _occurring(np.where(np.isnan(numbers), -1, codes), names)
 
 
-def binary(target: Factor, positive: Sequence[Any]) -> Factor:
+def binary(target: Categorical, positive: Sequence[Any]) -> Categorical:
     """Turn labels into class 1, the positive values, against class 0, all others.
 
     Raises:
         UserError: If a positive value does not occur, or no other value does.
 
     Example:
-        >>> binary(Factor(np.array([0, 1, 2]), ["a", "b", "c"]), ["c", "a"])
-        Factor(codes=array([1, 0, 1]), names=['b', 'c|a'])
+        >>> binary(Categorical(np.array([0, 1, 2]), ["a", "b", "c"]), ["c", "a"])
+        Categorical(codes=array([1, 0, 1]), names=['b', 'c|a'])
     """
     wanted = [value_name(value) for value in positive]
     others = [name for name in target.names if name not in wanted]
@@ -115,25 +115,25 @@ def binary(target: Factor, positive: Sequence[Any]) -> Factor:
         )
     chosen = np.isin(np.asarray(target.names), wanted)
     names = [others[0] if len(others) == 1 else "other", "|".join(wanted)]
-    return Factor(chosen[target.codes].astype(np.int64), names)
+    return Categorical(chosen[target.codes].astype(np.int64), names)
 
 
-def cross(factors: Sequence[Factor]) -> Factor:
+def cross(columns: Sequence[Categorical]) -> Categorical:
     """Combine columns: each combination that occurs is a value, missing if any part is.
 
     Raises:
         UserError: If there are too many combinations.
 
     Example:
-        >>> sex = Factor(np.array([0, 1, 1]), ["f", "m"])
-        >>> race = Factor(np.array([1, 1, -1]), ["black", "white"])
+        >>> sex = Categorical(np.array([0, 1, 1]), ["f", "m"])
+        >>> race = Categorical(np.array([1, 1, -1]), ["black", "white"])
         >>> cross([sex, race])
-        Factor(codes=array([ 0,  1, -1]), names=['f&white', 'm&white'])
+        Categorical(codes=array([ 0,  1, -1]), names=['f&white', 'm&white'])
     """
-    if len(factors) == 1:
-        return factors[0]
-    codes = np.zeros(len(factors[0].codes), dtype=np.int64)
-    for part in factors:
+    if len(columns) == 1:
+        return columns[0]
+    codes = np.zeros(len(columns[0].codes), dtype=np.int64)
+    for part in columns:
         known = (codes >= 0) & (part.codes >= 0)
         codes = np.where(known, codes * len(part.names) + part.codes, -1)
     if (count := len(np.unique(codes[codes >= 0]))) > MAX_VALUES:
@@ -141,14 +141,14 @@ def cross(factors: Sequence[Factor]) -> Factor:
             f"the attribute columns have {count} combinations, more than {MAX_VALUES}: "
             "bin some (data.bins) or cross fewer."
         )
-    return _occurring(codes, ["&".join(part) for part in product(*(f.names for f in factors))])
+    return _occurring(codes, ["&".join(part) for part in product(*(f.names for f in columns))])
 
 
-def _occurring(codes: np.ndarray, names: list[str]) -> Factor:
+def _occurring(codes: np.ndarray, names: list[str]) -> Categorical:
     """Leave out the names that no row has and close the gaps in the codes."""
     used = np.unique(codes[codes >= 0])
     closed = np.where(codes < 0, -1, np.searchsorted(used, codes))
-    return Factor(closed.astype(np.int64), [names[code] for code in used])
+    return Categorical(closed.astype(np.int64), [names[code] for code in used])
 
 
 def _few(values: Sequence[Any]) -> str:
