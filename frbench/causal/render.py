@@ -152,8 +152,8 @@ def _predictors(found: Analysis) -> Sheet:
             for key, one in found.predictors.items()
         ],
         [
-            "DP: f ⊥ attribute, EO: f ⊥ attribute given label, PP: label ⊥ attribute given f; each on the "
-            "distribution that f is fitted on."
+            "DP: f ⊥ attribute, EO: f ⊥ attribute given label, PP: label ⊥ attribute given f; "
+            "each on the distribution that f is fitted on."
         ],
     )
 

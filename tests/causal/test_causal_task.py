@@ -76,9 +76,21 @@ def test_yaml_of_an_empty_shift_and_a_joint_factor(tmp_path):
 
 
 def test_yaml_takes_its_name_from_the_file(tmp_path):
-    path = written(tmp_path, "edges: [Y>X, Y>Z]\nlabel: Y\nfactor: Z\nparts: X\n")
+    path = written(tmp_path, "edges: [Y>X, Y>Z]\nlabel: Y\nattribute: Z\nparts: X\n")
     task = CausalTask.from_yaml(path)
     assert (task.name, task.parts) == ("task", ("X",))
+
+
+def test_yaml_of_earlier_releases_calls_the_attribute_a_factor(tmp_path):
+    text = "edges: [Y>X, Y>Z]\nlabel: Y\n{key}: Z\nparts: X\n"
+    old, new = (
+        CausalTask.from_yaml(written(tmp_path, text.format(key=key)))
+        for key in ("factor", "attribute")
+    )
+    assert old == new and old.attribute == ("Z",)
+    both = text.format(key="factor") + "attribute: Z\n"
+    with pytest.raises(UserError, match="unknown role 'factor'"):
+        CausalTask.from_yaml(written(tmp_path, both))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +100,7 @@ def test_yaml_takes_its_name_from_the_file(tmp_path):
             "edges: [Y>X]\nlable: Y\n",
             ["unknown role 'lable'", "did you mean 'label'?", "attribute"],
         ),
-        ("edges: [Y>X]\nfactor: Z\nparts: [X]\n", ["exactly one label"]),
+        ("edges: [Y>X]\nattribute: Z\nparts: [X]\n", ["exactly one label"]),
         ("edges: [Y>X]\nlabel: Y\nparts: [X]\n", ["has no attribute"]),
         ("- Y>X\n", ["holds no task", "edges"]),
         ("edges: [Y>X\n", ["as YAML"]),

@@ -2,6 +2,7 @@ import csv
 import gzip
 import io
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -164,3 +165,15 @@ def test_unreadable_files_are_named(table, tmp_path):
     frame.to_csv(tmp_path / "holes.csv", index=False)
     with pytest.raises(UserError, match=r"'guess' of .* lacks 3 of 2000 values"):
         main([str(tmp_path / "holes.csv"), *args])
+
+
+def test_metrics_of_ones_own_have_intervals_and_a_section(table, capsys):
+    path, _ = table
+    args = [path, "--z", "sex", *COLUMNS, "--resamples", 50]
+    args += ["--metrics", "own_metrics.error_rate"]
+    found = json.loads(run(capsys, *args, "--format", "json"))["attributes"]["sex"]["metrics"]
+    assert found["error_rate"]["value"] == pytest.approx(1 - found["accuracy"]["value"])
+    assert found["error_rate"]["low"] < found["error_rate"]["value"] < found["error_rate"]["high"]
+    assert re.search(r"Your own +\n +error_rate +0\.\d{3}", run(capsys, *args))
+    with pytest.raises(UserError, match=r"cannot import 'nowhere\.mine'"):
+        main([*map(str, args), "nowhere.mine"])
