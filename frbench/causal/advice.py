@@ -14,7 +14,8 @@ ACTIONS = {
     "joint_balancing": "balance jointly over label and attribute",
     "extra_factor": "balance or regularise over a further factor too",
     "conditional_mmd": "penalise dependence of f(X) on the attribute given the label",
-    "marginal_mmd_without_balancing": "no balancing: penalise dependence of f(X) on the attribute",
+    "marginal_mmd_without_balancing": "do not balance: penalise dependence of f(X) on the "
+    "attribute",
     "none": "no mitigation has a certificate",
 }
 

@@ -174,6 +174,8 @@ def test_metrics_of_ones_own_have_intervals_and_a_section(table, capsys):
     found = json.loads(run(capsys, *args, "--format", "json"))["attributes"]["sex"]["metrics"]
     assert found["error_rate"]["value"] == pytest.approx(1 - found["accuracy"]["value"])
     assert found["error_rate"]["low"] < found["error_rate"]["value"] < found["error_rate"]["high"]
-    assert re.search(r"Your own +\n +error_rate +0\.\d{3}", run(capsys, *args))
+    assert re.search(
+        r"sex: your own\n.*\n( *\n|.*─.*\n)* *error_rate +0\.\d{3}", run(capsys, *args)
+    )
     with pytest.raises(UserError, match=r"cannot import 'nowhere\.mine'"):
         main([*map(str, args), "nowhere.mine"])
