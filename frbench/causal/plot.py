@@ -55,7 +55,7 @@ def plot(task: CausalTask, path: Path | str) -> None:
     ax.axis("off")
     ax.set_title(task.name + f": {task.note}" * bool(task.note), fontsize=11, loc="left")
     roles = task.kinds | dict.fromkeys(task.measured, "measured")
-    roles |= dict.fromkeys(task.latents, "latent") | dict.fromkeys(task.attribute, "factor")
+    roles |= dict.fromkeys(task.latents, "latent") | dict.fromkeys(task.attribute, "attribute")
     roles[task.label] = "label"
     styles: dict[str, dict[str, Any]] = {
         role: {"facecolor": fill, "edgecolor": _INK, "ls": _DASHED if role == "latent" else "-"}

@@ -178,8 +178,10 @@ def test_wrong_use_is_one_line(in_tmp, capsys):
         (["dfr", "--ckpt_path", best, "--out=o", "--methods=ERM"], "--methods chooses among"),
         (["dfr", "--ckpt_path", best, "--out=o", "--seed=-1"], "a whole number from 0, got -1"),
         (["alpha", "10", "20", "--simulate=10", "--seed=-1"], "a whole number from 0, got -1"),
-        (["dfr", "--ckpt_path", best, "--out=o", "--redraws=0"],
-         "DFR.redraws: expected an integer of at least 1"),
+        (
+            ["dfr", "--ckpt_path", best, "--out=o", "--redraws=0"],
+            "DFR.redraws: expected an integer of at least 1",
+        ),
         (["fit", *SMALL, *QUICK, "--ckpt_path=r/checkpoints/dfr.ckpt"], "refitted by frbench dfr"),
     ]:
         capsys.readouterr()
