@@ -61,6 +61,8 @@ class Objective(CheckedArguments, TrainingStep):
     couples_batch = True
     #: What the tests hold :meth:`risk` to.
     properties = Properties()
+    #: Tensors with one value per training row, kept for training alone: not in ``state_dict``.
+    row_state: tuple[str, ...] = ()
     #: Whether weights of :meth:`on_epoch_weights` go into the sampler or into batch.weight.
     epoch_weights_via: Literal["sample", "weight"] = "weight"
 
@@ -243,6 +245,7 @@ class Objective(CheckedArguments, TrainingStep):
             seed=self._seed,
             training_log=self.training_log.state_dict(),
             metrics=metric_paths(self.metrics),
+            **{name: getattr(self, name).cpu().clone() for name in self.row_state},
         )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -257,3 +260,5 @@ class Objective(CheckedArguments, TrainingStep):
             check_same_data(run["data"], datamodule_of(self.trainer))
             self._seed = run["seed"]
             self.training_log.load_state_dict(run["training_log"])
+            for name in self.row_state:
+                setattr(self, name, run[name].to(self.device))

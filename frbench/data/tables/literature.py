@@ -271,8 +271,7 @@ class LawSchool(TableData):
             return frame.assign(pass_bar=frame["pass_bar"].map({0: "fail", 1: "pass"}))
         columns = ["lsat", "ugpa", "zfygpa", "zgpa", "decile1b", "decile3", "fulltime", "fam_inc"]
         columns += ["tier", "gender", "race"]
-        label = frame["pass_bar"].map({0: "fail", 1: "pass"})
-        return frame[columns].assign(pass_bar=label)
+        return frame[columns].assign(pass_bar=frame["pass_bar"].map({0: "fail", 1: "pass"}))
 
 
 class ACSIncome(TableData):

@@ -11,18 +11,23 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from frbench.contracts.batch import Batch, OncePerBatch, Outputs
-from frbench.contracts.checkpoint_format import read_section, write_section
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import Count, NotNegative, NotNegativeInt, Positive
 from frbench.data.module import datamodule_of
 from frbench.distributed import all_gather, all_mean
-from frbench.objectives.fr_train.players import RobustDiscriminator, draw_weights
+from frbench.objectives.fr_train.players import (
+    RobustDiscriminator,
+    check_bounds,
+    check_shares,
+    check_turns,
+    discriminator_optimizers,
+    draw_weights,
+)
 from frbench.penalties import MutualInformation
 from frbench.penalties.adversary import Attributes, Discriminator, global_mean, margin
 from frbench.penalties.mutual_information import Normaliser, Target
 from frbench.training.manual import ManualObjective
-from frbench.training.optimizer import make_optimizer
 
 
 class FRTrain(ManualObjective):
@@ -86,6 +91,7 @@ class FRTrain(ManualObjective):
         erm=({"fairness": "none", "robustness": "none", "k": 1},),
     )
 
+    row_state = ("sample_weight", "renewed_at")
     mix: Tensor
     last_loss: Tensor
     sample_weight: Tensor
@@ -147,7 +153,9 @@ class FRTrain(ManualObjective):
         self.reweight_every = reweight_every
         self.weight_bounds = [0.01, 10.0] if weight_bounds is None else weight_bounds
         self.init_std = init_std
-        self._check_combinations()
+        check_shares(lambda_f, lambda_r, self.fair_weight + self.robust_weight)
+        check_turns(k, fairness == "discriminator" or robustness != "none")
+        check_bounds(self.weight_bounds)
         self.uses_clean = self.compares_clean = robustness == "discriminator"
         self._build_players()
         self.register_buffer("mix", torch.zeros(()))
@@ -177,25 +185,6 @@ class FRTrain(ManualObjective):
         """lambda_r, 0 without a robustness discriminator."""
         return 0.0 if self.robustness == "none" else self.lambda_r
 
-    def _check_combinations(self) -> None:
-        """Refuse arguments that do not fit together."""
-        rest = 1 - self.fair_weight - self.robust_weight
-        if rest <= 1e-9:
-            raise UserError(
-                f"FRTrain weighs the classifier's own loss by 1 - lambda_f - lambda_r, which must "
-                f"be positive; lambda_f {self.lambda_f} and lambda_r {self.lambda_r} give "
-                f"{rest:.6g}. Lower one of them."
-            )
-        if self.k > 1 and self.fairness != "discriminator" and self.robustness == "none":
-            raise UserError(
-                f"FRTrain without a discriminator has nothing to train in {self.k - 1} of "
-                f"{self.k} iterations; set k to 1."
-            )
-        if len(self.weight_bounds) != 2 or not self.weight_bounds[0] <= 1 <= self.weight_bounds[1]:
-            raise UserError(
-                f"FRTrain.weight_bounds must be two numbers around 1, got {self.weight_bounds}."
-            )
-
     def _build_players(self) -> None:
         """Create the discriminators and the measure, and draw the weights if asked to."""
         sizes = self.sizes
@@ -214,13 +203,12 @@ class FRTrain(ManualObjective):
                 odds, sizes, self.target, self.positive_class, self.fairness_hidden
             )
         if self.robustness == "discriminator":
-            table = len(sizes.input_shape) == 1 and not sizes.vocab_size
             self.discriminators["robustness"] = RobustDiscriminator(
                 sizes,
                 self.network.num_features,
                 self.robust_hidden,
-                sees_x=self.robust_sees == "x" or (self.robust_sees is None and table),
-                sees_attribute=self.robust_sees_attribute,
+                self.robust_sees,
+                self.robust_sees_attribute,
             )
         if self.init_std is not None:
             draw_weights((self.network, *self.discriminators.values()), self.init_std)
@@ -237,16 +225,7 @@ class FRTrain(ManualObjective):
             "fairness": (self.fairness_optimizer, "fairness_optimizer", self.fairness_lr),
             "robustness": (self.robust_optimizer, "robust_optimizer", self.robust_lr),
         }
-        built: dict[str, Optimizer] = {}
-        for name, network in self.discriminators.items():
-            cls, what, lr = rates[name]
-            groups = [{"params": [*network.parameters()]}]
-            one = make_optimizer(cls, groups, what, lr=lr)
-            if cls.lower() in built:
-                built[cls.lower()].add_param_group(one.param_groups[0])
-            else:
-                built[cls.lower()] = one
-        return [*built.values()]
+        return discriminator_optimizers(self.discriminators, rates)
 
     # ---- one iteration ----------------------------------------------------------------------
     def training_step(self, batch: Batch, batch_idx: int) -> None:  # type: ignore[override]
@@ -352,7 +331,7 @@ class FRTrain(ManualObjective):
             weight = weight / all_gather(weight).mean().clamp(min=1e-12)
         return weight.clamp(*self.weight_bounds)
 
-    # ---- set-up and checkpoints -------------------------------------------------------------
+    # ---- set-up ----------------------------------------------------------------------------
     def setup(self, stage: str) -> None:
         """Read the entropy of the labels and make room for one weight per training row."""
         super().setup(stage)
@@ -369,20 +348,3 @@ class FRTrain(ManualObjective):
             count = len(data.training.table)
             self.sample_weight = torch.ones(count, device=self.device)
             self.renewed_at = torch.full((count,), -1, device=self.device)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the sample weights, too."""
-        super().on_save_checkpoint(checkpoint)
-        write_section(
-            checkpoint,
-            sample_weight=self.sample_weight.cpu().clone(),
-            renewed_at=self.renewed_at.cpu().clone(),
-        )
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore what only training needs."""
-        super().on_load_checkpoint(checkpoint)
-        if self._trainer is not None and self.trainer.state.fn == "fit":
-            run = read_section(checkpoint)
-            self.sample_weight = run["sample_weight"].to(self.device)
-            self.renewed_at = run["renewed_at"].to(self.device)

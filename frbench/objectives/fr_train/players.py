@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from frbench.contracts.batch import Batch, OncePerBatch, Sizes
+from frbench.contracts.errors import UserError
 from frbench.penalties.adversary import leaky_mlp
+from frbench.training.optimizer import make_optimizer
 
 
 class _Columns(NamedTuple):
@@ -36,7 +39,7 @@ class RobustDiscriminator(nn.Module):
         sizes: Of the data.
         num_features: Width of the classifier's features.
         hidden: Widths of the hidden layers.
-        sees_x: Whether it sees x, or else the classifier's features.
+        sees: ``x``, or the classifier's ``features``; None is x for tables and features elsewhere.
         sees_attribute: Whether it sees z.
     """
 
@@ -45,15 +48,16 @@ class RobustDiscriminator(nn.Module):
         sizes: Sizes,
         num_features: int,
         hidden: list[int],
-        sees_x: bool,
+        sees: Literal["x", "features"] | None,
         sees_attribute: bool,
     ) -> None:
         super().__init__()
-        self.sees_x = sees_x
+        table = len(sizes.input_shape) == 1 and not sizes.vocab_size
+        self.sees_x = sees == "x" or (sees is None and table)
         self.sees_attribute = sees_attribute
         self.num_classes = sizes.num_classes
         self.num_attributes = sizes.num_attributes
-        width = math.prod(sizes.input_shape) if sees_x else num_features
+        width = math.prod(sizes.input_shape) if self.sees_x else num_features
         width += 1 if sizes.num_classes == 2 else sizes.num_classes
         if sees_attribute:
             width += 1 if sizes.num_attributes == 2 else sizes.num_attributes
@@ -103,6 +107,51 @@ class RobustDiscriminator(nn.Module):
         parts = [x, answer] if columns.z is None else [x, answer, columns.z]
         odds: Tensor = self.layers(torch.cat(parts, 1))[:, 0]
         return odds
+
+
+def discriminator_optimizers(
+    discriminators: nn.ModuleDict, rates: Mapping[str, tuple[str, str, float]]
+) -> list[Optimizer]:
+    """Build the optimisers of discriminators, one for all that have the same class.
+
+    Args:
+        discriminators: By name.
+        rates: Name -> class of ``torch.optim``, the option that names it, learning rate.
+    """
+    built: dict[str, Optimizer] = {}
+    for name, network in discriminators.items():
+        cls, option, lr = rates[name]
+        one = make_optimizer(cls, [{"params": [*network.parameters()]}], option, lr=lr)
+        if cls.lower() in built:
+            built[cls.lower()].add_param_group(one.param_groups[0])
+        else:
+            built[cls.lower()] = one
+    return [*built.values()]
+
+
+def check_shares(lambda_f: float, lambda_r: float, others: float) -> None:
+    """Refuse weights of the other players that leave the classifier's own loss none."""
+    if 1 - others <= 1e-9:
+        raise UserError(
+            f"FRTrain weighs the classifier's own loss by 1 - lambda_f - lambda_r, which must "
+            f"be positive; lambda_f {lambda_f} and lambda_r {lambda_r} give {1 - others:.6g}. "
+            "Lower one of them."
+        )
+
+
+def check_turns(k: int, discriminators: bool) -> None:
+    """Refuse iterations without the classifier where nobody else has anything to train."""
+    if k > 1 and not discriminators:
+        raise UserError(
+            f"FRTrain without a discriminator has nothing to train in {k - 1} of {k} iterations; "
+            "set k to 1."
+        )
+
+
+def check_bounds(bounds: list[float]) -> None:
+    """Refuse bounds of the weights that are not around 1."""
+    if len(bounds) != 2 or not bounds[0] <= 1 <= bounds[1]:
+        raise UserError(f"FRTrain.weight_bounds must be two numbers around 1, got {bounds}.")
 
 
 def draw_weights(players: Iterable[nn.Module], std: float) -> None:
