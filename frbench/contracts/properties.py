@@ -54,7 +54,7 @@ class StepProperties(NamedTuple):
         identity: Options under which nothing changes; None if there are none.
 
     Example:
-        >>> from frbench.data.step import FlipLabels
+        >>> from frbench.data import FlipLabels
         >>> FlipLabels.properties.changes, FlipLabels.properties.identity
         (('y',), {'rate': 0.0})
     """

@@ -194,7 +194,7 @@ def test_what_does_not_fit_is_said(built, tmp_path):
         GeneratedFaces(n=9, n_eval=8, augment=[GanPairs(str(built[0]))]).training  # noqa: B018
     with pytest.raises(UserError, match="even"):
         GanPairs("x", rows=3)
-    with pytest.raises(UserError, match="pairs or images"):
+    with pytest.raises(UserError, match="expected one of pairs, images"):
         GanPairs("x", use="both")
     with pytest.raises(UserError, match="smile or long_hair"):
         GeneratedFaces(target="beard")
