@@ -8,6 +8,7 @@ from importlib import import_module
 
 from frbench import __version__
 from frbench.contracts.errors import UserError
+from frbench.contracts.trust import named_by_user, split_trust, trusting
 
 USAGE = """\
 usage: frbench COMMAND [options]
@@ -15,8 +16,9 @@ usage: frbench COMMAND [options]
 train and evaluate (options of Lightning's command line)
   fit        train:              frbench fit --data Digits --model GroupDRO
   validate   evaluate on val:    frbench validate --data Digits --ckpt_path runs/.../best.ckpt
-  test       evaluate on test:   frbench test --data Digits --ckpt_path runs/.../best.ckpt
-  predict    write predictions:  frbench predict --data Digits --ckpt_path runs/.../best.ckpt
+  test       evaluate on test:   frbench test --ckpt_path runs/.../best.ckpt [new.csv]
+  predict    score a file:       frbench predict --ckpt_path runs/.../best.ckpt new.csv
+  export     write a model as one file for torch or ONNX:      frbench export --to torch best.ckpt
   dfr        refit the last layer on group-balanced held-out rows:  frbench dfr --ckpt_path ...
   gan        train a generator and make pairs that differ in the attribute:  frbench gan --help
 
@@ -30,6 +32,7 @@ inspect
   audit      fairness metrics of any model's predictions:     frbench audit FILE.csv --y ...
   alpha      share of the smallest group from private answers:  frbench alpha COUNT COUNT ...
 
+--trust MODULE: import classes of this module that a checkpoint names (docs/security.md)
 `frbench COMMAND --help` explains a command. Exit status: 0 done, 1 a run failed, 2 wrong input,
 130 interrupted (continue where the message says).
 """
@@ -39,7 +42,8 @@ COMMANDS = {
     "fit": "fit",
     "validate": "fit",
     "test": "fit",
-    "predict": "fit",
+    "predict": "predict",
+    "export": "export",
     "dfr": "dfr",
     "gan": "gan",
     "bench": "bench",
@@ -60,14 +64,16 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] == "--version":
         print(f"frbench {__version__}")
         return 0
-    if sys.path[0] != os.getcwd():
-        sys.path.insert(0, os.getcwd())  # a user's own classes are found by import path
+    # A user's own classes are found by import path, but after installed packages: a file
+    # rich.py in the current folder must not take the place of the package rich.
+    if sys.path[0] in ("", os.getcwd()):
+        del sys.path[0]
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
-        if argv[0] not in COMMANDS:
-            raise UserError(f"unknown command {argv[0]!r}; commands: {', '.join(COMMANDS)}.")
-        command = import_module(f"frbench.commands.{COMMANDS[argv[0]]}")
-        status: int = command.main(argv if COMMANDS[argv[0]] == "fit" else argv[1:])
-        return status
+        argv, trust = split_trust(argv)
+        with trusting({*trust, *named_by_user(argv)}):
+            return run(argv)
     except UserError as error:
         print(f"frbench: error: {error}", file=sys.stderr)
         return 2
@@ -77,6 +83,19 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def run(argv: list[str]) -> int:
+    """Run a command and return its exit status.
+
+    Raises:
+        UserError: For wrong input.
+    """
+    if argv[0] not in COMMANDS:
+        raise UserError(f"unknown command {argv[0]!r}; commands: {', '.join(COMMANDS)}.")
+    command = import_module(f"frbench.commands.{COMMANDS[argv[0]]}")
+    status: int = command.main(argv if COMMANDS[argv[0]] == "fit" else argv[1:])
+    return status
 
 
 if __name__ == "__main__":

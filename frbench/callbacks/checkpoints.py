@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -180,29 +180,56 @@ class BestCheckpoint(ModelCheckpoint):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Store the rule in every checkpoint."""
-        write_section(checkpoint, selection=self.selection(trainer))
+        """Store the rule in every checkpoint, and where its run was started."""
+        write_section(
+            checkpoint,
+            selection=self.selection(trainer),
+            started_in=_way_up(Path(str(self.dirpath)).parent),
+        )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the metric before training starts."""
+        self._read_from = Path(str(trainer.ckpt_path or ".")).parent
         if stage == "fit":
             check_monitor("checkpoint", str(self.monitor), trainer)
             write_whole(trainer)
         super().setup(trainer, pl_module, stage)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return Lightning's state with paths relative to the folder of checkpoints."""
+        state = super().state_dict()
+        return _moved(state, lambda path: Path(_below(path, state["dirpath"]))) | {"dirpath": "."}
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best value so far, also where the run's folder was moved meanwhile."""
-        old, new = str(state_dict["dirpath"]), str(self.dirpath)
-        if old != new and (Path(new) / "best.ckpt").is_file():
-            state_dict = {
-                key: value.replace(old, new) if isinstance(value, str) else value
-                for key, value in state_dict.items()
-            }
-            state_dict["best_k_models"] = {
-                path.replace(old, new): v for path, v in state_dict["best_k_models"].items()
-            }
+        old, here = state_dict["dirpath"], Path(str(self.dirpath))
+        folder = here if (here / "best.ckpt").is_file() else self._read_from
+        if folder == here or old == ".":  # absolute in checkpoints before format 3
+            moved = _moved(state_dict, lambda path: folder / _below(path, old))
+            state_dict = moved | {"dirpath": str(folder)}
         super().load_state_dict(state_dict)
         self.current_score = state_dict["current_score"]  # Lightning leaves it out
+
+
+def _below(path: str, folder: str) -> str:
+    """Write a path below a folder relative to it."""
+    return path if folder == "." else os.path.relpath(path, folder)
+
+
+def _moved(state: dict[str, Any], move: Callable[[str], Path]) -> dict[str, Any]:
+    """Change every path of a ``ModelCheckpoint``'s state, empty ones left as they are."""
+    paths = ("best_model_path", "last_model_path", "kth_best_model_path")
+    return {
+        **state,
+        **{key: str(move(state[key])) if state[key] else "" for key in paths},
+        "best_k_models": {str(move(path)): v for path, v in state["best_k_models"].items()},
+    }
+
+
+def _way_up(run_dir: Path) -> str | None:
+    """Return the way from the run's folder up to the current one; None if it is not above."""
+    way = os.path.relpath(Path.cwd(), run_dir)
+    return way if set(Path(way).parts) <= {".."} else None
 
 
 class EarlyStop(EarlyStopping):

@@ -1,19 +1,23 @@
-"""``frbench fit | validate | test | predict``: train a model, or evaluate a trained one."""
+"""``frbench fit | validate | test``: train a model, or evaluate a trained one."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import textwrap
 from pathlib import Path
 
-from frbench.contracts.errors import interruptible
+from frbench.contracts.errors import UserError, interruptible
+from frbench.support.parser import Parser, decision_options, names
 from frbench.support.progress import loading
+
+#: Options that change the decision of a model on a file.
+DECISIONS = ("threshold", "top_k", "selection_rate")
 
 ABOUT = {
     "fit": "train, keep the best and the latest checkpoint",
     "validate": "evaluate a checkpoint on the validation table",
     "test": "evaluate a checkpoint on the test tables",
-    "predict": "write a checkpoint's predictions on the test tables",
 }
 
 PAGE = """\
@@ -88,7 +92,7 @@ def page(command: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Run ``frbench fit``, ``validate``, ``test`` or ``predict``.
+    """Run ``frbench fit``, ``validate`` or ``test``.
 
     Args:
         argv: The command's name and its options.
@@ -98,10 +102,78 @@ def main(argv: list[str]) -> int:
     if {"-h", "--help"} & set(argv):
         print(page(argv[0]), end="")
         return 0
+    if argv[0] == "test" and (given := _file_options(argv)) is not None:
+        return _test_file(given)
     argv = ["--help" if word == "--help_all" else word for word in argv]
     with interruptible(lambda: _how_to_go_on(argv[0])):
         train(argv)
         finish_loggers()
+    return 0
+
+
+def _file_options(argv: list[str]) -> argparse.Namespace | None:
+    """Read the words of a test on a file of its own; None if there is no file among them."""
+    parser = Parser("frbench test")
+    parser.add_argument("file", nargs="?", type=Path)
+    parser.add_argument("--ckpt_path", type=Path)
+    parser.add_argument("--attributes", type=names, default=[])
+    parser.add_argument("--run_dir", type=Path)
+    decision_options(parser)
+    # Every other option has a value: only a word that follows no option is the file.
+    own, rest = (
+        ["--ckpt_path", "--attributes", "--run_dir", *(f"--{d}" for d in DECISIONS)],
+        list[str](),
+    )
+    words, mine = iter(argv[1:]), list[str]()
+    for word in words:
+        if word.startswith("--") and word.split("=")[0] not in own:
+            rest += [word] if "=" in word else [f"{word}={next(words, '')}"]
+        else:
+            mine.append(word)
+    args = parser.parse_args(mine)
+    used = [name for name in ("attributes", *DECISIONS) if getattr(args, name) not in (None, [])]
+    if args.file is None:
+        if used:
+            raise UserError(f"--{used[0]} goes with a file: frbench test --ckpt_path ... new.csv.")
+        return None
+    if args.ckpt_path is None:
+        raise UserError("frbench test needs --ckpt_path, the trained model.")
+    if not args.file.exists():
+        raise UserError(f"There is no file {args.file}.")
+    if strange := [w for w in rest if not w.startswith(("--data", "--trainer."))]:
+        raise UserError(f"{strange[0].split('=')[0]} has no effect on the test of a file.")
+    args.data = [word for word in rest if word.startswith("--data")]
+    return args
+
+
+def _test_file(args: argparse.Namespace) -> int:
+    """Evaluate all rows of a labelled file."""
+    from frbench.runs.build import load_with
+    from frbench.runs.checkpoint import read_description
+    from frbench.runs.environment import environment
+    from frbench.runs.folder import folder_of
+    from frbench.runs.output import print_metrics, write_new
+    from frbench.runs.quiet import quieten
+    from frbench.runs.score import evaluate_file
+    from frbench.training.scoring import Decision
+
+    quieten()
+    model = load_with(args.ckpt_path, args.data)
+    decision = Decision(args.threshold, args.top_k, args.selection_rate)
+    if model.attribute_use:
+        print(f"note: {model.attribute_use}")
+    found = evaluate_file(model, args.file, args.attributes, decision)
+    print_metrics(found, list(found))
+    record = {
+        "file": args.file.name,
+        "held_out": False,
+        "decision": decision.chosen or "largest probability",
+        "attribute_use": model.attribute_use or "none",
+        "selection": read_description(args.ckpt_path).get("selection"),
+        "metrics": found.flat(),
+        **environment(),
+    }
+    print(f"written to {write_new(args.run_dir or folder_of(args.ckpt_path), 'test', record)}")
     return 0
 
 

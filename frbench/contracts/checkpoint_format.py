@@ -6,6 +6,9 @@ A checkpoint of an objective has a section ``frbench``, one of a generator ``frb
 format                version of the section, :data:`FORMAT` when it is written
 model, data           ``{class_path, init_args}``; ``data`` is None if it cannot be written down
 seed                  seed of the run, from which every training batch is seeded
+learnt                what the data set learnt from the training rows, plain values
+tables                rows and hashes of the tables it was trained on and evaluated with
+started_in            folder of the run's start, relative to the run's, if it lies above it
 training_log          sums of the epoch so far, over all processes
 metrics               import paths of the user's own metrics
 selection             rule by which ``best.ckpt`` is chosen (``BestCheckpoint``)
@@ -28,7 +31,7 @@ from typing import Any, Literal
 from frbench.contracts.errors import UserError
 
 #: Version of what is written; later ones are refused, earlier ones are upgraded when read.
-FORMAT = 2
+FORMAT = 3
 Section = Literal["frbench", "frbench_gan"]
 
 
@@ -100,7 +103,17 @@ def _public_names(checkpoint: dict[str, Any], section: dict[str, Any]) -> None:
             section[name] = checkpoint.pop(f"frbench_{name}")
 
 
-_UPGRADES: dict[int, Callable[[dict[str, Any], dict[str, Any]], None]] = {1: _public_names}
+def _nothing_learnt(checkpoint: dict[str, Any], section: dict[str, Any]) -> None:
+    """Upgrade format 2: of what was learnt it has the vocabulary of texts alone."""
+    stored = [value for value in checkpoint.values() if isinstance(value, dict)]
+    section["learnt"] = next(({**value} for value in stored if "vocabulary" in value), None)
+    section["tables"] = None
+
+
+_UPGRADES: dict[int, Callable[[dict[str, Any], dict[str, Any]], None]] = {
+    1: _public_names,
+    2: _nothing_learnt,
+}
 
 #: Public names of earlier releases -> the present ones.
 MOVED = {"frbench.data.GeneratedFaces": "frbench.gan.GeneratedFaces"}

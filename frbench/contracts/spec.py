@@ -8,19 +8,21 @@ names, so an object built in Python can be written down, stored in a checkpoint 
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 from torch import nn
 
 from frbench.contracts.errors import UserError
+from frbench.contracts.trust import check_trusted
 
 
 @cache
@@ -149,16 +151,93 @@ def import_class(path: str) -> type:
         ) from error
 
 
-def from_spec(value: Any) -> Any:
-    """Build what :func:`to_spec` wrote down."""
+def resolve(path: Any, base: type | tuple[type, ...]) -> type:
+    """Return the class that a file names; only what is allowed is imported, nothing is called.
+
+    Args:
+        path: The name found in the file.
+        base: What the class must be a subclass of.
+
+    Raises:
+        UserError: If it is not the name of a class of that kind, or is neither frbench's, torch's,
+            timm's, transformers', nor trusted (:func:`frbench.contracts.trust.trusting`).
+
+    Example:
+        >>> from frbench.networks import Network
+        >>> resolve("frbench.networks.MLP", Network).__name__
+        'MLP'
+        >>> resolve("os.system", Network)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        frbench.contracts.errors.UserError: 'os.system' is a name outside frbench: ...
+    """
+    check_trusted(path)
+    cls: Any = import_class(path)
+    bases = base if isinstance(base, tuple) else (base,)
+    if not (isinstance(cls, type) and issubclass(cls, bases)):
+        wanted = " or ".join(kind.__name__ for kind in bases)
+        raise UserError(f"{path!r} is not a class of the kind {wanted}, which belongs there.")
+    return cls
+
+
+def from_spec(value: Any, base: type | tuple[type, ...] = object) -> Any:
+    """Build what :func:`to_spec` wrote down; every class is checked before any is called.
+
+    Args:
+        value: Plain data.
+        base: Kind of the outermost objects; inner ones are of the kinds that the annotations of
+            the constructors' arguments name.
+
+    Raises:
+        UserError: As :func:`resolve`, or for a class where the annotation names none.
+    """
+    bases = base if isinstance(base, tuple) else (base,)
+    _walk(value, bases, "the file", build=False)
+    return _walk(value, bases, "the file", build=True)
+
+
+def check_spec(value: Any, base: type | tuple[type, ...]) -> None:
+    """Check every class that a specification names, and build nothing; see :func:`from_spec`."""
+    _walk(value, base if isinstance(base, tuple) else (base,), "the file", build=False)
+
+
+def _walk(value: Any, bases: tuple[type, ...], where: str, build: bool) -> Any:
     if isinstance(value, list):
-        return [from_spec(v) for v in value]
-    if isinstance(value, dict):
-        if "class_path" in value:
-            init_args = {k: from_spec(v) for k, v in value.get("init_args", {}).items()}
-            return import_class(value["class_path"])(**init_args)
-        return {k: from_spec(v) for k, v in value.items()}
-    return value
+        return [_walk(v, bases, where, build) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if "class_path" not in value:
+        return {k: _walk(v, bases, where, build) for k, v in value.items()}
+    if not bases:
+        raise UserError(f"{where} holds the class {value['class_path']!r}, where none belongs.")
+    cls = resolve(value["class_path"], bases)
+    init_args = value.get("init_args") or {}
+    if not isinstance(init_args, dict) or value.keys() - {"class_path", "init_args"}:
+        raise UserError(f"{where}: {value['class_path']} has other entries than init_args.")
+    kinds = _kinds(cls)
+    found = {
+        name: _walk(v, kinds.get(name, ()), f"{cls.__name__}.{name}", build)
+        for name, v in init_args.items()
+    }
+    return cls(**found) if build else None
+
+
+@cache
+def _kinds(cls: type) -> dict[str, tuple[type, ...]]:
+    """Classes, other than plain ones, that the annotation of each constructor argument names."""
+    hints: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        with contextlib.suppress(NameError, TypeError):  # names for type checkers alone
+            hints |= get_type_hints(vars(base).get("__init__", _passed_on))
+    return {name: tuple(dict.fromkeys(_classes(hint))) for name, hint in hints.items()}
+
+
+def _classes(annotation: Any) -> Iterator[type]:
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        if annotation.__module__ != "builtins":
+            yield annotation
+        return
+    for part in get_args(annotation):
+        yield from _classes(part)
 
 
 def compare(
@@ -175,10 +254,11 @@ def compare(
     """
     if isinstance(stored, dict) and isinstance(given, dict):
         if "class_path" in stored and "class_path" in given:
-            ours, theirs = import_class(stored["class_path"]), import_class(given["class_path"])
-            if ours is not theirs:
-                return [(path, ours.__name__, theirs.__name__)]
-            skip = [*skip, *transient_arguments(ours)]
+            # What the file names is not imported: the names are compared.
+            theirs, name = import_class(given["class_path"]), stored["class_path"]
+            if name not in (given["class_path"], public_name(theirs)):
+                return [(path, name.rpartition(".")[2], theirs.__name__)]
+            skip = [*skip, *transient_arguments(theirs)]
             stored, given = stored.get("init_args", {}), given.get("init_args") or {}
         keys = [k for k in {**stored, **given} if k not in skip]
         if partial:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.data.encode import sorted_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +33,70 @@ def value_name(value: Any) -> str:
     """Write a value as people do: 1, not 1.0, for an integer that shares a column with NaN."""
     whole = isinstance(value, float | np.floating) and float(value).is_integer()
     return str(int(value) if whole else value)
+
+
+def texts(column: pd.Series) -> np.ndarray:
+    """Write the values of a column as people do, None where missing [N].
+
+    Example:
+        >>> import pandas as pd
+        >>> texts(pd.Series([1.0, None, 2.5])).tolist()
+        ['1', None, '2.5']
+    """
+    import pandas as pd
+
+    codes, values = pd.factorize(column)
+    names = np.array([*(value_name(value) for value in values), None], dtype=object)
+    result: np.ndarray = names[codes]
+    return result
+
+
+def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Name the combinations of values as :func:`cross` does, None where one is missing [N].
+
+    Args:
+        parts: What :func:`texts` gives of each column.
+
+    Example:
+        >>> joined([np.array(["f", None], object), np.array(["old", "young"], object)]).tolist()
+        ['f&old', None]
+    """
+    rows = zip(*parts, strict=True)
+    names = [None if None in row else "&".join(map(str, row)) for row in rows]
+    result: np.ndarray = np.array(names, dtype=object)
+    return result
+
+
+def codes_of(names: np.ndarray, known: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Look names up among known ones; a number may be written in another way (``1.0`` for 1).
+
+    Args:
+        names: What :func:`texts` gives [N].
+        known: Names in the order of their codes.
+
+    Returns:
+        Codes, -1 where missing and -2 where unknown, int64 [N]; the unknown names.
+
+    Example:
+        >>> codes_of(np.array(["1.0", None, "x", "0"], dtype=object), ["0", "1"])
+        (array([ 1, -1, -2,  0]), ['x'])
+    """
+    import pandas as pd
+
+    place = {name: i for i, name in reversed(list(enumerate(known)))}
+    position, values = pd.factorize(pd.Series(names, dtype=object))
+    found = [place.get(str(value), place.get(_plain(str(value)), -2)) for value in values]
+    codes: np.ndarray = np.array([*found, -1], dtype=np.int64)[position]
+    unknown = [str(v) for v, code in zip(values, found, strict=True) if code == -2]
+    return codes, unknown
+
+
+def _plain(text: str) -> str:
+    """Write a number in a text as :func:`value_name` does."""
+    try:
+        return value_name(float(text))
+    except (ValueError, OverflowError):
+        return text
 
 
 def categorize(column: pd.Series, bins: Sequence[float | str] | None = None) -> Categorical:
@@ -80,6 +143,16 @@ def categorize(column: pd.Series, bins: Sequence[float | str] | None = None) -> 
         names = list(dict.fromkeys(renamed.values()))
     texts = pd.Index(column.astype(object).map(renamed), dtype="object")
     return _occurring(pd.Index(names, dtype="object").get_indexer(texts), names)
+
+
+def binned(column: pd.Series, edges: Sequence[float | str]) -> np.ndarray:
+    """Name the interval of each number of a column, None where missing [N]."""
+    import pandas as pd
+
+    numbers = pd.Series(pd.to_numeric(column, errors="coerce"), name=column.name)
+    found = _intervals(numbers, edges)
+    result: np.ndarray = np.array([*found.names, None], dtype=object)[found.codes]
+    return result
 
 
 def _intervals(column: pd.Series, edges: Sequence[float | str]) -> Categorical:
@@ -154,3 +227,11 @@ def _occurring(codes: np.ndarray, names: list[str]) -> Categorical:
 def _few(values: Sequence[Any]) -> str:
     shown = [value_name(value) for value in values[:10]]
     return ", ".join(shown) + (", ..." if len(values) > 10 else "")
+
+
+def sorted_values(values: Iterable[Any]) -> list[Any]:
+    """Sort distinct values; mixed types, which have no order, by their text."""
+    try:
+        return sorted(values)
+    except TypeError:
+        return sorted(values, key=str)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from frbench.contracts.errors import UserError
+from frbench.data.categorical import codes_of, sorted_values, texts, value_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +71,10 @@ class _Numeric:
     def unseen(self, column: pd.Series) -> int:
         return 0
 
+    def state(self) -> dict[str, Any]:
+        numbers = {k: float(getattr(self, k)) for k in ("median", "mean", "scale")}
+        return {"name": self.name, **numbers, "flagged": bool(self.flagged)}
+
 
 @dataclass(frozen=True)
 class _Categorical:
@@ -97,10 +103,23 @@ class _Categorical:
         return [*names, f"{self.name} missing"] if self.flagged else names
 
     def _codes(self, column: pd.Series) -> np.ndarray:
-        """Positions in ``levels``, -1 for a value that is missing or new."""
+        """Positions in ``levels``, -1 for a value that is missing or new.
+
+        What another file holds as text (``1`` for the number 1) is found by its text.
+        """
         import pandas as pd
 
-        return self.levels.get_indexer(pd.Index(column, dtype="object"))
+        position, values = pd.factorize(column)
+        found = self.levels.get_indexer(pd.Index(values, dtype="object"))
+        if (lost := np.flatnonzero(found < 0)).size:
+            by_text, _ = codes_of(texts(pd.Series(values[lost])), self.names)
+            found[lost] = np.maximum(by_text, -1)
+        result: np.ndarray = np.append(found, -1)[position]
+        return result
+
+    @cached_property
+    def names(self) -> list[str]:
+        return [value_name(level) for level in self.levels]
 
     def write(self, column: pd.Series, out: np.ndarray) -> None:
         codes = self._codes(column)
@@ -111,6 +130,11 @@ class _Categorical:
 
     def unseen(self, column: pd.Series) -> int:
         return int(((self._codes(column) < 0) & column.notna().to_numpy()).sum())
+
+    def state(self) -> dict[str, Any]:
+        levels = [v.item() if isinstance(v, np.generic) else v for v in self.levels]
+        plain = [v if isinstance(v, str | int | float | bool) else str(v) for v in levels]
+        return {"name": self.name, "levels": plain, "flagged": self.flagged}
 
 
 class TableEncoder:
@@ -157,6 +181,37 @@ class TableEncoder:
         self._rows = len(frame)
         return self
 
+    def state(self) -> list[dict[str, Any]]:
+        """Return what was learnt, a dictionary of plain values for each column."""
+        return [column.state() for column in self._columns]
+
+    @classmethod
+    def from_state(cls, state: Sequence[Mapping[str, Any]]) -> Self:
+        """Build an encoder from what :meth:`state` returned.
+
+        Example:
+            >>> import pandas as pd
+            >>> first = TableEncoder().fit(pd.DataFrame({"age": [20, 40], "job": ["a", "b"]}))
+            >>> again = TableEncoder.from_state(first.state())
+            >>> again.transform(pd.DataFrame({"job": ["b", "c"], "age": [50, 30]})).tolist()
+            [[2.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
+        """
+        import pandas as pd
+
+        encoder = cls()
+        for entry in state:
+            if "levels" in entry:
+                levels = pd.Index(entry["levels"], dtype="object")
+                encoder._columns.append(_Categorical(**{**entry, "levels": levels}))
+            else:
+                encoder._columns.append(_Numeric(**entry))
+        return encoder
+
+    @property
+    def columns(self) -> dict[str, bool]:
+        """The raw columns in their order, and whether each is numeric."""
+        return {column.name: isinstance(column, _Numeric) for column in self._columns}
+
     def _is_categorical(self, column: pd.Series) -> bool:
         from pandas.api import types
 
@@ -187,6 +242,11 @@ class TableEncoder:
         Raises:
             UserError: If a numeric column holds text or infinite values.
         """
+        if absent := [name for name in self.columns if name not in frame.columns]:
+            raise UserError(
+                f"There is no column {absent[0]!r}, which is an input; the columns are: "
+                f"{', '.join(map(str, frame.columns))}."
+            )
         out = np.zeros((len(frame), len(self.feature_names)), dtype=np.float32)
         start = 0
         for column in self._columns:
@@ -200,18 +260,20 @@ class TableEncoder:
 
         Such a column (a name, a number of a file) says who a row is, not what it is like.
         """
+        if not self._rows:  # restored: said when it was fitted
+            return {}
         found = {c.name: len(c.levels) for c in self._columns if isinstance(c, _Categorical)}
         return {name: count for name, count in found.items() if 2 * count > max(self._rows, 20)}
+
+    def new_levels(self, column: pd.Series, most: int = 3) -> list[str]:
+        """Name values of a category that training lacks, so many at most."""
+        known = next(c for c in self._columns if c.name == column.name)
+        if not isinstance(known, _Categorical):
+            return []
+        values = column.dropna().drop_duplicates()
+        return [value_name(v) for v in values[known._codes(values) < 0].iloc[:most]]
 
     def unseen(self, frame: pd.DataFrame) -> dict[str, int]:
         """Count, for each column where there are any, the values that training lacks."""
         counts = {column.name: column.unseen(frame[column.name]) for column in self._columns}
         return {name: count for name, count in counts.items() if count}
-
-
-def sorted_values(values: Iterable[Any]) -> list[Any]:
-    """Sort distinct values; mixed types, which have no order, by their text."""
-    try:
-        return sorted(values)
-    except TypeError:
-        return sorted(values, key=str)

@@ -1,13 +1,14 @@
-"""A hash of data, by which results say what they are about."""
+"""Hashes of data, by which results and checkpoints say what they are about."""
 
 from __future__ import annotations
 
 import hashlib
-import pickle
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
+
+from frbench.data.contents import hash_column
 
 if TYPE_CHECKING:
     from frbench.data.module import GroupDataModule
@@ -16,24 +17,23 @@ if TYPE_CHECKING:
 def fingerprint(data: GroupDataModule) -> str:
     """Return the hash of what training and evaluation see; equal data gives an equal hash.
 
+    Columns of tables are hashed as they are, beside what encodes them.
+
     Args:
         data: The data set.
     """
-    digest = hashlib.sha256()
     table, clean, weight = data.training
+    learnt = json.dumps([data.learnt, data.sizes], sort_keys=True, default=str)
+    digest = hashlib.sha256(learnt.encode())
     tables = {**data.splits, "training": table, "clean": clean}
     for name, part in sorted(tables.items()):
         digest.update(name.encode())
-        x: Any = data.encode_all(part.x) if len(part) else None
-        x = x.numpy() if isinstance(x, Tensor) else x
-        if isinstance(x, np.ndarray):
-            digest.update(f"{x.dtype}{x.shape}".encode())
-            digest.update(x.tobytes())
-        else:  # lazily decoded inputs: what they are made from
-            digest.update(x.digest() if hasattr(x, "digest") else pickle.dumps(x))
-        for column in (part.y, part.z, part.weight, part.clean):
-            digest.update(column.tobytes())
-        if part.synthetic.any():
-            digest.update(part.synthetic.tobytes())
+        raw = hasattr(part.x, "columns")
+        x = part.x if raw or not len(part) else data.encode_all(part.x)
+        columns = {str(k): x[k] for k in x.columns} if raw else {"x": x}
+        extra = {"weight": part.weight, "clean": part.clean}
+        extra |= {"synthetic": part.synthetic} if part.synthetic.any() else {}
+        for key, column in {**columns, "y": part.y, "z": part.z, **extra}.items():
+            digest.update(f"{key} {hash_column(column)}".encode())
     digest.update(np.ascontiguousarray(weight).tobytes())
     return digest.hexdigest()[:16]

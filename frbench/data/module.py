@@ -5,14 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
-from frbench.contracts.batch import Batch, Sizes
+from frbench.contracts.batch import Batch
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import CheckedArguments, Count, NotNegativeInt, ProperShare, Share
 from frbench.data.balance import (
@@ -23,7 +22,9 @@ from frbench.data.balance import (
     subsample_rows,
 )
 from frbench.data.checks import check_inputs, check_tables
+from frbench.data.contents import contents
 from frbench.data.fetch import TensorTable
+from frbench.data.learnt import Learnt
 from frbench.data.loader import EvalLoader, GroupLoader
 from frbench.data.mixed import Mixed, join
 from frbench.data.step import Augmentation, Corruption
@@ -46,7 +47,7 @@ class TrainingRows(NamedTuple):
     weight: np.ndarray
 
 
-class GroupDataModule(CheckedArguments, LightningDataModule, ABC):
+class GroupDataModule(CheckedArguments, Learnt, ABC):
     """Splits of a data set with labels y, attributes z and groups (y, z).
 
     A subclass says where the splits come from: :meth:`tables`, ``sizes``, ``class_names`` and
@@ -76,15 +77,16 @@ class GroupDataModule(CheckedArguments, LightningDataModule, ABC):
         seed: Seed of splits, draws and batch order.
         test_while_training: Also evaluate the test tables at every validation (oracle curves);
             allows selecting on them, which results then say.
+        unknown_classes: What becomes of rows whose class or attribute value a checkpoint does not
+            know: error, or drop.
+        changed_data: Whether a run may be continued where its tables have changed: refuse, or
+            accept.
 
     Raises:
         UserError: For options that contradict each other, empty splits, or an empty cell that
             the balance needs.
     """
 
-    sizes: Sizes
-    class_names: tuple[str, ...]
-    attribute_names: tuple[str, ...]
     #: Which of several divisions of the rows this is; the draws of each are independent.
     fold: int = 0
 
@@ -104,6 +106,8 @@ class GroupDataModule(CheckedArguments, LightningDataModule, ABC):
         num_workers: NotNegativeInt = 0,
         seed: NotNegativeInt = 0,
         test_while_training: bool = False,
+        unknown_classes: Literal["error", "drop"] = "error",
+        changed_data: Literal["refuse", "accept"] = "refuse",
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -120,6 +124,8 @@ class GroupDataModule(CheckedArguments, LightningDataModule, ABC):
         self.num_workers = num_workers
         self.seed = seed
         self.test_while_training = test_while_training
+        self.unknown_classes = unknown_classes
+        self.changed_data = changed_data
         self.notes: list[str] = []
         if (clean_noise or clean_only) and not clean_share:
             raise UserError(
@@ -209,6 +215,35 @@ class GroupDataModule(CheckedArguments, LightningDataModule, ABC):
         tables = self.tables()
         check_tables(tables, self.sizes, type(self).__name__)
         return tables
+
+    def learn(self) -> dict[str, Any]:
+        """Return names and counts of the training split; a subclass adds what else it learns."""
+        return {
+            "class_names": list(self.class_names),
+            "attribute_names": list(self.attribute_names),
+            "observed": self.observed_counts.tolist(),
+        }
+
+    @cached_property
+    def observed_counts(self) -> np.ndarray:
+        """Rows of each (y, z) cell of the training split, before any step [C, A]."""
+        if self.restored is not None:
+            return np.asarray(self.restored["observed"])
+        return self.splits["train"].counts(self.num_classes, self.num_attributes)
+
+    @cached_property
+    def contents(self) -> dict[str, dict[str, Any]]:
+        """Rows and hashes of the columns of each split, for comparison with a checkpoint's."""
+        return {
+            name: contents(self.traits(table.x), table.y, table.z, each_column=name == "train")
+            for name, table in self.splits.items()
+        }
+
+    def traits(self, x: Any) -> dict[str, Any]:
+        """Return the columns of raw inputs that tell two tables apart, by name."""
+        if hasattr(x, "columns"):
+            return {str(name): x[name] for name in x.columns}
+        return {"x": x}
 
     @cached_property
     def training(self) -> TrainingRows:
@@ -379,24 +414,32 @@ class GroupDataModule(CheckedArguments, LightningDataModule, ABC):
             pin_memory=torch.cuda.is_available(),
         )
 
+    @property
+    def eval_batch_size(self) -> int:
+        """Rows of a batch of evaluation."""
+        return max(self.batch_size, 1024) if self.is_small else self.batch_size
+
+    def table_loader(self, table: Table, name: str) -> EvalLoader:
+        """Return the loader of a table, in its order and without random transforms.
+
+        Args:
+            table: Raw inputs, as :meth:`tables` gives them.
+            name: What the table is called in messages.
+        """
+        rows = TensorTable(
+            self._encoded(table, name), table.weight, self.num_attributes, self.prepare
+        )
+        return EvalLoader(
+            rows,
+            self.eval_batch_size,
+            self._rank,
+            self._world,
+            self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+
     def _eval_loaders(self, names: list[str]) -> list[EvalLoader]:
-        batch_size = max(self.batch_size, 1024) if self.is_small else self.batch_size
-        return [
-            EvalLoader(
-                TensorTable(
-                    self._encoded(self.splits[name], name),
-                    self.splits[name].weight,
-                    self.num_attributes,
-                    self.prepare,
-                ),
-                batch_size,
-                self._rank,
-                self._world,
-                self.num_workers,
-                pin_memory=torch.cuda.is_available(),
-            )
-            for name in names
-        ]
+        return [self.table_loader(self.splits[name], name) for name in names]
 
     def eval_loader(self, name: str) -> EvalLoader:
         """Return the loader of one split, in the table's order and without random transforms."""

@@ -7,8 +7,9 @@ import math
 import warnings
 import zlib
 from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +23,27 @@ if TYPE_CHECKING:
 MAX_ROW = 2**20
 
 
-def read_table(path: str, sep: str = ",", missing_values: list[str] | None = None) -> pd.DataFrame:
+def find_table(path: str, folders: Sequence[Path] = (Path(),)) -> Path:
+    """Return a table's file: seen from the folders, or one that ``frbench data`` lists.
+
+    Raises:
+        UserError: If there is none.
+    """
+    for folder in folders:
+        if (file := folder / path).is_file():
+            return file
+    if path.removesuffix(".gz") not in FILES:
+        seen = f"seen from {Path.cwd()}" + (", nor from the run's folder" * (len(folders) > 1))
+        raise UserError(f"data.path: there is no file {path} ({seen}).")
+    return locate(path)
+
+
+def read_table(
+    path: str,
+    sep: str = ",",
+    missing_values: list[str] | None = None,
+    folders: Sequence[Path] = (Path(),),
+) -> pd.DataFrame:
     """Read a CSV, JSON lines (both also .gz) or Parquet file, or one that ``frbench data`` lists.
 
     Raises:
@@ -30,11 +51,7 @@ def read_table(path: str, sep: str = ",", missing_values: list[str] | None = Non
     """
     import pandas as pd
 
-    file = Path(path)
-    if not file.is_file():
-        if path.removesuffix(".gz") not in FILES:
-            raise UserError(f"data.path: there is no file {path} (seen from {Path.cwd()}).")
-        file = locate(path)
+    file = find_table(path, folders)
     try:
         if file.suffix.lower() in (".parquet", ".pq"):
             frame = pd.read_parquet(file).rename(columns=str).reset_index(drop=True)
@@ -71,6 +88,71 @@ def read_table(path: str, sep: str = ",", missing_values: list[str] | None = Non
         raise UserError(f"{path}: two columns are named {doubles[0]!r}; rename one.")
     # A column without a name is the row number that DataFrame.to_csv writes.
     return frame.iloc[:, np.flatnonzero(names.notna())]
+
+
+def table_parts(
+    source: Any,
+    size: int,
+    folders: Sequence[Path] = (Path(),),
+    sep: str = ",",
+    missing_values: list[str] | None = None,
+    numeric: Sequence[str] = (),
+) -> Iterator[pd.DataFrame]:
+    """Read a table part by part; of a text file, columns that are not numeric stay text.
+
+    Args:
+        source: Path of a table, or a DataFrame.
+        size: Rows of a part.
+        folders: Folders from which the path is tried.
+        sep: Separator of a text file.
+        missing_values: Further texts that stand for a missing value.
+        numeric: Columns that are read as numbers where they hold nothing else.
+
+    Raises:
+        UserError: As :func:`read_table`.
+    """
+    import pandas as pd
+
+    if not isinstance(source, pd.DataFrame):
+        path = str(source)
+        file = find_table(path, folders)
+        if file.name.removesuffix(".gz").endswith((".json", ".jsonl", ".parquet", ".pq")):
+            source = read_table(path, sep, missing_values, folders)
+    if isinstance(source, pd.DataFrame):
+        for start in range(0, len(source), size):
+            yield source.iloc[start : start + size]
+        return
+    head = read_head(file, sep)
+    kinds = {name: str for name in head if name not in numeric}
+    try:
+        with pd.read_csv(
+            file, sep=sep, na_values=missing_values, index_col=False, chunksize=size, dtype=kinds,
+            low_memory=False, usecols=[name for name in head if name],
+        ) as parts:  # fmt: skip
+            yield from parts
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not encoded in UTF-8 ({error}); save it so.") from error
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise UserError(
+            f"{path} cannot be read: {' '.join(str(error).split())}; fetch or save it again."
+        ) from error
+
+
+def read_head(file: Path, sep: str) -> list[str]:
+    """Return the column names of a text file, empty where there is none.
+
+    Raises:
+        UserError: If the file is empty or not text.
+    """
+    import pandas as pd
+
+    try:
+        head = pd.read_csv(
+            file, sep=sep, header=None, nrows=1, dtype=str, keep_default_na=False, na_values=[""]
+        )
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{file} cannot be read: {' '.join(str(error).split())}.") from error
+    return [str(name) for name in head.iloc[0].fillna("")]
 
 
 def _last_row(file: Path, sep: str) -> int | float:

@@ -226,7 +226,7 @@ class DCGAN(LightningModule):
         """Restore the seed."""
         if self._trainer is not None:
             run = read_section(checkpoint, "frbench_gan")
-            check_same_data(run["data"], datamodule_of(self.trainer))
+            check_same_data(run, datamodule_of(self.trainer))
             self._seed = run["seed"]
 
 
@@ -248,6 +248,6 @@ def load_gan(path: str | Path) -> DCGAN:
         raise UserError(
             f"{path} is no checkpoint of a GAN; train one with `frbench gan train`."
         ) from error
-    gan: DCGAN = from_spec(spec)
+    gan: DCGAN = from_spec(spec, DCGAN)
     gan.load_state_dict(checkpoint["state_dict"])
     return gan.eval()

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import platform
 import resource
 import shutil
 import subprocess
-import sys
 import time
 import traceback
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import frbench
 from frbench.contracts.errors import UserError, interruptible
 from frbench.grids.grid import Cell
+from frbench.support.files import file_hashes
 
 #: Options of every cell: a grid shows one progress bar, not one per run, and a cell is one
 #: process on one device (use --jobs and --shard for more).
@@ -75,6 +72,7 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
     from frbench.data.fingerprint import fingerprint
     from frbench.metrics.own import directions
     from frbench.runs.cli import train
+    from frbench.runs.environment import environment
 
     last = folder / "checkpoints" / "last.ckpt"
     words = ["fit", *cell.arguments(), *QUIET, f"--run_dir={folder}"]
@@ -118,15 +116,11 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
         "attribute_as_input": getattr(cli.datamodule, "attribute_as_input", False),
         "config_hash": hashlib.sha256(config.encode()).hexdigest()[:16],
         "data_hash": fingerprint(cli.datamodule),
+        "data_files": file_hashes(cli.datamodule.files),
         "groups": {**group_table(cli.datamodule), "notes": remarks(cli.datamodule)},
         "commit": commit(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "frbench": frbench.__version__,
-            "python": sys.version.split()[0],
-            **{name: version(name) for name in ("torch", "pytorch-lightning", "numpy")},
-        },
-        "hardware": hardware(),
+        **environment(),
         "peak_memory_mb": round(_peak_mb(), 1),
     }
 
@@ -144,19 +138,6 @@ def commit() -> str | None:
         done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=20)
         return done.stdout.strip()
     return None
-
-
-def hardware() -> str:
-    """Name the GPU, or the processor and the number of its cores."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, StopIteration):  # Linux names the model there alone
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line for line in lines if line.startswith("model name")).split(": ")[1]
-    return f"{name}, {os.cpu_count()} cores"
 
 
 def _reset_peak() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import shutil
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from frbench.grids.grid import Cell
 from frbench.report.records import Results
+from frbench.support.files import file_hashes
 
 
 @contextlib.contextmanager
@@ -47,7 +49,14 @@ class Queue:
 
     def is_open(self, cell: Cell) -> bool:
         """Whether a cell is to be run: it has not succeeded, nor failed in this session."""
-        return not (self.results.is_finished(cell.key) or self.results.was_tried(cell.key))
+        if self.results.was_tried(cell.key):
+            return False
+        return not self.results.is_finished(cell.key) or self.has_changed(cell)
+
+    def has_changed(self, cell: Cell) -> bool:
+        """Whether the files of a cell's data are not those that its record names."""
+        files = self.results.latest().get(cell.key, {}).get("data_files", {})
+        return bool(files) and files != file_hashes(list(files))
 
     def __iter__(self) -> Generator[Cell, None, None]:
         """Yield the open cells; each is claimed until the next one is asked for."""
@@ -56,6 +65,8 @@ class Queue:
                 with claimed(self.folder(cell)) as mine:
                     # Asked again: another process may have finished it before the lock was free.
                     if mine and self.is_open(cell):
+                        if self.has_changed(cell):  # what it learnt is of other data
+                            shutil.rmtree(self.folder(cell) / "checkpoints", ignore_errors=True)
                         yield cell
 
     def finished(self) -> int:

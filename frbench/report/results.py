@@ -118,6 +118,15 @@ def read(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     runs = list(named.values())
     if len(software := sorted({run.software for run in runs if run.software})) > 1:
         notes.append(f"The runs come from different software: {'; '.join(software)}.")
+    for name in dict.fromkeys(run.data for run in runs):
+        files = [run.record.get("data_files") or {} for run in runs if run.data == name]
+        for file in dict.fromkeys(file for found in files for file in found):
+            versions = {found[file] for found in files if file in found}
+            if len(versions) > 1:
+                notes.append(
+                    f"{name}: its runs saw different data ({len(versions)} versions of {file}); "
+                    "run frbench bench again."
+                )
     return runs, notes
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from frbench.contracts.checkpoint_format import read_section
 from frbench.contracts.errors import UserError
+from frbench.contracts.spec import check_spec
 from frbench.data.module import GroupDataModule
 from frbench.runs.catalogue import import_all
+from frbench.runs.checkpoint import load, read_checkpoint, restore
 from frbench.runs.messages import cause, readable
+
+if TYPE_CHECKING:
+    from frbench.objectives import Objective
 
 
 def build(argv: list[str], stored: dict[str, Any] | None = None) -> GroupDataModule:
@@ -31,6 +36,7 @@ def build(argv: list[str], stored: dict[str, Any] | None = None) -> GroupDataMod
     parser = ArgumentParser(prog="frbench", exit_on_error=False)
     parser.add_subclass_arguments(GroupDataModule, "data", required=True)
     if stored is not None:
+        check_spec(stored, GroupDataModule)  # before the parser imports what it names
         parser.set_defaults({"data": stored})
     try:
         result: GroupDataModule = parser.instantiate(parser.parse_args(argv)).data
@@ -88,7 +94,21 @@ def checkpoint_data(checkpoint: dict[str, Any], path: Path, extra: list[str]) ->
             "frbench.training.extract in Python."
         )
     data = build(extra, stored)
-    # What Lightning stores of the data: the words of the texts that it was trained on.
-    if state := checkpoint.get(type(data).__qualname__):
-        data.load_state_dict(state)
+    restore(data, read_section(checkpoint), path)
     return data
+
+
+def load_with(path: Path, options: Sequence[str]) -> Objective:
+    """Load a model whose data set has some options changed.
+
+    Args:
+        path: Its checkpoint.
+        options: ``--data.OPTION VALUE`` words.
+
+    Raises:
+        UserError: As :func:`frbench.load`, or if an option is wrong.
+    """
+    model = load(path)
+    if options or model.data_module is None:  # without options: says what is missing
+        model.data_module = checkpoint_data(read_checkpoint(path), path, list(options))
+    return model

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from frbench import objectives
 from frbench.contracts.checkpoint_format import read_section
 from frbench.contracts.errors import UserError
 from frbench.contracts.spec import from_spec
+from frbench.contracts.trust import trusting
+from frbench.data.module import GroupDataModule
+from frbench.runs.folder import folder_of
 
 if TYPE_CHECKING:
     from frbench.objectives import Objective
@@ -53,14 +58,49 @@ def _description(path: Path, written: int) -> dict[str, Any]:
     return read_section(read_checkpoint(path))
 
 
-def load(path: str | Path) -> Objective:
+def restore(data: GroupDataModule, section: dict[str, Any], path: str | Path) -> None:
+    """Let a data set encode by what a checkpoint has learnt, and find its files.
+
+    Args:
+        data: The data set, just built.
+        section: The checkpoint's section.
+        path: Its file. A relative path of the data is tried from the current folder, then from
+            the folder in which the run was started, then from the run's.
+
+    Raises:
+        UserError: If the data set is of another kind, or has names that the checkpoint lacks.
+    """
+    run_dir = folder_of(path)
+    started = [run_dir / section["started_in"]] if section.get("started_in") else []
+    data.folders = [Path(), *started, run_dir]
+    learnt = section.get("learnt")
+    if not learnt or "class_names" not in learnt:
+        _say_earlier(path, Path(path).resolve())
+        learnt = {**data.learn(), **learnt} if learnt else None
+    if learnt:
+        data.restore(learnt)
+
+
+@lru_cache(maxsize=16)
+def _say_earlier(shown: str | Path, path: Path) -> None:
+    """Say once for each file that it does not hold what was learnt."""
+    print(
+        f"{shown} was written by an earlier frbench: its encoder is learnt again from the "
+        "training data.",
+        file=sys.stderr,
+    )
+
+
+def load(path: str | Path, trust: Sequence[str] = ()) -> Objective:
     """Rebuild a trained objective from its checkpoint alone.
 
     Args:
         path: A checkpoint of ``frbench fit``, or of a Trainer fitting an Objective.
+        trust: Modules, or classes, of your own that it may name: importing them runs their code.
 
     Returns:
-        The objective with its network, penalties and state, in evaluation mode, on the CPU.
+        The objective with its network, penalties and state, in evaluation mode, on the CPU. Its
+        ``predict``, ``predict_proba`` and ``evaluate`` take new rows as the user has them.
 
     Raises:
         UserError: If the file is missing, not a checkpoint of frbench, or its class cannot be
@@ -68,10 +108,25 @@ def load(path: str | Path) -> Objective:
     """
     checkpoint = read_checkpoint(path)
     with explained(path):
-        objective = from_spec(read_section(checkpoint)["model"])
+        with trusting(trust):
+            objective = from_spec(read_section(checkpoint)["model"], objectives.Objective)
         objective.load_state_dict(checkpoint["state_dict"])
+    section = read_section(checkpoint)
+    if section.get("data"):
+        with trusting(trust):
+            objective.data_module = _data(section, path)
     result: Objective = objective.eval()
     return result
+
+
+def _data(section: dict[str, Any], path: str | Path) -> GroupDataModule | None:
+    """Build the data set of a checkpoint; weights can be used without one that is gone."""
+    try:
+        data: GroupDataModule = from_spec(section["data"], GroupDataModule)
+        restore(data, section, path)
+    except (UserError, TypeError):
+        return None
+    return data
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""``frbench fit | validate | test | predict``: Lightning's command line with its warts cured."""
+"""``frbench fit | validate | test``: Lightning's command line with its warts cured."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from frbench.callbacks import (
 )
 from frbench.callbacks.checkpoints import optimised
 from frbench.contracts.errors import UserError
-from frbench.contracts.spec import differences
+from frbench.contracts.spec import check_spec, differences
+from frbench.contracts.trust import check_trusted
+from frbench.data.contents import changes
 from frbench.data.describe import describe
 from frbench.data.fingerprint import fingerprint
 from frbench.data.module import GroupDataModule
@@ -33,11 +36,11 @@ from frbench.metrics.own import directions, import_metrics
 from frbench.objectives import Objective
 from frbench.runs import wandb as wandb_run
 from frbench.runs.catalogue import import_all
-from frbench.runs.checkpoint import explained, read_description
+from frbench.runs.checkpoint import explained, read_description, restore
 from frbench.runs.folder import choose_run_dir, give_back
 from frbench.runs.messages import cause, readable
 from frbench.runs.options import check_configs, known_options, option_values
-from frbench.runs.output import log_final_table, print_metrics, write_new, write_predictions
+from frbench.runs.output import log_final_table, print_metrics, write_new
 from frbench.runs.quiet import quieten
 from frbench.runs.wandb import is_wandb
 from frbench.support.atomic import write_text
@@ -109,9 +112,21 @@ class FrbenchCLI(LightningCLI):
         parser.add_lightning_class_args(SanityCheck, "sanity")
         parser.set_defaults({"model": "ERM"})
         for name in LINKED:
+            # The whole data set is the source: it must be that of the checkpoint before it is
+            # asked for its sizes.
             parser.link_arguments(
-                f"data.{name}", f"model.init_args.{name}", apply_on="instantiate"
+                "data",
+                f"model.init_args.{name}",
+                compute_fn=partial(self._size, name),
+                apply_on="instantiate",
             )
+
+    def _size(self, name: str, data: GroupDataModule) -> Any:
+        """Return one of the sizes, of the data set as the checkpoint knows it."""
+        path = self._get(self.config, "ckpt_path")
+        if path and len(data.folders) == 1:  # not restored yet
+            restore(data, read_description(path), path)
+        return getattr(data, name)
 
     def before_instantiate_classes(self) -> None:
         """Check what the parser lets pass, and settle where the run writes."""
@@ -225,22 +240,16 @@ class FrbenchCLI(LightningCLI):
             log_final_table(self.trainer.loggers, found, names)
             print_metrics(found, names)
             checkpoint = read_description(str(kwargs["ckpt_path"]))
+            differs = changes(checkpoint.get("tables") or {}, data.contents, tuple(names))
+            if differs:
+                print(f"not the rows held out in training: {differs}")
             record = {
                 "data": fingerprint(self.datamodule),
                 "selection": checkpoint.get("selection"),
+                "held_out": not differs,
                 "metrics": found.flat(),
             }
             print(f"written to {write_new(folder, subcommand, record)}")
-
-    def predict(self, **kwargs: Any) -> None:
-        """Write one CSV of predictions per test table (and process)."""
-        kwargs |= {"return_predictions": True, "weights_only": True}
-        parts = self.trainer.predict(**kwargs)
-        names = self.datamodule.test_names
-        folder = Path(self._get(self.config, "run_dir"))
-        write_predictions(
-            parts if len(names) > 1 else [parts], self.datamodule, folder, self.trainer
-        )
 
 
 def finish_loggers() -> None:
@@ -271,20 +280,24 @@ def train(argv: list[str]) -> FrbenchCLI:
     if paths:
         stored = read_description(paths[-1])
         model = stored["model"]
+        check_spec(model, Objective)  # before the parser imports what it names
         init_args = {k: v for k, v in model["init_args"].items() if k not in LINKED}
         words = [f"--model={json.dumps({**model, 'init_args': init_args})}"]
         # Evaluation is on the data named, or else on those of the training.
         named = {word.split("=")[0] for word in argv} & {"--data", "--config"}
         if stored["data"] and (argv[0] == "fit" or not named):
+            check_spec(stored["data"], GroupDataModule)
             words.append(f"--data={json.dumps(stored['data'])}")
         if stored.get("metrics"):
+            for path in stored["metrics"]:
+                check_trusted(path)  # before the parser's caller imports it
             words.append(f"--metrics={json.dumps(stored['metrics'])}")
         argv = [argv[0], *words, *argv[1:]]
-    elif argv[0] in ("validate", "test", "predict") and "--help" not in argv:
+    elif argv[0] in ("validate", "test") and "--help" not in argv:
         raise UserError(f"frbench {argv[0]} needs --ckpt_path, the trained model.")
     common = {"allow_abbrev": False, "exit_on_error": False}
     usage = {name: {"usage": f"frbench {name} [options]", **common} for name in
-             ("fit", "validate", "test", "predict")}  # fmt: skip
+             ("fit", "validate", "test")}  # fmt: skip
     try:
         with explained(paths[-1] if paths else None):
             return FrbenchCLI(

@@ -13,6 +13,12 @@ from frbench.contracts.errors import UserError
 from frbench.support.atomic import check_writable
 
 
+def folder_of(checkpoint: str | Path) -> Path:
+    """Return the folder of the run that wrote a checkpoint."""
+    parent = Path(checkpoint).parent
+    return parent.parent if parent.name == "checkpoints" else parent
+
+
 def choose_run_dir(config: Any, subcommand: str) -> str:
     """Give the folder of a run: as asked, that of the checkpoint, or the next free number.
 
@@ -23,8 +29,7 @@ def choose_run_dir(config: Any, subcommand: str) -> str:
         return os.environ["FRBENCH_RUN_DIR"]
     folder: str | None = config.run_dir
     if folder is None and config.get("ckpt_path"):
-        parent = Path(config.ckpt_path).resolve().parent
-        folder = str(parent.parent if parent.name == "checkpoints" else parent)
+        folder = str(folder_of(Path(config.ckpt_path).resolve()))
     check_writable(folder or "runs", "--run_dir")
     if folder is None:
         name = f"{config.data.class_path.split('.')[-1]}-{config.model.class_path.split('.')[-1]}"

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from frbench.data.module import GroupDataModule
 from frbench.metrics import Evaluation
 from frbench.support.atomic import replacing
 from frbench.support.sheet import Sheet, show
@@ -26,26 +25,6 @@ def write_new(folder: Path, stem: str, record: dict[str, Any]) -> Path:
             number += 1
         else:
             return path
-
-
-def write_predictions(parts: Any, data: GroupDataModule, folder: Path, trainer: Any) -> None:
-    """Write row, label, attribute, prediction and probabilities of each test table as CSV."""
-    import pandas as pd
-    import torch
-
-    folder.mkdir(parents=True, exist_ok=True)
-    rank = f"-rank{trainer.global_rank}" if trainer.world_size > 1 else ""
-    for name, batches in zip(data.test_names, parts, strict=True):
-        columns = {k: torch.cat([b[k] for b in batches]).numpy() for k in batches[0]}
-        probabilities = columns.pop("probabilities")
-        frame = pd.DataFrame(columns).rename(columns={"index": "row"})
-        frame["pred"] = probabilities.argmax(1)
-        for i, label in enumerate(data.class_names):
-            frame[f"p({label})"] = probabilities[:, i]
-        path = folder / f"predictions-{name.replace('/', '-')}{rank}.csv"
-        with replacing(path) as part:
-            frame.to_csv(part, index=False)
-        print(f"written to {path}")
 
 
 def log_final_table(loggers: list[Any], found: Evaluation, tables: list[str]) -> None:

@@ -9,6 +9,8 @@ import gzip
 import hashlib
 import os
 import zlib
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
@@ -212,6 +214,25 @@ def find(name: str) -> Path | None:
     plain = name.removesuffix(".gz")
     candidates = [folder / form for folder in data_folders() for form in (plain, plain + ".gz")]
     return next((path for path in candidates if path.is_file()), None)
+
+
+def file_hashes(names: Sequence[str]) -> dict[str, str | None]:
+    """Return the sha256 of files by the names they were given, None where there is none.
+
+    Args:
+        names: Paths, or names that :func:`find` knows; a file is read once while it stays as it
+            is.
+    """
+    hashes: dict[str, str | None] = {}
+    for name in names:
+        path = Path(name) if Path(name).is_file() else find(name)
+        hashes[name] = None if path is None else _sha256(path, path.stat().st_mtime_ns)
+    return hashes
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, written: int) -> str:
+    return content_sha256(path)
 
 
 def locate(

@@ -15,6 +15,24 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def names(text: str) -> list[str]:
+    """Read a list of names, ``[a, b]`` or ``a,b``.
+
+    Example:
+        >>> names("[sex, race]"), names("all")
+        (['sex', 'race'], ['all'])
+    """
+    found = [name.strip().strip("'\"") for name in text.strip().strip("[]").split(",")]
+    return [name for name in found if name]
+
+
+def decision_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that change the decision."""
+    parser.add_argument("--threshold", type=float, help="least p(second class) that selects it")
+    parser.add_argument("--top_k", type=int, help="number of rows that are selected")
+    parser.add_argument("--selection_rate", type=float, help="share of rows that is selected")
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, whose options are written out, whose examples stay.
 

@@ -11,10 +11,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from frbench.contracts.errors import UserError
 from frbench.contracts.spec import differences, to_spec
+from frbench.data.contents import changes
 from frbench.data.module import GroupDataModule
 
 #: Options of the data that may change when a run is continued: they change no batch.
-FREE_ON_RESUME = ("num_workers", "test_while_training")
+FREE_ON_RESUME = ("num_workers", "test_while_training", "unknown_classes", "changed_data")
 
 
 class Needs(NamedTuple):
@@ -48,20 +49,34 @@ def data_spec(data: GroupDataModule | None) -> dict[str, Any] | None:
         return None
 
 
-def check_same_data(stored: dict[str, Any] | None, data: GroupDataModule | None) -> None:
+def data_record(data: GroupDataModule | None) -> dict[str, Any]:
+    """Return what a checkpoint holds of its data: what was learnt, and hashes of the tables."""
+    if data is None:
+        return {"learnt": None, "tables": None}
+    return {"learnt": data.learnt, "tables": data.contents}
+
+
+def check_same_data(run: dict[str, Any], data: GroupDataModule | None) -> None:
     """Refuse to continue a run on other data than it began on.
 
     Args:
-        stored: What :func:`data_spec` gave when the checkpoint was written.
+        run: The section of the checkpoint.
         data: The data of the run that continues.
 
     Raises:
-        UserError: Naming the options that differ.
+        UserError: Naming the options, or the tables, that differ.
     """
-    given = data_spec(data)
+    stored, given = run["data"], data_spec(data)
     known = stored is not None and given is not None
     if known and (changed := differences(stored, given, "data", FREE_ON_RESUME)):
         raise UserError(f"The run to continue was trained on other data: {changed}.")
+    if data is not None and run.get("tables") and data.changed_data == "refuse":
+        changed = changes(run["tables"], data.contents)
+        if changed:
+            raise UserError(
+                f"The data have changed since the checkpoint was written: {changed}. Restore "
+                "them, train anew, or continue all the same by --data.changed_data accept."
+            )
 
 
 def check_whole_parameters(name: str, strategy: Strategy, why: str) -> None:

@@ -54,7 +54,7 @@ class Evaluated(LightningModule):
                 self.num_attributes,
                 class_names=data.class_names,
                 attribute_names=data.attribute_names,
-                train_counts=data.splits["train"].counts(self.num_classes, self.num_attributes),
+                train_counts=data.observed_counts,
                 metrics=self.metrics,
             ).to(self.device)
             for _ in names

@@ -20,7 +20,14 @@ from frbench.data.module import GroupDataModule, datamodule_of
 from frbench.metrics.own import metric_paths
 from frbench.networks import MLP, BagOfWords, Network, SmallCNN
 from frbench.penalties import Penalty
-from frbench.training.checks import Needs, check_fit, check_layers, check_same_data, data_spec
+from frbench.training.checks import (
+    Needs,
+    check_fit,
+    check_layers,
+    check_same_data,
+    data_record,
+    data_spec,
+)
 from frbench.training.log import LogSteps, TrainingLog, is_due
 from frbench.training.optimizer import (
     Optimization,
@@ -244,6 +251,7 @@ class Objective(CheckedArguments, TrainingStep):
             data=data_spec(datamodule_of(self.trainer)),
             seed=self._seed,
             training_log=self.training_log.state_dict(),
+            **data_record(datamodule_of(self.trainer)),
             metrics=metric_paths(self.metrics),
             **{name: getattr(self, name).cpu().clone() for name in self.row_state},
         )
@@ -257,7 +265,7 @@ class Objective(CheckedArguments, TrainingStep):
                     "The last layer of this checkpoint was refitted by frbench dfr; continue "
                     "training from the run's last.ckpt."
                 )
-            check_same_data(run["data"], datamodule_of(self.trainer))
+            check_same_data(run, datamodule_of(self.trainer))
             self._seed = run["seed"]
             self.training_log.load_state_dict(run["training_log"])
             for name in self.row_state:

@@ -19,11 +19,11 @@ from frbench.data.module import datamodule_of
 from frbench.distributed import rank, world_size
 from frbench.networks import Network
 from frbench.penalties import Penalty
-from frbench.training.evaluation import Evaluated
 from frbench.training.log import TrainingLog
+from frbench.training.scoring import Scoring
 
 
-class TrainingStep(Evaluated, Staged, ABC):
+class TrainingStep(Scoring, Staged, ABC):
     """A module with a network, penalties and a risk, of which it makes the loss of a batch.
 
     :class:`frbench.training.objective.Objective` builds network, penalties and log.

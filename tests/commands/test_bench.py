@@ -27,7 +27,7 @@ FIELDS = {
     "cell", "data", "method", "settings", "seed", "fold", "status", "selection", "metrics",
     "warnings", "steps", "attribute_as_input", "training", "effective_sample_size",
     "config_hash", "data_hash", "hardware", "versions", "peak_memory_mb", "seconds",
-    "groups", "commit", "finished",
+    "groups", "commit", "finished", "data_files", "threads", "deterministic",
 }  # fmt: skip
 
 

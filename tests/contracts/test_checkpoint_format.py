@@ -37,6 +37,14 @@ def test_training_continues_from_format_1(in_tmp):
     assert found == EXPECTED["continued"]
 
 
+def test_an_old_checkpoint_says_in_one_line_that_its_encoder_is_learnt_again(tmp_path, capsys):
+    shutil.copyfile(OLD, tmp_path / "old.ckpt")
+    for _ in range(2):
+        model = load(tmp_path / "old.ckpt")
+    assert capsys.readouterr().err.count("its encoder is learnt again") == 1
+    assert model.data_module is not None and model.data_module.restored is None
+
+
 def test_format_1_is_upgraded_to_public_names():
     before = torch.load(OLD, weights_only=True)
     assert before["frbench"]["data"]["class_path"] == "frbench.data.synthetic.TwoGaussians"
@@ -60,7 +68,7 @@ def test_a_moved_class_of_a_user_is_named(tmp_path):
     checkpoint["frbench"]["model"]["class_path"] = "old_place.mine.Method"
     torch.save(checkpoint, tmp_path / "moved.ckpt")
     with pytest.raises(UserError, match=r"Cannot import 'old_place\.mine\.Method'"):
-        load(tmp_path / "moved.ckpt")
+        load(tmp_path / "moved.ckpt", trust=["old_place"])
 
 
 def test_a_later_format_is_refused(tmp_path):

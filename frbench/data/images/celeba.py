@@ -67,7 +67,12 @@ class CelebA(ImageData):
     @property
     def image_folder(self) -> Path:
         """The images below ``root``."""
-        return find_folder(self.root) / IMAGE_FOLDER
+        return find_folder(self.root, self.folders) / IMAGE_FOLDER
+
+    @property
+    def files(self) -> list[str]:
+        """Both annotation files."""
+        return [f"{self.root}/{name}" for name in (ATTRIBUTE_FILE, SPLIT_FILE)]
 
     def read(self) -> Annotations:
         """Read both annotation files and join them by name."""
@@ -107,7 +112,7 @@ class CelebA(ImageData):
         return Annotations(frame.index.to_numpy(dtype=str), y, z, part.to_numpy())
 
     def _locate(self, name: str) -> Path:
-        folder = find_folder(self.root)
+        folder = find_folder(self.root, self.folders)
         for path in (folder / name, folder / f"{name}.gz"):
             if path.is_file():
                 if content_sha256(path) != FILES[f"celeba/{name}"].sha256:

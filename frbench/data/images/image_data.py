@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,17 +15,24 @@ from torch import Tensor
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Count, NotNegativeInt
-from frbench.data.categorical import Categorical
+from frbench.data.categorical import Categorical, texts
 from frbench.data.images.image_files import Crop, ImageFiles, decode_all, missing_files
+from frbench.data.learnt import CHUNK, NewRows
 from frbench.data.module import GroupDataModule
+from frbench.data.reading import find_table, table_parts
 from frbench.data.splits import SPLITS, Fractions, SplitPolicy
 from frbench.data.table import Table
 from frbench.support.files import data_folders
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Augmentations = Literal["none", "flip", "crop"]
 
 #: Images that are decoded before training, to see whether they are images at all.
 CHECKED = 256
+#: Ends of the names of image files in a folder.
+IMAGE_ENDS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 class Annotations(NamedTuple):
@@ -141,11 +149,15 @@ class ImageData(GroupDataModule):
         files[np.sort(sample)]  # says which cannot be decoded
         super().setup(stage)
 
-    def encode(self, x: np.ndarray) -> ImageFiles | np.ndarray:
+    def encode(self, x: Any) -> ImageFiles | np.ndarray:
         """Return the images of file names, decoded when they are indexed, or kept in memory."""
+        if isinstance(x, ImageFiles) or x.ndim > 1:  # of another folder, or decoded
+            given: ImageFiles | np.ndarray = x
+            return given
         if self.cache:
             names, pixels = self._decoded
-            return pixels[np.searchsorted(names, x)]
+            found: np.ndarray = pixels[np.searchsorted(names, x)]
+            return found
         return ImageFiles(self.image_folder, x, self.image_size, self.crop, self.channels)
 
     @cached_property
@@ -169,12 +181,77 @@ class ImageData(GroupDataModule):
     @property
     def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
         """Names of the classes in the order of their ids."""
-        return tuple(self._rows.y.names)
+        return tuple(self._rows.y.names if self.restored is None else self.restored["class_names"])
 
     @property
     def attribute_names(self) -> tuple[str, ...]:  # type: ignore[override]
         """Names of the attribute values in the order of their ids."""
-        return tuple(self._rows.z.names)
+        known = self.restored
+        return tuple(self._rows.z.names if known is None else known["attribute_names"])
+
+    # ---- what was learnt, and other images ----------------------------------------------------
+    def learn(self) -> dict[str, Any]:
+        """Return names, and how images are cropped and resized."""
+        options = {name: getattr(self, name) for name in ("image_size", "channels", "crop")}
+        return {**super().learn(), **options}
+
+    def restore(self, learnt: dict[str, Any]) -> None:
+        """Crop and resize as the checkpoint says."""
+        super().restore(learnt)
+        for name in ("image_size", "channels", "crop"):
+            setattr(self, name, learnt.get(name, getattr(self, name)))
+
+    def traits(self, x: Any) -> dict[str, Any]:
+        """Return names and sizes in bytes of the files; images are not decoded to be compared."""
+        paths = [self.image_folder / name for name in x]
+        sizes = [path.stat().st_size if path.is_file() else -1 for path in paths]
+        return {"file": x, "bytes": np.array(sizes, np.int64)}
+
+    #: Column of another table that holds file names.
+    file_column = "file"
+
+    def new_parts(self, source: Any, chunk: int = CHUNK) -> Iterator[Any]:
+        """Read a folder of images, a table of file names in their folder, or take an array."""
+        if not isinstance(source, str | Path):
+            yield from super().new_parts(source, chunk)
+            return
+        folder = Path(source)
+        if not folder.is_dir():
+            for part in table_parts(source, chunk, **self.reading):
+                yield find_table(str(source), self.folders).parent, part
+            return
+        import pandas as pd
+
+        found = sorted(
+            p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_ENDS and p.is_file()
+        )
+        if not found:
+            raise UserError(f"{source} holds no images ({', '.join(sorted(IMAGE_ENDS))}).")
+        names = [path.relative_to(folder).as_posix() for path in found]
+        for start in range(0, len(names), chunk):
+            yield folder, pd.DataFrame({self.file_column: names[start : start + chunk]})
+
+    def new_rows(self, part: Any) -> NewRows:
+        """Take file names, and labels and attributes where the table has them."""
+        if isinstance(part, dict):
+            return super().new_rows(part)
+        folder, frame = part
+        if self.file_column not in frame.columns:
+            raise UserError(
+                f"There is no column {self.file_column!r} of file names; the columns are: "
+                f"{', '.join(map(str, frame.columns))}."
+            )
+        names = frame[self.file_column].astype(str).to_numpy(dtype=str)
+        check_inside(names, "The table")
+        x = ImageFiles(folder, names, self.image_size, self.crop, self.channels)
+        if lost := missing_files(folder, names):
+            raise UserError(f"{len(lost)} of {len(names)} images are not in {folder}: {lost[0]}.")
+        return NewRows(x, *self.label_texts(frame), frame)
+
+    def label_texts(self, frame: pd.DataFrame) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Names of classes and attribute values of another table, here in columns y and z."""
+        y, z = (texts(frame[k]) if k in frame.columns else None for k in ("y", "z"))
+        return y, z
 
     # ---- rows -------------------------------------------------------------------------------
     @cached_property
@@ -182,6 +259,11 @@ class ImageData(GroupDataModule):
         names, y, z, part = self.read()
         check_once(names, f"{type(self).__name__}: the table")
         check_inside(names, f"{type(self).__name__}: the table")
+        if self.restored is not None:
+            y, z = self._recoded(y, "class"), self._recoded(z, "attribute")
+            known = (y.codes > -2) & (z.codes > -2)
+            names, part = names[known], None if part is None else part[known]
+            y, z = Categorical(y.codes[known], y.names), Categorical(z.codes[known], z.names)
         for role, values in (("target", y), ("attribute", z)):
             if len(values.names) < 2:
                 raise UserError(
@@ -195,6 +277,12 @@ class ImageData(GroupDataModule):
             y, z = (Categorical(f.codes[chosen], f.names) for f in (y, z))
             part = None if part is None else part[chosen]
         return Annotations(names, y, z, part)
+
+    def _recoded(self, found: Categorical, role: Literal["class", "attribute"]) -> Categorical:
+        """Codes of a table by the names of the checkpoint."""
+        names = np.array([*found.names, None], dtype=object)[found.codes]
+        known = self.class_names if role == "class" else self.attribute_names
+        return Categorical(self.name_codes(names, role), list(known))
 
     @cached_property
     def _missing(self) -> list[str]:
@@ -257,13 +345,13 @@ def check_inside(names: np.ndarray, where: str) -> None:
             )
 
 
-def find_folder(name: str) -> Path:
-    """Return a folder by its path, else by its path below the data folders.
+def find_folder(name: str, folders: Sequence[Path] = (Path(),)) -> Path:
+    """Return a folder by its path, seen from the folders, else below the data folders.
 
     Raises:
         UserError: If there is none.
     """
-    for candidate in [Path(name), *(folder / name for folder in data_folders())]:
+    for candidate in [*(f / name for f in folders), *(folder / name for folder in data_folders())]:
         if candidate.is_dir():
             return candidate
     raise UserError(

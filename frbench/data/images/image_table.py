@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.data.categorical import Categorical, categorize, cross, value_name
+from frbench.data.categorical import (
+    Categorical,
+    categorize,
+    codes_of,
+    cross,
+    joined,
+    texts,
+    value_name,
+)
 from frbench.data.images.image_data import Annotations, ImageData, find_folder
 from frbench.data.reading import read_table
 from frbench.data.splits import SPLITS
@@ -70,7 +78,7 @@ class ImageTable(ImageData):
     @property
     def image_folder(self) -> Path:
         """``root``."""
-        return find_folder(self.root)
+        return find_folder(self.root, self.folders)
 
     def read(self) -> Annotations:
         """Read the table."""
@@ -99,6 +107,42 @@ class ImageTable(ImageData):
             raise self._error(str(error)) from error
         part = None if self.split is None else self._parts(frame[self.split])
         return Annotations(frame[self.file].astype(str).to_numpy(dtype=str), y, z, part)
+
+    @property
+    def files(self) -> list[str]:
+        """The table of the images."""
+        below = f"{self.root}/{self.metadata}"
+        return [below if (self.image_folder / self.metadata).is_file() else self.metadata]
+
+    @property
+    def file_column(self) -> str:  # type: ignore[override]
+        """Column of the file names."""
+        return self.file
+
+    @property
+    def label_columns(self) -> set[str]:
+        """Target and attributes."""
+        attribute = [self.attribute] if isinstance(self.attribute, str) else self.attribute
+        return {self.target, *attribute}
+
+    def label_texts(self, frame: pd.DataFrame) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Names of classes and attribute values of another table, by the options' columns."""
+        attributes = [self.attribute] if isinstance(self.attribute, str) else list(self.attribute)
+        y = self._texts(frame[self.target]) if self.target in frame.columns else None
+        if not all(name in frame.columns for name in attributes):
+            return y, None
+        parts = [self._texts(frame[name]) for name in attributes]
+        return y, parts[0] if len(parts) == 1 else joined(parts)
+
+    def _texts(self, column: pd.Series) -> np.ndarray:
+        """Names of the values of a column of another table; unknown ones stay as they are."""
+        names = (self.value_names or {}).get(str(column.name))
+        found = texts(column)
+        if names is None:
+            return found
+        codes, _ = codes_of(found, [str(i) for i in range(len(names))])
+        named = np.array([*names, None], dtype=object)[np.maximum(codes, -1)]
+        return np.where(codes == -2, found, named)
 
     def _frame(self) -> pd.DataFrame:
         below = self.image_folder / self.metadata

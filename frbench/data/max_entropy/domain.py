@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.data.encode import sorted_values
+from frbench.data.categorical import sorted_values
 from frbench.data.max_entropy.column import Column
 
 if TYPE_CHECKING:

@@ -77,6 +77,11 @@ class Adult(TableData):
             **kwargs,
         )
 
+    @property
+    def files(self) -> list[str]:
+        """Both official files."""
+        return ["adult/adult.data", "adult/adult.test"]
+
     def read(self) -> pd.DataFrame:
         """Return both official files, the second without its junk line and label dots."""
         import pandas as pd

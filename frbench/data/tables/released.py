@@ -78,6 +78,11 @@ class AdultSmall(TableData):
             **kwargs,
         )
 
+    @property
+    def files(self) -> list[str]:
+        """Both official files."""
+        return ["adult/adult.data", "adult/adult.test"]
+
     def read(self) -> pd.DataFrame:
         """Return all rows with discrete columns."""
         return _adult_small(locate("adult/adult.data"), locate("adult/adult.test")).copy()
@@ -110,6 +115,11 @@ class CompasLarge(TableData):
             positive="recid",
             **kwargs,
         )
+
+    @property
+    def files(self) -> list[str]:
+        """The screenings and the charges."""
+        return [self.path, "compas/charges_features.txt"]
 
     def read(self) -> pd.DataFrame:
         """Return the lines that parse, with numeric columns."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -11,10 +11,21 @@ import numpy as np
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Count, NotNegativeInt
-from frbench.data.categorical import Categorical, binary, categorize, cross
+from frbench.data.categorical import (
+    Categorical,
+    binary,
+    binned,
+    categorize,
+    codes_of,
+    cross,
+    joined,
+    texts,
+    value_name,
+)
 from frbench.data.encode import TableEncoder
+from frbench.data.learnt import CHUNK, NewRows
 from frbench.data.module import GroupDataModule
-from frbench.data.reading import read_table
+from frbench.data.reading import read_table, table_parts
 from frbench.data.splits import SPLITS, Folds, Fractions, Split, SplitPolicy
 from frbench.data.table import Table
 
@@ -34,6 +45,8 @@ class _Rows(NamedTuple):
     z: Categorical
     splits: dict[str, np.ndarray]
     notes: list[str]
+    classes: dict[str, str]
+    bins: dict[str, list[Any]]
 
 
 class TableData(GroupDataModule):
@@ -138,7 +151,7 @@ class TableData(GroupDataModule):
     # ---- what the base class asks for ---------------------------------------------------------
     def read(self) -> pd.DataFrame:
         """Return the raw table; a named data set overrides this."""
-        return read_table(self.path, self.sep, self.missing_values)
+        return read_table(self.path, self.sep, self.missing_values, self.folders)
 
     def tables(self) -> dict[str, Table]:
         """Return the splits with raw columns as x; their index is the row of the raw table."""
@@ -160,8 +173,10 @@ class TableData(GroupDataModule):
         ]
         for name in ("val", "test"):
             for column, count in self.encoder.unseen(tables[name].x).items():
+                levels = ", ".join(map(repr, self.encoder.new_levels(tables[name].x[column])))
                 notes.append(
-                    f"{name}: {count} rows whose {column} does not occur in training (all zeros)"
+                    f"{name}: {count} rows whose {column} does not occur in training (all zeros): "
+                    f"{levels}"
                 )
         return notes
 
@@ -176,6 +191,8 @@ class TableData(GroupDataModule):
     @cached_property
     def encoder(self) -> TableEncoder:
         """The encoder, fitted on the raw training split."""
+        if self.restored is not None:
+            return TableEncoder.from_state(self.restored["columns"])
         train = self._rows.x.iloc[self._rows.splits["train"]]
         try:
             return TableEncoder(self.categorical or (), self.numeric or ()).fit(train)
@@ -191,12 +208,119 @@ class TableData(GroupDataModule):
     @property
     def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
         """Names of the classes in the order of their ids."""
-        return tuple(self._rows.y.names)
+        return tuple(self._rows.y.names if self.restored is None else self.restored["class_names"])
 
     @property
     def attribute_names(self) -> tuple[str, ...]:  # type: ignore[override]
         """Names of the attribute values in the order of their ids."""
-        return tuple(self._rows.z.names)
+        known = self.restored
+        return tuple(self._rows.z.names if known is None else known["attribute_names"])
+
+    @property
+    def files(self) -> list[str]:
+        """The table."""
+        return [self.path]
+
+    # ---- what was learnt, and other files -----------------------------------------------------
+    def learn(self) -> dict[str, Any]:
+        """Return names, which value of the target is which class, bins, and the encoder."""
+        return {
+            **super().learn(),
+            "classes": self._classes,
+            "bins": self._bins,
+            **self._learnt_columns(),
+        }
+
+    @property
+    def _classes(self) -> dict[str, str]:
+        """The class of each value of the target."""
+        return self._rows.classes if self.restored is None else self.restored["classes"]
+
+    @property
+    def _bins(self) -> dict[str, list[Any]]:
+        """Bins of the attribute columns: edges, or the values that stay."""
+        return self._rows.bins if self.restored is None else self.restored["bins"]
+
+    def _learnt_columns(self) -> dict[str, Any]:
+        return {"columns": self.encoder.state()}
+
+    @property
+    def _input_columns(self) -> dict[str, bool]:
+        """The input columns, and whether each is numeric."""
+        return self.encoder.columns
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How another file is read: as text, but for numeric inputs and binned attributes."""
+        numeric = [name for name, is_numeric in self._input_columns.items() if is_numeric]
+        edges = [name for name, bins in self._bins.items() if _are_edges(bins)]
+        return {
+            "folders": self.folders,
+            "sep": self.sep,
+            "missing_values": self.missing_values,
+            "numeric": [*numeric, *edges],
+        }
+
+    @property
+    def label_columns(self) -> set[str]:
+        """Target and attributes."""
+        return {self.target, *self._attributes}
+
+    def new_parts(self, source: Any, chunk: int = CHUNK) -> Iterator[Any]:
+        """Read a table, or take a DataFrame, in parts."""
+        yield from table_parts(source, chunk, **self.reading)
+
+    def new_rows(self, part: pd.DataFrame) -> NewRows:
+        """Take the inputs of training, and target and attributes where the table has them."""
+        inputs = list(self._input_columns)
+        if absent := [name for name in inputs if name not in part.columns]:
+            raise UserError(
+                f"There is no column {absent[0]!r}, an input of the checkpoint; the columns are: "
+                f"{', '.join(map(str, part.columns))}."
+            )
+        y = self._class_texts(part[self.target]) if self.target in part.columns else None
+        named = all(name in part.columns for name in self._attributes)
+        return NewRows(part[inputs], y, self._crossed_texts(part) if named else None, part)
+
+    def complete(self, rows: NewRows, z: np.ndarray) -> np.ndarray:
+        """Leave out the rows that ``missing_attribute`` and ``missing_input`` drop."""
+        kept = np.ones(len(z), bool)
+        if self.missing_attribute == "drop" and rows.z is not None:
+            kept &= z != -1
+        if self.missing_input == "drop":
+            kept &= rows.x.notna().all(axis=1).to_numpy()
+        return kept
+
+    def unseen(self, x: pd.DataFrame) -> dict[str, int]:
+        """Count, for each column, the values that training lacks."""
+        return self.encoder.unseen(x)
+
+    def _class_texts(self, column: pd.Series) -> np.ndarray:
+        """Names of the classes of the rows; a value that training lacks stays as it is."""
+        codes, _ = codes_of(found := texts(column), list(self._classes))
+        names = np.array([*self._classes.values(), None], dtype=object)[np.maximum(codes, -1)]
+        return np.where(codes == -2, found, names)
+
+    def _attribute_texts(self, column: pd.Series) -> np.ndarray:
+        """Names of the values of one attribute column."""
+        bins = self._bins.get(str(column.name))
+        if bins is None:
+            return texts(column)
+        if _are_edges(bins):
+            return binned(column, bins)
+        found = texts(column)
+        codes, _ = codes_of(found, bins)
+        names = np.array([*bins, "other", None], dtype=object)
+        return names[np.where(codes == -2, len(bins), np.where(codes == -1, len(bins) + 1, codes))]
+
+    def _crossed_texts(self, frame: pd.DataFrame) -> np.ndarray:
+        """Names of the attribute's values of the rows, of several columns their combinations."""
+        parts = [self._attribute_texts(frame[name]) for name in self._attributes]
+        z = parts[0] if len(parts) == 1 else joined(parts)
+        if self.missing_attribute == "group" and "missing" in self.attribute_names:
+            z = np.where([value is None for value in z], "missing", z)
+        result: np.ndarray = z
+        return result
 
     # ---- from the raw table to rows -----------------------------------------------------------
     @property
@@ -207,7 +331,8 @@ class TableData(GroupDataModule):
     def _rows(self) -> _Rows:
         frame = self.read()
         self._check_columns(frame)
-        inputs = self._inputs(frame)
+        inputs = self._inputs(frame) if self.restored is None else list(self._input_columns)
+        self._check_names(frame, {"an input of the checkpoint": inputs})
         among = "among" if self.attribute_as_input else "not among"
         notes = [f"attribute {', '.join(self._attributes)}: {among} the inputs"]
         required = {"target": [self.target]}
@@ -222,8 +347,28 @@ class TableData(GroupDataModule):
                 frame = frame[known]
         if frame.empty:
             raise self._error(f"every row lacks a value ({'; '.join(notes[1:])}).")
-        y, z = self._factors(frame, notes)
-        return _Rows(frame[inputs], y, z, self._split(frame, y, z, notes), notes)
+        if self.restored is None:
+            y, z, classes, bins = self._factors(frame, notes)
+        else:
+            frame, y, z = self._known_factors(frame, notes)
+            classes, bins = self._classes, self._bins
+        splits = self._split(frame, y, z, notes)
+        return _Rows(frame[inputs], y, z, splits, notes, classes, bins)
+
+    def _known_factors(
+        self, frame: pd.DataFrame, notes: list[str]
+    ) -> tuple[pd.DataFrame, Categorical, Categorical]:
+        """Labels and attributes by the names of the checkpoint; rows of unknown ones go."""
+        try:
+            y = self.name_codes(self._class_texts(frame[self.target]), "class")
+            z = self.name_codes(self._crossed_texts(frame), "attribute")
+        except UserError as error:
+            raise self._error(str(error)) from error
+        known = (y != -2) & (z != -2)
+        if dropped := int((~known).sum()):
+            notes.append(f"{dropped} of {len(frame)} rows dropped: unknown class or attribute")
+        names = list(self.class_names), list(self.attribute_names)
+        return frame[known], Categorical(y[known], names[0]), Categorical(z[known], names[1])
 
     def _inputs(self, frame: pd.DataFrame) -> list[str]:
         """Columns that the network sees."""
@@ -239,10 +384,13 @@ class TableData(GroupDataModule):
         """Values of one attribute column."""
         return categorize(column, {**self.default_bins, **(self.bins or {})}.get(str(column.name)))
 
-    def _factors(self, frame: pd.DataFrame, notes: list[str]) -> tuple[Categorical, Categorical]:
-        """Labels and attributes of the rows."""
+    def _factors(
+        self, frame: pd.DataFrame, notes: list[str]
+    ) -> tuple[Categorical, Categorical, dict[str, str], dict[str, list[Any]]]:
+        """Labels and attributes of the rows; the class of each target value; bins that apply."""
         try:
             y = categorize(frame[self.target])
+            values, codes = np.asarray(y.names), y.codes
             if self.positive is not None:
                 chosen = self.positive if isinstance(self.positive, list) else [self.positive]
                 y = binary(y, chosen)
@@ -253,12 +401,16 @@ class TableData(GroupDataModule):
         if self.missing_attribute == "group" and unknown.any():
             notes.append(f"{unknown.sum()} rows have no attribute: they are a group, z=missing")
             z = Categorical(np.where(unknown, len(z.names), z.codes), [*z.names, "missing"])
-        for role, values in (("target", y), ("attribute", z)):
-            if len(values.names) < 2:
+        for role, found in (("target", y), ("attribute", z)):
+            if len(found.names) < 2:
                 raise self._error(
-                    f"the {role} has fewer than two values: {', '.join(values.names) or 'none'}."
+                    f"the {role} has fewer than two values: {', '.join(found.names) or 'none'}."
                 )
-        return y, z
+        first = dict(zip(*np.unique(codes, return_index=True), strict=True))
+        classes = {str(v): y.names[y.codes[first[i]]] for i, v in enumerate(values) if i in first}
+        options = {**self.default_bins, **(self.bins or {})}
+        bins = {k: list(v) for k, v in options.items() if k in self._attributes}
+        return y, z, classes, {k: v if _edges(frame[k]) else _kept(v) for k, v in bins.items()}
 
     def _error(self, text: str) -> UserError:
         return UserError(f"{self.path}: {text}")
@@ -284,8 +436,9 @@ class TableData(GroupDataModule):
         for option, names in options.items():
             for name in names or []:
                 if name not in frame.columns:
+                    where = option if " " in option else f"data.{option}"
                     raise self._error(
-                        f"there is no column {name!r} (data.{option}); the columns, separated by "
+                        f"there is no column {name!r} ({where}); the columns, separated by "
                         f"{self.sep!r}, are: {', '.join(frame.columns)}."
                     )
 
@@ -305,6 +458,8 @@ class TableData(GroupDataModule):
                     f"the {name} split is empty ({len(part)} rows, split: {self.split}); change "
                     "the split, or give more rows."
                 )
+        if self.restored is not None:
+            return splits
         if len(np.unique(y.codes[splits["train"]])) < 2:
             raise self._error("the train split holds one class only; change the split.")
         if len(absent := np.setdiff1d(y.codes, y.codes[splits["train"]])):
@@ -324,3 +479,19 @@ class TableData(GroupDataModule):
                 f"{other.iloc[0]!r}."
             )
         return names.map({name: i for i, name in enumerate(SPLITS)}).to_numpy(np.int64)
+
+
+def _edges(column: pd.Series) -> bool:
+    """Whether bins of a column are edges of intervals."""
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    return bool(is_numeric_dtype(column) and not is_bool_dtype(column))
+
+
+def _are_edges(bins: list[Any]) -> bool:
+    """Whether learnt bins are edges; values that stay are stored as text."""
+    return bool(bins) and not isinstance(bins[0], str)
+
+
+def _kept(values: list[Any]) -> list[str]:
+    return [value_name(value) for value in values]

@@ -77,6 +77,11 @@ class AmazonReviews(TextInputs):
         return Sizes(2, 2, (self.max_length,), self.vocab_size)
 
     @property
+    def files(self) -> list[str]:
+        """The reviews."""
+        return [self.path]
+
+    @property
     def family_names(self) -> list[str]:
         """The test tables that differ in the strength only, P and P0 among them."""
         return ["test/P", "test/P0", *(f"test/shift={strength:g}" for strength in self.shifts)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +15,10 @@ import numpy as np
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Count, Interval
-from frbench.data.categorical import Categorical
+from frbench.data.categorical import Categorical, texts
+from frbench.data.learnt import CHUNK, NewRows
 from frbench.data.module import GroupDataModule
+from frbench.data.reading import table_parts
 from frbench.data.table import Table
 from frbench.data.tables.table_data import TableData
 
@@ -114,20 +118,74 @@ class TextInputs(GroupDataModule):
         self.min_count = min_count
         self.max_length = max_length
         self.tokenizer = tokenizer
-        self._vocabulary: Vocabulary | None = None
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The words of the training split, or those of a checkpoint."""
+        if self.restored is not None:
+            return Vocabulary(self.restored["vocabulary"])
+        found = Vocabulary.learn(rows_of(self.splits["train"].x), self.max_words, self.min_count)
+        if not found.known:
+            raise UserError(
+                f"No word occurs {self.min_count} times in the training texts; lower "
+                "data.min_count or look at the text column."
+            )
+        return found
+
+    def learn(self) -> dict[str, Any]:
+        """Return the words, or what identifies the tokenizer, and the number of tokens."""
+        learnt = {**super().learn(), "max_length": self.max_length, "max_words": self.max_words}
+        if self.tokenizer:
+            return {**learnt, "tokenizer": self._tokenizer_identity}
+        return {**learnt, "vocabulary": self.vocabulary.known}
+
+    def restore(self, learnt: dict[str, Any]) -> None:
+        """Encode by the words of a checkpoint; another tokenizer is refused."""
+        super().restore(learnt)
+        self.max_length = learnt.get("max_length", self.max_length)
+        self.max_words = learnt.get("max_words", self.max_words)
+        vars(self).pop("vocabulary", None)
+        theirs = learnt.get("tokenizer")
+        if theirs and (not self.tokenizer or self._tokenizer_identity != theirs):
+            raise UserError(
+                "data.tokenizer: the checkpoint was trained with another tokenizer "
+                f"({theirs['class']}, {theirs['size']} tokens); give the folder of that one."
+            )
 
     @property
-    def vocabulary(self) -> Vocabulary:
-        """The words of the training split, or those of the checkpoint that was loaded."""
-        if self._vocabulary is None:
-            texts = rows_of(self.splits["train"].x)
-            self._vocabulary = Vocabulary.learn(texts, self.max_words, self.min_count)
-            if not self._vocabulary.known:
+    def _tokenizer_identity(self) -> dict[str, Any]:
+        """Class, size and hash of the ids, by which a tokenizer is recognised."""
+        ids = json.dumps(sorted(self._tokenizer.get_vocab().items()))
+        return {
+            "class": type(self._tokenizer).__name__,
+            "size": len(self._tokenizer),
+            "hash": hashlib.sha256(ids.encode()).hexdigest()[:16],
+        }
+
+    # ---- rows of other files ----------------------------------------------------------------
+    @property
+    def text_columns(self) -> list[str]:
+        """Columns of another file that hold the texts."""
+        return ["text"]
+
+    def new_parts(self, source: Any, chunk: int = CHUNK) -> Iterator[pd.DataFrame]:
+        """Read a table, or take a DataFrame or a list of texts, in parts."""
+        if isinstance(source, list | tuple):
+            import pandas as pd
+
+            source = pd.DataFrame({self.text_columns[0]: pd.Series(source, dtype=object)})
+        yield from table_parts(source, chunk, **self.reading)
+
+    def new_rows(self, part: pd.DataFrame) -> NewRows:
+        """Take the text columns, and ``y`` and ``z`` where the file has them."""
+        for name in self.text_columns:
+            if name not in part.columns:
                 raise UserError(
-                    f"No word occurs {self.min_count} times in the training texts; lower "
-                    "data.min_count or look at the text column."
+                    f"There is no column {name!r} of texts; the columns are: "
+                    f"{', '.join(map(str, part.columns))}."
                 )
-        return self._vocabulary
+        y, z = (texts(part[k]) if k in part.columns else None for k in ("y", "z"))
+        return NewRows(part[self.text_columns], y, z, part)
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -165,14 +223,6 @@ class TextInputs(GroupDataModule):
             max_length=self.max_length,
         )
         return np.asarray(found["input_ids"], dtype=np.int32)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the words; Lightning stores them in the checkpoint."""
-        return {} if self.tokenizer else {"vocabulary": self.vocabulary.known}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Encode by the words of a checkpoint from now on."""
-        self._vocabulary = Vocabulary(state["vocabulary"])
 
 
 def rows_of(x: pd.DataFrame) -> list[tuple[str, ...]]:
@@ -225,7 +275,8 @@ class TextTable(TextInputs, TableData):
         self.attribute_words = attribute_words
 
     @property
-    def _texts(self) -> list[str]:
+    def text_columns(self) -> list[str]:
+        """The text columns."""
         return [self.text] if isinstance(self.text, str) else list(self.text)
 
     @property
@@ -235,20 +286,46 @@ class TextTable(TextInputs, TableData):
         return Sizes(num_classes, num_attributes, (self.max_length,), self.vocab_size)
 
     def _inputs(self, frame: pd.DataFrame) -> list[str]:
-        if len(self._texts) not in (1, 2):
+        if len(self.text_columns) not in (1, 2):
             raise self._error("data.text must name one column or two.")
-        return self._texts
+        return self.text_columns
 
     def _check_columns(self, frame: pd.DataFrame) -> None:
-        self._check_names(frame, {"text": self._texts})
+        self._check_names(frame, {"text": self.text_columns})
         super()._check_columns(frame)
 
     def _attribute(self, column: pd.Series) -> Categorical:
+        return self._by_words(column) or super()._attribute(column)
+
+    def _attribute_texts(self, column: pd.Series) -> np.ndarray:
+        found = self._by_words(column)
+        if found is None:
+            return super()._attribute_texts(column)
+        result: np.ndarray = np.array(found.names, dtype=object)[found.codes]
+        return result
+
+    def _by_words(self, column: pd.Series) -> Categorical | None:
+        """Whether a text holds one of the attribute's words."""
         if self.attribute_words is None:
-            return super()._attribute(column)
+            return None
         wanted = {word.lower() for word in self.attribute_words}
         codes = [bool(wanted.intersection(words(text))) for text in column.fillna("").astype(str)]
         return Categorical(np.asarray(codes, dtype=np.int64), ["without", "with"])
 
     def _column_notes(self, tables: dict[str, Table]) -> list[str]:
         return []  # unknown words have an id of their own
+
+    def unseen(self, x: pd.DataFrame) -> dict[str, int]:
+        """Nothing: unknown words have an id of their own."""
+        return {}
+
+    def _learnt_columns(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def _input_columns(self) -> dict[str, bool]:
+        return dict.fromkeys(self.text_columns, False)
+
+    def new_rows(self, part: pd.DataFrame) -> NewRows:
+        """Take texts, labels and attributes by the columns of the options."""
+        return TableData.new_rows(self, part)

@@ -1,0 +1,127 @@
+"""``frbench export``: a trained model as one file that runs without frbench."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from frbench.contracts.errors import UserError
+from frbench.support.atomic import check_writable, replacing, write_text
+from frbench.support.parser import Parser
+from frbench.support.progress import busy, loading
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+#: Largest difference of probabilities between the model and the exported file.
+TOLERANCE = 1e-5
+
+EXAMPLES = """\
+examples:
+  frbench export --to torch best.ckpt             best.pt2 and best.json
+  frbench export --to onnx best.ckpt --out model.onnx
+
+The file maps encoded inputs [B, ...] to class probabilities [B, C]. The JSON beside it says how
+inputs are encoded: columns, levels, means, scales, classes.
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Run ``frbench export``.
+
+    Raises:
+        UserError: If an option or the checkpoint cannot be used, a package is missing, or the
+            exported file computes something else.
+    """
+    parser = Parser(
+        "frbench export",
+        description="Export a trained model, and check the file by running it.",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument("ckpt_path", type=Path, help="checkpoint of frbench fit")
+    parser.add_argument("--to", choices=("torch", "onnx"), required=True)
+    parser.add_argument("--out", type=Path, help="file to write; default beside the checkpoint")
+    args = parser.parse_args(argv)
+    end = ".pt2" if args.to == "torch" else ".onnx"
+    out = args.out or args.ckpt_path.with_suffix(end)
+    if out.suffix != end:
+        raise UserError(f"--out must end in {end}, got {out}.")
+    for name in ("onnx", "onnxscript", "onnxruntime") if args.to == "onnx" else ():
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"--to onnx needs the package {name}: pip install {name}.")
+    check_writable(out.parent, "--out")
+    with loading():
+        import torch
+
+        from frbench.runs.checkpoint import load
+    model = load(args.ckpt_path)
+
+    class Probabilities(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model.network
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.model(x)[1].softmax(1)
+            return result
+
+    generator = torch.Generator().manual_seed(0)
+    shape = (5, *model.input_shape)
+    if model.vocab_size:
+        x = torch.randint(1, model.vocab_size, shape, generator=generator)
+    else:
+        x = torch.rand(shape, generator=generator)
+    if model.network(x)[1].shape[1] != model.num_classes:
+        raise UserError(
+            f"{type(model).__name__} turns the outputs of its network into classes by a rule of "
+            "its own, which is not exported."
+        )
+    module = Probabilities().eval()
+    with busy(f"exporting to {out}"), replacing(out) as part:
+        difference = (_torch if args.to == "torch" else _onnx)(module, x, part)
+        if not difference <= TOLERANCE:
+            raise UserError(
+                f"The exported file differs from the model by {difference:.2g}, more than "
+                f"{TOLERANCE:g}; it is not written."
+            )
+    description = {
+        "input": {
+            "shape": ["B", *model.input_shape],
+            "dtype": str(x.dtype).removeprefix("torch."),
+        },
+        "output": "probability of each class [B, C]",
+        "largest_difference": difference,
+        "encoding": model.encoding.learnt,
+    }
+    write_text(out.with_suffix(".json"), json.dumps(description, indent=1) + "\n")
+    print(f"written to {out}; run on 5 inputs, it differs from the model by {difference:.1e}")
+    return 0
+
+
+def _torch(module: nn.Module, x: Tensor, path: Path) -> float:
+    """Export by torch.export; return the largest difference of the file's outputs."""
+    import torch
+
+    batch = torch.export.Dim("batch", min=1)
+    program = torch.export.export(module, (x,), dynamic_shapes=({0: batch},))
+    torch.export.save(program, path)
+    again = torch.export.load(path).module()
+    with torch.no_grad():
+        return float(max((again(part) - module(part)).abs().max() for part in (x, x[:2])))
+
+
+def _onnx(module: nn.Module, x: Tensor, path: Path) -> float:
+    """Export to ONNX; return the largest difference of the file's outputs."""
+    import onnxruntime
+    import torch
+
+    batch = torch.export.Dim("batch", min=1)
+    program = torch.onnx.export(module, (x,), dynamo=True, dynamic_shapes=({0: batch},))
+    assert program is not None
+    program.save(str(path))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
+    with torch.no_grad():
+        return float(abs(found - module(x).numpy()).max())
