@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import networkx as nx
 
 from frbench.causal.advice import Findings, Recommendation, recommend
 from frbench.causal.graph import CausalTask
-from frbench.causal.independence import Independence, IndependenceModel, laws, minimal
+from frbench.causal.independence import (
+    Independence,
+    IndependenceModel,
+    largest_condition,
+    laws,
+    minimal,
+)
 from frbench.causal.verdicts import (
     Predictor,
     Proposition,
@@ -33,8 +40,6 @@ class Analysis:
         task: The task.
         direction: One of :data:`DIRECTIONS`.
         laws: Independence models of P, G0 and Q: ``analysis.laws["Q"].independent("XZ", "Z")``.
-        independences: All statements among observed nodes that hold in each of them.
-        violated: Statements of the cut graph that Q breaks.
         proposition: Proposition 4.2 (conditions in Q).
         corollary: Corollary 4.3 (conditions in P).
         predictors: ``f_P``, ``f_Q`` and ``g``.
@@ -45,13 +50,36 @@ class Analysis:
     task: CausalTask
     direction: str
     laws: dict[str, IndependenceModel]
-    independences: dict[str, tuple[Independence, ...]]
-    violated: tuple[Independence, ...]
     proposition: Proposition
     corollary: Proposition
     predictors: dict[str, Predictor]
     regularisers: dict[tuple[str, str], Regulariser]
     recommendation: Recommendation
+
+    @cached_property
+    def independences(self) -> dict[str, tuple[Independence, ...]]:
+        """The statements among observed nodes that hold in each law.
+
+        Beyond seven nodes only those with small conditions, see :attr:`left_out`.
+        """
+        return {name: tuple(law.statements(self.task.observed)) for name, law in self.laws.items()}
+
+    @property
+    def left_out(self) -> str:
+        """Which statements :attr:`independences` does not list; empty if it lists all."""
+        count = len(self.task.observed)
+        largest = largest_condition(count, len(self.task.nodes))
+        if largest >= count - 2:
+            return ""
+        if largest < 0:
+            return f"none is listed for a graph of {len(self.task.nodes)} nodes"
+        return f"conditions of more than {largest} of the {count} observed nodes are not listed"
+
+    @cached_property
+    def violated(self) -> tuple[Independence, ...]:
+        """Statements of the cut graph that Q breaks."""
+        held = set(self.independences["Q"])
+        return tuple(s for s in self.independences["G0"] if s not in held)
 
     @property
     def q_obeys_cut_graph(self) -> bool:
@@ -102,14 +130,16 @@ class Analysis:
                 for found in self.regularisers.values()
             ],
             "independences": {k: list(map(str, v)) for k, v in self.independences.items()},
+            "left_out": self.left_out,
         }
 
 
 def analyze(task: CausalTask) -> Analysis:
     """Derive from a causal graph which mitigation is justified, and why.
 
-    Verdicts are exact for the graph: "holds" is a d-separation (in P, or in a graph over which Q
-    factorises), "fails" means that a generic distribution of the graph breaks it. Source:
+    Verdicts are exact for the graph: "holds" is a d-separation in P, or follows from those for Q
+    (:class:`~frbench.causal.independence.BalancedModel`); "fails" means that a generic distribution
+    of the graph breaks it. Source:
     Propositions 4.2 and 5.1, Corollary 4.3 and Table 1 of arXiv 2406.17433.
 
     Args:
@@ -145,13 +175,10 @@ def analyze(task: CausalTask) -> Analysis:
         marginal=models["P"].independent(core, task.attribute),
         common_cause=_direction(task) == "common cause",
     )
-    independences = {name: tuple(law.statements(task.observed)) for name, law in models.items()}
     return Analysis(
         task=task,
         direction=_direction(task),
         laws=models,
-        independences=independences,
-        violated=tuple(s for s in independences["G0"] if s not in set(independences["Q"])),
         proposition=proposition(task, models["Q"]),
         corollary=corollary(task, models["P"]),
         predictors=predictors,
@@ -169,9 +196,9 @@ def shown(statements: Iterable[Independence]) -> str:
 
 def _direction(task: CausalTask) -> str:
     """Whether the parts that carry the label are its causes or its effects, in the cut graph."""
-    carriers = task.of_kind("core", "entangled")
-    causes = any(nx.has_path(task.cut, part, task.label) for part in carriers)
-    effects = any(nx.has_path(task.cut, task.label, part) for part in carriers)
+    carriers = set(task.of_kind("core", "entangled"))
+    causes = carriers & nx.ancestors(task.cut, task.label)
+    effects = carriers & nx.descendants(task.cut, task.label)
     if causes or effects:
         return "mixed" if causes and effects else "causal" if causes else "anti-causal"
     return "common cause" if carriers else "none"

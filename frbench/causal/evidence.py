@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from frbench.causal.graph import CausalTask
-from frbench.causal.independence import Independence, IndependenceModel, minimal
+from frbench.causal.independence import Independence, IndependenceModel, largest_condition, minimal
 from frbench.causal.statistics import Outcome, column, detectable, examine
 from frbench.contracts.errors import UserError
 from frbench.metrics.multiplicity import holm
@@ -150,8 +150,7 @@ def confront(
     """Test on data every independence that a graph implies among observed columns.
 
     Tested are the d-separations of the graph P factorises over; what no column shows (hidden
-    nodes, nodes without data) is marginalised, not tested. Beyond seven columns only conditions
-    of up to two nodes are listed.
+    nodes, X
 
     Args:
         task: The graph.
@@ -162,7 +161,8 @@ def confront(
         seed: Seed of the random tables.
 
     Raises:
-        UserError: If fewer than two nodes have a column, one is constant, or no row is complete.
+        UserError: If fewer than two nodes have a column, too many have one, one is constant,
+            or no row is complete.
 
     Example:
         >>> from frbench.causal import example
@@ -183,6 +183,11 @@ def confront(
             f"{source} has columns for {len(nodes)} of the nodes {', '.join(task.observed)}; two "
             "are needed. Name nodes as columns, or say --column NODE=COLUMN."
         )
+    if largest_condition(len(nodes), len(task.nodes)) < 0:
+        raise UserError(
+            f"The graph has {len(task.nodes)} nodes, {len(nodes)} of them with columns in "
+            f"{source}: too many to test their independences. Use a smaller graph."
+        )
     values = {node: np.asarray(data[node]) for node in nodes}
     known = {node: _known(given) for node, given in values.items()}
     for node in nodes:
@@ -194,7 +199,7 @@ def confront(
             )
     statements = [
         s
-        for s in IndependenceModel([task.graph]).statements(nodes)
+        for s in IndependenceModel(task.graph).statements(nodes)
         if largest is None or len(s.given) <= largest
     ]
     rng = np.random.default_rng(seed)

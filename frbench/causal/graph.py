@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from reprlib import Repr
 from typing import Any, NoReturn
 
 import networkx as nx
@@ -105,20 +106,23 @@ class CausalTask:
         values = [] if value is None else [value] if isinstance(value, str) else value
         if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
             # YAML reads a bare `no` or `1` as a truth value or a number.
-            self._fail(f"has no node names in `{role}`: {value!r}; write text, in quotes if bare")
+            self._fail(
+                f"has no node names in `{role}`: {_short(value)}; write text, in quotes if bare"
+            )
         return tuple(dict.fromkeys(values))
 
     def _read_edges(self, role: str, value: Any) -> tuple[Edge, ...]:
         edges: dict[Edge, None] = {}
         if not isinstance(value, list | tuple):
-            self._fail(f'needs a list in `{role}`, such as ["Y>X", "Z>X"]; got {value!r}')
+            self._fail(f'needs a list in `{role}`, such as ["Y>X", "Z>X"]; got {_short(value)}')
         for item in value:
             chain = item.replace("->", ">").split(">") if isinstance(item, str) else item
-            nodes = (
-                [str(node).strip() for node in chain] if isinstance(chain, list | tuple) else []
+            flat = isinstance(chain, list | tuple) and not any(
+                isinstance(node, list | tuple | dict) for node in chain
             )
+            nodes = [str(node).strip() for node in chain] if flat else []
             if len(nodes) < 2 or not all(nodes):
-                self._fail(f"cannot read {item!r} in `{role}`: write an arrow such as 'Y>X'")
+                self._fail(f"cannot read {_short(item)} in `{role}`: write an arrow such as 'Y>X'")
             edges |= dict.fromkeys(pairwise(nodes))
         return tuple(edges)
 
@@ -195,25 +199,19 @@ class CausalTask:
         ``spurious`` X_Y⊥, ``entangled`` X_{Y∧Z}; ``other`` is driven by something else.
         """
         names = {(True, False): "core", (True, True): "entangled", (False, True): "spurious"}
+        without_attribute = nx.restricted_view(self.cut, self.attribute, [])
+        causes = nx.ancestors(without_attribute, self.label) & {*self.latents, *self.measured}
+        labelled = _linked(without_attribute, [self.label]).union(
+            *(nx.descendants(without_attribute, cause) for cause in causes)
+        )
+        attributed = _linked(nx.restricted_view(self.graph, [self.label], []), self.attribute)
         return {
-            part: names.get((self._tied_to_label(part), self._tied_to_factor(part)), "other")
-            for part in self.parts
+            part: names.get((part in labelled, part in attributed), "other") for part in self.parts
         }
 
     def of_kind(self, *kinds: str) -> tuple[str, ...]:
         """Return the parts of the given kinds."""
         return tuple(part for part in self.parts if self.kinds[part] in kinds)
-
-    def _tied_to_label(self, part: str) -> bool:
-        graph = nx.restricted_view(self.cut, self.attribute, [])
-        if _linked(graph, part, self.label):
-            return True
-        causes = nx.ancestors(graph, part) & nx.ancestors(graph, self.label)
-        return bool(causes & {*self.latents, *self.measured})
-
-    def _tied_to_factor(self, part: str) -> bool:
-        graph = nx.restricted_view(self.graph, [self.label], [])
-        return any(_linked(graph, part, attribute) for attribute in self.attribute)
 
     def with_factor(self, *extra: str) -> CausalTask:
         """Return the task with further nodes measured and balanced together with the attribute."""
@@ -255,6 +253,10 @@ class CausalTask:
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"Cannot read {str(path)!r} as YAML: {reason}.") from None
+        except RecursionError:
+            raise UserError(
+                f"Cannot read {str(path)!r} as YAML: lists or mappings are nested too deeply."
+            ) from None
         known = list(inspect.signature(cls).parameters)
         if not isinstance(data, dict):
             raise UserError(f"{str(path)!r} holds no task: its keys are {', '.join(known)}.")
@@ -285,6 +287,13 @@ def _hint(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def _linked(graph: nx.DiGraph, a: str, b: str) -> bool:
-    """Tell whether a directed path joins two nodes, in either direction."""
-    return bool(nx.has_path(graph, a, b) or nx.has_path(graph, b, a))
+def _linked(graph: nx.DiGraph, nodes: Iterable[str]) -> set[str]:
+    """Return the nodes that a directed path joins with one of some nodes, either way."""
+    return set().union(*(nx.ancestors(graph, n) | nx.descendants(graph, n) for n in nodes))
+
+
+def _short(value: Any) -> str:
+    """Write a value from a file in few words; YAML's aliases can unfold to any length."""
+    short = Repr()
+    short.maxlevel, short.maxlist, short.maxdict, short.maxstring, short.maxother = 3, 9, 9, 80, 80
+    return short.repr(value)

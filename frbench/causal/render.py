@@ -9,7 +9,7 @@ from frbench.causal.analysis import Analysis, shown
 from frbench.causal.evidence import Evidence
 from frbench.causal.feasibility import Practice
 from frbench.causal.graph import CausalTask
-from frbench.causal.independence import candidates, minimal
+from frbench.causal.independence import minimal
 from frbench.causal.verdicts import Proposition
 from frbench.support.sheet import Cell, Sheet, document
 
@@ -80,7 +80,8 @@ def sheets(
     lines = [_proposition(p) for p in (found.proposition, found.corollary)]
     yield Sheet("Propositions", lines=lines)
     if found.q_obeys_cut_graph:
-        text = "Q has every independence of the graph without undesired edges (G0)."
+        every = "every listed independence" if found.left_out else "every independence"
+        text = f"Q has {every} of the graph without undesired edges (G0)."
     else:
         text = f"Q does not obey G0, the graph without undesired edges: {shown(found.violated)}."
     yield Sheet("Balanced distribution", lines=[text])
@@ -166,12 +167,14 @@ def _proposition(one: Proposition) -> str:
 
 
 def _independences(found: Analysis) -> Sheet:
-    laws = found.laws.values()
-    listed = {s for held in found.independences.values() for s in minimal(held)}
+    held = {name: frozenset(statements) for name, statements in found.independences.items()}
+    place = {node: i for i, node in enumerate(found.task.observed)}
+    listed = {s for statements in found.independences.values() for s in minimal(statements)}
     rows = [
-        (str(s), *(law.independent(s.a, s.b, s.given) for law in laws))
-        for s in sorted(candidates(found.task.observed), key=lambda s: len(s.given))
-        if s in listed
+        (str(s), *(s in statements for statements in held.values()))
+        for s in sorted(
+            listed, key=lambda s: (len(s.given), [place[n] for n in (s.a, s.b, *s.given)])
+        )
     ]
     # The statements on which the distributions differ are what balancing is about.
     rows.sort(key=lambda row: len(set(row[1:])) == 1)
@@ -180,6 +183,8 @@ def _independences(found: Analysis) -> Sheet:
     lines = [f"{counts}; shown with the smallest conditions"]
     if left > 0:
         lines[0] += f", {left} more rows in --format json"
+    if found.left_out:
+        lines[0] += f"; {found.left_out}"
     return Sheet(
         "Independences",
         ("statement", *found.laws),

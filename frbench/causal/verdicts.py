@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -102,32 +101,24 @@ class Regulariser:
 def support(task: CausalTask, law: IndependenceModel) -> tuple[str, ...]:
     """Return the smallest A among the parts with Y ⊥ X without A | A."""
     parts = set(task.parts)
-    # A part on which Y depends given all others is in every such set.
-    needed = {p for p in parts if not law.independent(task.label, p, parts - {p})}
-    free = [part for part in task.parts if part not in needed]
-    for size in range(len(free) + 1):
-        for more in itertools.combinations(free, size):
-            chosen = needed | set(more)
-            if law.independent(task.label, parts - chosen, chosen):
-                return tuple(part for part in task.parts if part in chosen)
-    raise AssertionError("the set of all parts separates")
+    # P and Q are positive: the parts on which Y depends given all others separate it from them.
+    return tuple(p for p in task.parts if not law.independent(task.label, p, parts - {p}))
 
 
 def _moved_by(task: CausalTask, support: Iterable[str]) -> tuple[str, ...]:
     """Return the shifting mechanisms that can change the law of (support, Y).
 
-    Each mechanism gets a root of its own, whose value stands for the member of the family; no
-    path from it means that all members share that law, hence the risk. For a causal task the
-    family moves P(Z | causes of Z), not P(Z | Y): under the latter nothing would be invariant.
+    Each mechanism has a root of its own, whose value stands for the member of the family. Where
+    no path leads from it, all members share that law, hence the risk; a path leads from it to
+    the node and its descendants. For a causal task the family moves P(Z | causes of Z), not
+    P(Z | Y): under the latter nothing would be invariant.
     """
-    moved = []
-    for node in task.shifting:
-        graph = task.graph.copy()
-        root = ("shift", node)
-        graph.add_edge(root, node)
-        if not nx.is_d_separator(graph, {root}, {task.label, *support}, set()):
-            moved.append(node)
-    return tuple(moved)
+    seen = {task.label, *support}
+    return tuple(
+        node
+        for node in task.shifting
+        if not seen.isdisjoint({node} | nx.descendants(task.graph, node))
+    )
 
 
 def predictor(

@@ -200,7 +200,7 @@ def test_the_wrong_direction_is_refuted():
 def test_every_implied_statement_is_tested_once():
     task, data = example("a"), draw_a(np.random.default_rng(0), 300)
     found = confront(task, data)
-    implied = IndependenceModel([task.graph]).statements(task.observed)
+    implied = IndependenceModel(task.graph).statements(task.observed)
     assert sorted(f.statement for f in found.findings) == sorted(implied)
     small = confront(task, data, largest=1)
     assert {f.statement for f in small.findings} == {s for s in implied if len(s.given) < 2}
