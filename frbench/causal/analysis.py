@@ -137,8 +137,8 @@ class Analysis:
 def analyze(task: CausalTask) -> Analysis:
     """Derive from a causal graph which mitigation is justified, and why.
 
-    Verdicts are exact for the graph: "holds" is a d-separation in P, or follows from those for Q
-    (:class:`~frbench.causal.independence.BalancedModel`); "fails" means that a generic distribution
+    "holds" is a d-separation in P, or follows from those for Q (see
+    :class:`~frbench.causal.independence.BalancedModel`); "fails" means that a generic distribution
     of the graph breaks it. Source:
     Propositions 4.2 and 5.1, Corollary 4.3 and Table 1 of arXiv 2406.17433.
 

@@ -18,7 +18,7 @@ from frbench.support.progress import track
 _ALL_SETS = 7
 _SMALL_SET = 2
 #: Conditioning sets become smaller still where statements times nodes of the graph exceed this.
-_MOST_WORK = 6_000_000
+_MOST_WORK = 4_000_000
 
 
 class Independence(NamedTuple):
@@ -88,15 +88,15 @@ def largest_condition(count: int, total: int = 0) -> int:
     """Return the size of the largest conditioning sets that are listed; -1 if none is.
 
     All of them up to seven nodes, then two nodes, then as many as keep the number of statements
-    times the number of nodes of the graph below six million: one node beyond 30 nodes, none
-    beyond 59; no statement is listed beyond 229.
+    times the number of nodes of the graph below four million: one node beyond 28 nodes, none
+    beyond 53; no statement is listed beyond 200.
 
     Args:
         count: Number of nodes over which independences are stated.
         total: Number of nodes of the graph, if larger.
 
     Example:
-        >>> [largest_condition(count) for count in (5, 7, 8, 30, 31, 59, 60, 229, 230)]
+        >>> [largest_condition(count) for count in (5, 7, 8, 28, 29, 53, 54, 200, 201)]
         [3, 5, 2, 2, 1, 1, 0, 0, -1]
     """
     if max(count, total) <= _ALL_SETS:

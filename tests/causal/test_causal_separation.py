@@ -133,8 +133,8 @@ def disagreements(task):
     return sum(a != b for a, b in answers), sum(a for a, _ in answers), len(answers)
 
 
-# Label and attribute are independent but for the edge between them; the first task needs the form of
-# Q in which Z comes last, the second the one in which Y does.
+# Label and attribute are independent but for the edge between them; the first task needs the form
+# of Q in which Z comes last, the second the one in which Y does.
 NEED_BOTH = [
     CausalTask(["A>Y", "B>Y", "Y>Z"], "Y", "Z", ["A", "B"], name="from Y"),
     CausalTask(["A>Z", "B>Z", "Z>Y"], "Y", "Z", ["A", "B"], name="from Z"),
