@@ -27,6 +27,7 @@ import yaml
 from claims import Claim, Outcome, Term, decide, parse_claim
 
 from frbench.contracts.errors import UserError
+from frbench.metrics.names import bounds
 from frbench.report.interval import Estimate, estimate
 from frbench.report.results import Run
 from frbench.report.rule import Rule, parse_rule
@@ -203,7 +204,7 @@ class Measured:
     def estimate(self, data: str, method: str, metric: str) -> Estimate:
         """Estimate a column of a row."""
         found = self.by_unit(Term(1.0, data, method, self.page.metrics[metric]))
-        return estimate(found.values(), self.folds)
+        return estimate(found.values(), self.folds, bounds(self.page.metrics[metric]))
 
     def outcomes(self) -> list[Outcome]:
         """Decide the predictions."""

@@ -1,8 +1,9 @@
 """Callbacks and loggers that every run of the command line has."""
 
-from frbench.callbacks.checkpoints import BestCheckpoint, EarlyStop, RollingCheckpoint
+from frbench.callbacks.checkpoints import BestCheckpoint, EarlyStop
 from frbench.callbacks.csv_logger import CSVLogger
 from frbench.callbacks.encoding import EncodingProbe
+from frbench.callbacks.rolling import RollingCheckpoint
 from frbench.callbacks.sanity import SanityCheck
 
 __all__ = [

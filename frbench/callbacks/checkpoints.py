@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,22 +11,19 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
-from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
-from frbench.callbacks.csv_logger import CSVLogger
-from frbench.contracts.checkpoint_format import read_section, write_section
+from frbench.callbacks.rolling import write_whole
+from frbench.contracts.checkpoint_format import write_section
 from frbench.contracts.errors import UserError
 from frbench.data.module import datamodule_of
 from frbench.metrics import evaluate, higher_is_better, metric_names, split_key
 from frbench.metrics.names import NO_METRICS
 from frbench.metrics.own import CountMetric, directions
-from frbench.support.atomic import replacing
+from frbench.training.evaluation import MIN_GROUP_ROWS, Evaluated
 
 DEFAULT_RULE = "val/worst_group_accuracy"
 NEVER = 10**9
-#: What a checkpoint says of the epoch in which it is written.
-Epoch = Literal["open", "over", "left"]
 
 
 def optimised(
@@ -77,7 +73,7 @@ def check_monitor(option: str, monitor: str, trainer: Trainer, decides: bool = T
         return
     option += ".monitor"
     own = getattr(trainer.lightning_module, "metrics", ())
-    names = [*metric_names(data.class_names, data.attribute_names), *directions(own)]
+    names = [*metric_names(data.class_names, data.attribute_names, rare=True), *directions(own)]
     table, metric = next(
         ((name, monitor[len(name) + 1 :]) for name in data.val_names
          if monitor.startswith(f"{name}/")), (None, ""),
@@ -121,29 +117,14 @@ def _any_value(data: Any, table: Any, own: Sequence[CountMetric]) -> dict[str, f
         train_counts=data.train_counts,
         metrics=own,
     )
-    return found
+    # It depends on the predictions' table alone whether there are rare groups.
+    return {"rare_groups_accuracy": 0.0, **found}
 
 
-class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint in its own folder and moves it into place.
-
-    Lightning's writes into the system's folder of temporary files. From there to another file
-    system a move is a copy: a process that is killed meanwhile leaves half of ``last.ckpt``.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
-    ) -> None:
-        """Write ``path``, whole or not at all."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
-            torch.save(checkpoint, part)
-
-
-def write_whole(trainer: Trainer) -> None:
-    """Let the trainer write checkpoints whole, unless the user has chosen how they are written."""
-    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-        trainer.strategy.checkpoint_io = WholeFiles()
+def _tables(trainer: Trainer) -> list[str]:
+    """Return the tables that validation evaluates, the longest names first."""
+    data = datamodule_of(trainer)
+    return sorted(data.val_names, key=len, reverse=True) if data is not None else []
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -153,6 +134,12 @@ class BestCheckpoint(ModelCheckpoint):
         monitor: Metric that decides.
         mode: ``min``, ``max``, or ``auto`` for the metric's own direction.
         dirpath: Folder; the run's ``checkpoints`` by default.
+        min_group_rows: Rows that a group needs to take part in the minima, gaps and ratios of
+            every table; smaller ones are pooled in ``rare_groups_accuracy``. Where no group has as
+            many, all take part.
+
+    Of epochs with the same value of the metric, the one with the higher balanced accuracy is kept,
+    then that with the lower loss, then the later.
     """
 
     def __init__(
@@ -160,7 +147,15 @@ class BestCheckpoint(ModelCheckpoint):
         monitor: str = DEFAULT_RULE,
         mode: Literal["auto", "min", "max"] = "auto",
         dirpath: str | None = None,
+        min_group_rows: int = MIN_GROUP_ROWS,
     ) -> None:
+        if min_group_rows < 0:
+            raise UserError(
+                f"checkpoint.min_group_rows must not be negative, got {min_group_rows}."
+            )
+        self.min_group_rows = min_group_rows
+        self._ties: list[float] = []  # of the best checkpoint
+        self._range: list[float] = []  # smallest and largest value of the metric, validations
         super().__init__(
             dirpath=dirpath,
             filename="best",
@@ -175,7 +170,49 @@ class BestCheckpoint(ModelCheckpoint):
         stops = [c for c in trainer.early_stopping_callbacks if c.patience < NEVER]
         monitors = [str(self.monitor), *(c.monitor for c in stops)]
         oracle = any(monitor.startswith("test") for monitor in monitors)
-        return {"monitor": self.monitor, "mode": self.mode, "oracle": oracle}
+        return {
+            "monitor": self.monitor,
+            "mode": self.mode,
+            "oracle": oracle,
+            "min_group_rows": self.min_group_rows,
+        }
+
+    def never_moved(self) -> str | None:
+        """Say in one line that the metric was the same in every validation, if it was."""
+        if len(self._range) < 3 or self._range[2] < 2 or self._range[0] != self._range[1]:
+            return None
+        value = self._range[0]
+        return (
+            f"{self.monitor} was {'undefined' if np.isinf(value) else f'{value:.3f}'} in all "
+            f"{self._range[2]:.0f} validations, so that it chose nothing: the checkpoint kept is "
+            "the one with the best balanced accuracy, then loss, then the latest; choose another "
+            "checkpoint.monitor, such as val/worst_class_accuracy or val/balanced_accuracy."
+        )
+
+    def check_monitor_top_k(self, trainer: Trainer, current: torch.Tensor | None = None) -> bool:
+        """Tell whether this epoch is kept: a better value, or an equal one that wins the tie."""
+        if current is None:
+            return False
+        value = float(current)
+        value = value if not np.isnan(value) else -np.inf if self.mode == "max" else np.inf
+        low, high, number = self._range or [value, value, 0.0]
+        self._range = [min(low, value), max(high, value), number + 1]
+        ties = self._tie_breakers(trainer)
+        better = super().check_monitor_top_k(trainer, current)
+        if not better and self.best_model_score is not None:
+            equal = value == float(self.best_model_score) and ties >= self._ties
+            better = trainer.strategy.reduce_boolean_decision(equal)
+        if better:
+            self._ties = ties
+        return better
+
+    def _tie_breakers(self, trainer: Trainer) -> list[float]:
+        """Return balanced accuracy and minus the loss of the table of the metric."""
+        table = next((t for t in _tables(trainer) if str(self.monitor).startswith(f"{t}/")), "val")
+        found = trainer.callback_metrics
+        accuracy = found.get(f"{table}/balanced_accuracy", torch.tensor(-np.inf))
+        loss = found.get(f"{table}/negative_log_likelihood", torch.tensor(np.inf))
+        return [x if not np.isnan(x) else -np.inf for x in (float(accuracy), -float(loss))]
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -190,15 +227,18 @@ class BestCheckpoint(ModelCheckpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the metric before training starts."""
         self._read_from = Path(str(trainer.ckpt_path or ".")).parent
+        if isinstance(pl_module, Evaluated):
+            pl_module.min_group_rows = self.min_group_rows
         if stage == "fit":
             check_monitor("checkpoint", str(self.monitor), trainer)
             write_whole(trainer)
         super().setup(trainer, pl_module, stage)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return Lightning's state with paths relative to the folder of checkpoints."""
+        """Return Lightning's state with paths relative to the folder, and what breaks ties."""
         state = super().state_dict()
-        return _moved(state, lambda path: Path(_below(path, state["dirpath"]))) | {"dirpath": "."}
+        moved = _moved(state, lambda path: Path(_below(path, state["dirpath"])))
+        return moved | {"dirpath": ".", "ties": self._ties, "range": self._range}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best value so far, also where the run's folder was moved meanwhile."""
@@ -209,6 +249,8 @@ class BestCheckpoint(ModelCheckpoint):
             state_dict = moved | {"dirpath": str(folder)}
         super().load_state_dict(state_dict)
         self.current_score = state_dict["current_score"]  # Lightning leaves it out
+        self._ties = list(state_dict.get("ties", []))
+        self._range = list(state_dict.get("range", []))
 
 
 def _below(path: str, folder: str) -> str:
@@ -272,145 +314,3 @@ class EarlyStop(EarlyStopping):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore how long it has waited; the patience is that of the options."""
         super().load_state_dict({**state_dict, "patience": self.patience})
-
-
-class RollingCheckpoint(Checkpoint):
-    """Keep the latest state in ``last.ckpt``, from which training continues exactly.
-
-    It is never written between a batch and the validation that follows it: Lightning would skip
-    that validation on resume. At an epoch's end it is written after validation. Being a
-    ``Checkpoint``, it runs after every other callback, so that it holds what they did and logged.
-
-    Args:
-        every_n_steps: Optimiser steps between two writes inside an epoch; 0 writes at the end of
-            epochs alone.
-        dirpath: Folder; the run's ``checkpoints`` on the command line.
-
-    Attributes:
-        seconds_before: Seconds that earlier sessions of a continued run took up to the write from
-            which it goes on.
-    """
-
-    def __init__(self, every_n_steps: int = 1000, dirpath: str | None = None) -> None:
-        self.every_n_steps = every_n_steps
-        self.dirpath = dirpath
-        self.seconds_before = 0.0
-        self._start = time.monotonic()
-        self._last_step = 0
-        self._epoch: Epoch = "open"
-        self._rows: list[int] = []  # of each CSV log, to be stored at the next write
-        self._kept: list[int] = []  # the same of the checkpoint that is continued
-        self._all: list[int] = []  # all that it had when that was written
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Start the clock."""
-        if stage == "fit":
-            self._start = time.monotonic()
-            write_whole(trainer)
-
-    def _save(self, trainer: Trainer, epoch: Epoch = "open") -> None:
-        self._last_step = trainer.global_step
-        self._epoch = epoch
-        trainer.save_checkpoint(Path(self.dirpath or trainer.default_root_dir) / "last.ckpt")
-
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Write if due and no validation follows this batch."""
-        since = trainer.global_step - self._last_step
-        due = trainer.should_stop or 0 < self.every_n_steps <= since
-        interval = trainer.val_check_batch
-        loop = trainer.fit_loop.epoch_loop
-        # Without check_val_every_n_epoch, Lightning counts the batches of all epochs.
-        at = loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
-        validates = interval is not None and (at + 1) % interval == 0
-        last = batch_idx + 1 >= trainer.num_training_batches
-        self._rows = self._logged(trainer)
-        if due and not validates and not last and trainer.global_step != trainer.max_steps:
-            self._save(trainer)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count what the validation has logged."""
-        self._rows = self._logged(trainer)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write after the epoch's validation, also where training ends in mid-epoch."""
-        done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
-        if done >= trainer.num_training_batches:
-            self._rows = self._logged(trainer)
-            self._save(trainer, "over")
-        elif trainer.global_step != self._last_step:
-            # More steps or patience may continue it: what its end has logged is left out.
-            self._save(trainer, "left")
-
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Store how many rows each CSV log has, to go on from and in all."""
-        write_section(checkpoint, csv_rows=self._rows, csv_rows_in_all=self._logged(trainer))
-        loop = checkpoint["loops"]["fit_loop"]
-        if self._epoch == "over" and trainer.max_steps != -1:
-            _end_epoch(loop)
-        elif self._epoch == "left":
-            for part in loop["epoch_progress"].values():
-                part["processed"] = part["completed"]
-        self._epoch = "open"
-
-    def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Note what was logged before the checkpoint."""
-        if trainer.state.fn == "fit":
-            run = read_section(checkpoint)
-            self._kept = run.get("csv_rows", [])
-            self._all = run.get("csv_rows_in_all", [])
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Cut what was logged after the checkpoint; the resumed run logs it again."""
-        self._cut(trainer, self._kept)
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Cut what was logged after training, of a run that had nothing left to do."""
-        self._cut(trainer, self._all)
-
-    def _cut(self, trainer: Trainer, counts: list[int]) -> None:
-        for logger, count in zip(self._csv_loggers(trainer), counts, strict=False):
-            logger.truncate(count)
-        self._kept = self._all = []
-
-    @staticmethod
-    def _csv_loggers(trainer: Trainer) -> list[CSVLogger]:
-        return [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)]
-
-    def _logged(self, trainer: Trainer) -> list[int]:
-        return [logger.rows for logger in self._csv_loggers(trainer)]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the step of the last write, and the time until then."""
-        seconds = self.seconds_before + time.monotonic() - self._start
-        return {"last_step": self._last_step, "seconds": seconds}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the step of the last write, and the time until then."""
-        self._last_step = state_dict["last_step"]
-        self.seconds_before = state_dict.get("seconds", 0.0)
-
-
-def _end_epoch(loop: dict[str, Any]) -> None:
-    """Mark an epoch as over in the state of Lightning's loops, written at the epoch's end.
-
-    Where steps are limited, Lightning takes such a state for an epoch that is still to be ended,
-    and ends it again. Marked like this, it begins the next one: the epoch is complete, and its
-    last batch is what a write after a batch leaves, which clears the counters of the epoch.
-    """
-    for part in ("total", "current"):
-        epoch, batch = (loop[f"{name}_progress"][part] for name in ("epoch", "epoch_loop.batch"))
-        epoch["completed"] = epoch["processed"]
-        batch["completed"] = batch["processed"] - 1
-    loop["epoch_loop.batch_progress"]["is_last_batch"] = False
-    loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1  # it is added on resuming

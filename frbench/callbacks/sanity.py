@@ -72,6 +72,7 @@ class SanityCheck(Callback):
                 "data.batch_size or use data.balance: joint with data.marginals: uniform.",
             )
         self._check_sizes(data, data.val_names)
+        self._name_rare_groups(data, data.val_names, pl_module)
         self._check_method(trainer, pl_module)
         weighs = data.effective_via == "weight" or weighs_epochs(pl_module)
         self._share = torch.zeros((), device=pl_module.device) if weighs else None
@@ -86,6 +87,20 @@ class SanityCheck(Callback):
                     f"small_evaluation_group/{name}",
                     f"{name} has {counts[i]} rows of {data.group_names[i]}: its accuracy has a "
                     f"standard error of up to {sd:.1f} points.",
+                )
+
+    def _name_rare_groups(self, data: Any, names: list[str], pl_module: LightningModule) -> None:
+        """Name the groups that are too small to take part in minima and gaps."""
+        least = pl_module.min_group_rows if isinstance(pl_module, Evaluated) else 0
+        for name in names:
+            counts = data.splits[name].counts(data.num_classes, data.num_attributes).ravel()
+            rare = [g for g, n in zip(data.group_names, counts, strict=True) if 0 < n < least]
+            if rare and (counts >= least).any():
+                shown = ", ".join(rare[:5]) + (f" and {len(rare) - 5} more" * (len(rare) > 5))
+                self._warn(
+                    f"rare_groups/{name}",
+                    f"groups of fewer than {least} rows of {name} take no part in worst_group_* "
+                    f"and gaps and are pooled in rare_groups_accuracy: {shown}.",
                 )
 
     # ---- during training --------------------------------------------------------------------
@@ -132,6 +147,7 @@ class SanityCheck(Callback):
         data = datamodule_of(trainer)
         if trainer.state.fn != "fit" and data is not None:
             self._check_sizes(data, data.val_names)
+            self._name_rare_groups(data, data.val_names, pl_module)
         if trainer.state.fn != "fit":  # a network that has hardly been trained is often constant
             self._check_predictions(pl_module)
         value = trainer.callback_metrics.get("val/worst_group_accuracy")
@@ -155,6 +171,7 @@ class SanityCheck(Callback):
         data = datamodule_of(trainer)
         if data is not None:
             self._check_sizes(data, data.test_names)
+            self._name_rare_groups(data, data.test_names, pl_module)
         self._check_predictions(pl_module)
 
     def _check_predictions(self, pl_module: LightningModule) -> None:

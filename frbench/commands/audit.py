@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from frbench.commands import audit_decisions as decisions
 from frbench.contracts.errors import UserError
 from frbench.data.reading import read_table
 from frbench.metrics.api import evaluate_rows, intervals_rows
+from frbench.metrics.limits import Interval
 from frbench.metrics.names import group_of
 from frbench.metrics.own import CountMetric, import_metrics
 from frbench.metrics.rows import Rows, factorise, to_rows
-from frbench.metrics.selection import FourFifths, four_fifths
-from frbench.metrics.uncertainty import Interval
 from frbench.support.parser import Parser
 from frbench.support.progress import busy
 from frbench.support.sheet import FORMS, Cell, Sheet, Value, document
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 _MAX_PAIRS = 20  # rows of the four-fifths table in the terminal; json and csv hold all pairs
 
 _SECTIONS = {
-    "Accuracy": ("accuracy", "balanced_", "worst_group_", "worst_attribute_", "weighted_",
-                 "accuracy_gap", "theil_"),
+    "Accuracy": ("accuracy", "balanced_", "worst_class_", "worst_group_", "worst_attribute_",
+                 "weighted_", "rare_groups_", "accuracy_gap", "theil_"),
     "Gaps between groups": ("demographic_", "disparate_", "equal", "average_odds", "predictive_"),
     "Table": ("representation_", "statistical_", "empty_"),
-    "Scores": ("auroc", "expected_", "brier_", "negative_", "score_", "worst_alpha_"),
+    "Scores": ("auroc", "average_precision", "expected_", "brier_", "negative_", "score_",
+               "worst_alpha_"),
 }  # fmt: skip
 _RATES = (
     "accuracy",
@@ -49,7 +50,7 @@ class Audit(NamedTuple):
     rows: Rows
     metrics: dict[str, float]
     intervals: dict[str, Interval]
-    four_fifths: list[FourFifths]
+    found: decisions.Decisions
 
 
 def main(argv: list[str]) -> int:
@@ -61,10 +62,11 @@ def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     if args.resamples < 1:
         raise UserError(f"--resamples must be at least 1, got {args.resamples}")
+    decisions.check(args)
     own = import_metrics(args.metrics)
     with busy(f"reading {args.file}"):
         frame = _read(args)
-    with busy(f"metrics and {args.resamples} resamples"):
+    with busy("metrics and intervals"):
         audits = [_audit(frame, columns, args, own) for columns in _views(args.z)]
     if args.format == "json":
         print(json.dumps(_as_json(args.file, audits), indent=2, allow_nan=False))
@@ -74,7 +76,7 @@ def main(argv: list[str]) -> int:
     else:
         names = [function.__name__ for function in own]
         title = f"{args.file}: {len(frame)} rows, {_positive(audits[0])}; intervals: 95 %"
-        sheets = [sheet for audit in audits for sheet in _sheets(audit, names)]
+        sheets = [sheet for audit in audits for sheet in _sheets(audit, names, args)]
         print(document(sheets, args.format, title, sys.stdout.isatty()), end="")
     return 0
 
@@ -110,7 +112,13 @@ def _parser() -> Parser:
         help="metrics of your own, my_file.my_metric: functions of counts [C, A + 1, C]",
     )  # fmt: skip
     parser.add_argument("--positive", metavar="VALUE", help="the positive class against the rest")
-    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples")
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        default=1000,
+        help="for the worst alpha shares, metrics of your own",
+    )
+    decisions.add_options(parser)
     parser.add_argument("--format", choices=FORMS, default="table")
     return parser
 
@@ -182,13 +190,12 @@ def _audit(
         names,
         list(names_of.values()) if len(columns) > 1 else names_of[columns[0]],
     )
-    return Audit(
-        "&".join(columns),
-        rows,
-        evaluate_rows(rows, metrics=own),
-        intervals_rows(rows, args.resamples, metrics=own),
-        four_fifths(rows, args.resamples),
-    )
+    decided, least = decisions.decide(rows, args), {"min_group_rows": args.min_cell}
+    metrics = evaluate_rows(rows, metrics=own, **least)
+    spans = intervals_rows(rows, args.resamples, metrics=own, **least)
+    for key in decided.hidden:
+        metrics[key], spans[key] = np.nan, (np.nan, np.nan)
+    return Audit("&".join(columns), rows, metrics, spans, decided)
 
 
 def _text(value: Any) -> str:
@@ -218,9 +225,11 @@ def _as_json(file: Path, audits: Sequence[Audit]) -> dict[str, Any]:
                     "ratio": found.ratio,
                     **_bounds(found.interval),
                     "verdict": found.verdict,
+                    "note": found.note,
                 }
-                for found in audit.four_fifths
+                for found in audit.found.four_fifths
             ],
+            **decisions.as_json(audit.found),
         }
         for audit in audits
     }
@@ -237,7 +246,7 @@ def _numbers(audits: Iterable[Audit]) -> Iterator[Sequence[Value]]:
     for audit in audits:
         for key, value in audit.metrics.items():
             yield audit.attribute, key, value, *audit.intervals.get(key, (None, None)), ""
-        for found in audit.four_fifths:
+        for found in audit.found.four_fifths:
             key = "four_fifths" + "/" * bool(found.groups) + " : ".join(found.groups)
             yield audit.attribute, key, found.ratio, *found.interval, found.verdict
 
@@ -247,26 +256,29 @@ def _positive(audit: Audit) -> str:
     return f"positive class {classes[1]}" if len(classes) == 2 else "worst class where needed"
 
 
-def _sheets(audit: Audit, own: Sequence[str]) -> Iterator[Sheet]:
+def _sheets(audit: Audit, own: Sequence[str], args: argparse.Namespace) -> Iterator[Sheet]:
     """Lay out one audit: metrics by section, rates by attribute value, groups, the rule."""
     rows, names = audit.rows, audit.rows.attribute_names
-    unknown = int((audit.rows.z < 0).sum())
+    least, lines = args.min_cell, decisions.remarks(audit.rows, audit.attribute, args)
     for title, keys in _sections(audit.metrics, own).items():
-        lacking = f"{unknown} rows have no {audit.attribute}: counted overall, in no group"
         if keys:
             yield Sheet(
                 f"{audit.attribute}: {title[0].lower()}{title[1:]}",
-                ("metric", "value", "interval"),
-                [(key, *_cells(audit, key)) for key in keys],
-                [lacking] if unknown else [],
+                ("metric", "value", "interval", "corrected"),
+                [(key, *_cells(audit, key), audit.found.estimate(key)) for key in keys],
+                lines,
             )
-        unknown = 0  # said once
+        lines = []  # said once
     sizes = np.bincount(rows.z[rows.z >= 0], minlength=len(names))
     yield Sheet(
         f"{audit.attribute}: rates by value",
         ("z", "rows", *(rate.replace("_", " ") for rate in _RATES)),
         [
-            (name, int(size), *(_cell(audit, f"{rate}/z={name}") for rate in _RATES))
+            (
+                name,
+                decisions.count(size, least),
+                *(_cell(audit, f"{rate}/z={name}") for rate in _RATES),
+            )
             for name, size in zip(names, sizes, strict=True)
         ],
     )
@@ -277,21 +289,22 @@ def _sheets(audit: Audit, own: Sequence[str]) -> Iterator[Sheet]:
         f"{audit.attribute}: groups",
         ("group", "rows", "accuracy", "interval"),
         [
-            (group, int(size), *_cells(audit, key))
+            (group, decisions.count(size, least), *_cells(audit, key))
             for (key, group), size in zip(groups.items(), sizes, strict=True)
         ],
     )
-    ranked = sorted(audit.four_fifths[1:], key=lambda found: found.ratio)
+    ranked = sorted(audit.found.four_fifths[1:], key=lambda found: found.ratio)
     left = max(0, len(ranked) - _MAX_PAIRS)
     yield Sheet(
         f"{audit.attribute}: four-fifths rule",
-        ("lower : higher selection rate", "ratio", "interval", "verdict"),
+        ("lower : higher selection rate", "ratio", "interval", "verdict", "what would decide"),
         [
-            (" : ".join(f.groups) or "all", f.ratio, _span(f.interval), f.verdict)
-            for f in [*audit.four_fifths[:1], *ranked[:_MAX_PAIRS]]
+            (" : ".join(f.groups) or "all", f.ratio, _span(f.interval), f.verdict, f.note)
+            for f in [*audit.found.four_fifths[:1], *ranked[:_MAX_PAIRS]]
         ],
         [f"{left} further pairs: --format json"] if left else [],
     )
+    yield from decisions.sheets(audit.found, audit.attribute, args)
 
 
 def _sections(metrics: Iterable[str], own: Sequence[str]) -> dict[str, list[str]]:

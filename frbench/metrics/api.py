@@ -6,10 +6,20 @@ from typing import Any
 import numpy as np
 
 from frbench.metrics.counts import Empty, count_metrics, tabulate
+from frbench.metrics.limits import Interval
 from frbench.metrics.own import CountMetric, check_metrics, evaluate_own
+from frbench.metrics.own_intervals import own_intervals
+from frbench.metrics.ranking import Ranking, ranking
 from frbench.metrics.rows import Rows, split_attributes, to_rows
-from frbench.metrics.scores import ScoreState, score_kl_noise_floor, score_metrics, score_state
-from frbench.metrics.uncertainty import Interval, bootstrap, effective_size, score_bootstrap
+from frbench.metrics.score_intervals import score_intervals
+from frbench.metrics.scores import (
+    ScoreState,
+    exact_ranks,
+    score_kl_noise_floor,
+    score_metrics,
+    score_state,
+)
+from frbench.metrics.table_intervals import count_intervals
 
 _TABLE_RATES = ("representation_rate", "statistical_rate")
 
@@ -26,6 +36,7 @@ def evaluate(
     train_counts: np.ndarray | None = None,
     empty: Empty = "ignore",
     metrics: Sequence[CountMetric] = (),
+    min_group_rows: int = 0,
 ) -> dict[str, float]:
     """Compute every metric of the predictions of any model.
 
@@ -46,6 +57,8 @@ def evaluate(
         train_counts: Training rows of each group [C, A], for ``weighted_average_accuracy``.
         empty: Policy for rates over no rows, see `frbench.metrics.count_metrics`.
         metrics: Metrics of your own, functions of counts, see `frbench.metrics.metric`.
+        min_group_rows: Rows that a group needs to take part in minima, gaps and ratios; by default
+            every group does.
 
     Raises:
         UserError: On columns of different lengths, missing values, unknown labels, negative
@@ -58,7 +71,7 @@ def evaluate(
     """
     rows = to_rows(y, y_pred, z, scores, weight, class_names, attribute_names)
     check_metrics(metrics)
-    return evaluate_rows(rows, train_counts, empty, metrics)
+    return evaluate_rows(rows, train_counts, empty, metrics, min_group_rows)
 
 
 def evaluate_rows(
@@ -66,6 +79,7 @@ def evaluate_rows(
     train_counts: np.ndarray | None = None,
     empty: Empty = "ignore",
     metrics: Sequence[CountMetric] = (),
+    min_group_rows: int = 0,
 ) -> dict[str, float]:
     """Compute every metric of coded rows, see `evaluate`.
 
@@ -80,7 +94,28 @@ def evaluate_rows(
         weight = None if rows.weight is None else rows.weight / rows.weight.mean()
         state = score_state(rows.y, rows.z, rows.scores, *rows.sizes, weight)
     names = rows.class_names, rows.attribute_names
-    return evaluate_counts(counts, state, *names, train_counts, empty, metrics)
+    return evaluate_counts(
+        counts,
+        state,
+        *names,
+        train_counts,
+        empty,
+        metrics,
+        min_group_rows,
+        _cells(rows) if min_group_rows else None,
+        None if rows.scores is None else _ranking(rows),
+    )
+
+
+def _cells(rows: Rows) -> np.ndarray:
+    """Return the number of rows of each group [C, A], whatever they weigh."""
+    cells: np.ndarray = tabulate(rows.y, rows.y_pred, rows.z, *rows.sizes)[:, :-1].sum(-1)
+    return cells
+
+
+def _ranking(rows: Rows) -> Ranking:
+    assert rows.scores is not None
+    return ranking(rows.y, rows.z, rows.scores, *rows.sizes, rows.weight)
 
 
 def evaluate_counts(
@@ -91,6 +126,9 @@ def evaluate_counts(
     train_counts: np.ndarray | None = None,
     empty: Empty = "ignore",
     metrics: Sequence[CountMetric] = (),
+    min_group_rows: int = 0,
+    rows: np.ndarray | None = None,
+    ranks: Ranking | None = None,
 ) -> dict[str, float]:
     """Compute every metric of one table from what is counted of it, see `evaluate`.
 
@@ -102,10 +140,16 @@ def evaluate_counts(
         train_counts: As in `evaluate`.
         empty: As in `evaluate`.
         metrics: As in `evaluate`.
+        min_group_rows: As in `evaluate`.
+        rows: Rows of each group [C, A], if the counts are weighted.
+        ranks: The sorted scores; None gives the AUROC of binned ones.
     """
-    out = count_metrics(counts, class_names, attribute_names, train_counts, empty)
+    names = class_names, attribute_names
+    out = count_metrics(counts, *names, train_counts, empty, min_group_rows, rows)
     if state is not None:
-        out |= score_metrics(state)
+        out |= score_metrics(state, attribute_names)
+        if ranks is not None:
+            out |= exact_ranks(ranks, attribute_names)
         out["score_kl_noise_floor"] = np.asarray(score_kl_noise_floor(state.histogram))
     out |= evaluate_own(metrics, counts)
     return {key: float(value) for key, value in out.items()}
@@ -126,16 +170,20 @@ def intervals(
     train_counts: np.ndarray | None = None,
     empty: Empty = "ignore",
     metrics: Sequence[CountMetric] = (),
+    min_group_rows: int = 0,
 ) -> dict[str, Interval]:
-    """Compute an interval for every metric of `evaluate` but the noise floor.
+    """Compute an interval for every metric of `evaluate` for which one covers.
+
+    docs/metrics.md says what an interval means, how each is made and what it was seen to cover.
+    ``empty_groups``, ``expected_calibration_error``, ``score_kl`` and its noise floor have none.
 
     Args:
         y: As in `evaluate`.
         y_pred: As in `evaluate`.
         z: As in `evaluate`.
         scores: As in `evaluate`.
-        weight: As in `evaluate`; resamples then have Kish's effective number of rows.
-        n_resamples: Number of bootstrap resamples.
+        weight: As in `evaluate`; each rate then has its own effective number of rows.
+        n_resamples: Number of resamples, for the worst alpha shares and metrics of your own.
         level: Coverage aimed at.
         seed: Seed of the resamples.
         class_names: As in `evaluate`.
@@ -143,6 +191,7 @@ def intervals(
         train_counts: As in `evaluate`.
         empty: As in `evaluate`.
         metrics: As in `evaluate`; each is called for every resample.
+        min_group_rows: As in `evaluate`.
 
     Raises:
         UserError: As in `evaluate`.
@@ -154,7 +203,9 @@ def intervals(
     """
     rows = to_rows(y, y_pred, z, scores, weight, class_names, attribute_names)
     check_metrics(metrics)
-    return intervals_rows(rows, n_resamples, level, seed, train_counts, empty, metrics)
+    return intervals_rows(
+        rows, n_resamples, level, seed, train_counts, empty, metrics, min_group_rows
+    )
 
 
 def intervals_rows(
@@ -165,6 +216,7 @@ def intervals_rows(
     train_counts: np.ndarray | None = None,
     empty: Empty = "ignore",
     metrics: Sequence[CountMetric] = (),
+    min_group_rows: int = 0,
 ) -> dict[str, Interval]:
     """Compute the intervals of coded rows, see `intervals`.
 
@@ -173,22 +225,32 @@ def intervals_rows(
         >>> round(low, 3), round(high, 3)
         (0.342, 1.0)
     """
-    out = bootstrap(
-        tabulate(rows.y, rows.y_pred, rows.z, *rows.sizes, rows.weight),
-        n_resamples,
+    weight, squares = rows.weight, squares_of(rows)
+    counts = tabulate(rows.y, rows.y_pred, rows.z, *rows.sizes, weight)
+    out = count_intervals(
+        counts,
         level,
-        seed,
+        squares=squares,
         class_names=rows.class_names,
         attribute_names=rows.attribute_names,
         train_counts=train_counts,
         empty=empty,
-        draws=effective_size(rows.weight),
-        metrics=metrics,
+        min_group_rows=min_group_rows,
+        rows=_cells(rows) if min_group_rows else None,
     )
     if rows.scores is not None:
-        columns = rows.y, rows.z, rows.scores, *rows.sizes, rows.weight
-        out |= score_bootstrap(*columns, n_resamples, level, seed)
-    return out
+        columns = rows.y, rows.z, rows.scores, rows.attribute_names, rows.sizes[0], _ranking(rows)
+        out |= score_intervals(*columns, weight, n_resamples, level, seed)
+    draws = None if squares is None else counts.sum() ** 2 / squares.sum()
+    out |= own_intervals(metrics, counts, draws, n_resamples, level, seed)
+    return {key: (float(low), float(high)) for key, (low, high) in out.items()}
+
+
+def squares_of(rows: Rows) -> np.ndarray | None:
+    """Return the table of squared weights, None without weights."""
+    if rows.weight is None:
+        return None
+    return tabulate(rows.y, rows.y_pred, rows.z, *rows.sizes, rows.weight**2)
 
 
 def table_rates(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from frbench.metrics.names import COUNTS, check_names, keys_of
+from frbench.metrics.shares import RATES, benefits, shares, taking_part
 
 Empty = Literal["ignore", "zero", "nan"]
 
@@ -134,6 +135,8 @@ def count_metrics(
     attribute_names: Sequence[str] | None = None,
     train_counts: np.ndarray | None = None,
     empty: Empty = "ignore",
+    min_group_rows: int = 0,
+    rows: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Compute every metric that a count table determines.
 
@@ -148,6 +151,11 @@ def count_metrics(
             ``weighted_average_accuracy`` (arXiv 1911.08731); the table's own by default.
         empty: What a rate over no rows is: left out of minima, maxima and means (``ignore``), 0 as
             in fairlearn (``zero``), or NaN that propagates (``nan``).
+        min_group_rows: Rows that a rate must be over to take part in minima, gaps and ratios, see
+            `taking_part`. If it is not 0, ``rare_groups_accuracy`` is the accuracy of all rows in
+            smaller groups together.
+        rows: Number of rows of each group [..., C, A] where the table is weighted; the table's
+            own sums by default.
 
     Returns:
         Metric key -> value [...]; the keys depend on the names alone.
@@ -166,42 +174,47 @@ def count_metrics(
     num_classes, num_attributes = counts.shape[-1], counts.shape[-2] - 1
     classes = check_names(class_names, num_classes, "class_names")
     attributes = check_names(attribute_names, num_attributes, "attribute_names")
-    known = counts[..., :num_attributes, :]
-    cell = known.sum(-1)  # [..., C, A]
-    right = np.swapaxes(np.diagonal(known, axis1=-3, axis2=-1), -1, -2)  # [..., C, A]
-    per_group = rate(right, cell, empty)
-    per_attribute = rate(right.sum(-2), cell.sum(-2), empty)
-    flat = per_group.reshape(*per_group.shape[:-2], -1)
+    parts = shares(counts)
+    right, cell = parts["group"]
+    value = {name: rate(*pair, empty) for name, pair in parts.items()}
+    compared = value
+    if min_group_rows:
+        taken = taking_part(cell if rows is None else rows, min_group_rows)
+        compared = value | {name: np.where(taken[name], value[name], np.nan) for name in taken}
+    per_group, per_attribute = value["group"], value["attribute"]
+    flat = compared["group"].reshape(*per_group.shape[:-2], -1)
 
-    overall = counts.sum(-2)  # [..., C, C]
-    hits = np.diagonal(overall, axis1=-2, axis2=-1)
-    shares = cell if train_counts is None else np.asarray(train_counts, float)
-    if shares.shape[-2:] != cell.shape[-2:]:
+    weights = cell if train_counts is None else np.asarray(train_counts, float)
+    if weights.shape[-2:] != cell.shape[-2:]:
         raise ValueError(f"train_counts must be [{num_classes}, {num_attributes}]")
-    used = shares * ~np.isnan(per_group) if empty == "ignore" else shares
+    used = weights * ~np.isnan(per_group) if empty == "ignore" else weights
     # A group that has no share must not turn the average into NaN.
     weighted = np.where(used > 0, per_group, 0.0) * used
 
     people = cell.sum(-2)
-    chosen = rate(np.swapaxes(known.sum(-3), -1, -2), people[..., None, :], empty)  # [..., C, A]
-    by_class = ratio(chosen, empty)
+    by_class = ratio(compared["chosen"], empty)
     values = {
-        "accuracy": rate(hits.sum(-1), overall.sum((-2, -1)), empty),
-        "balanced_accuracy": mean(rate(hits, overall.sum(-1), empty), empty),
+        "accuracy": value["accuracy"],
+        "balanced_accuracy": mean(value["recall"], empty),
+        "worst_class_accuracy": lowest(value["recall"], empty),
         "worst_group_accuracy": lowest(flat, empty),
-        "worst_attribute_accuracy": lowest(per_attribute, empty),
+        "worst_attribute_accuracy": lowest(compared["attribute"], empty),
         "weighted_average_accuracy": rate(weighted.sum((-2, -1)), used.sum((-2, -1)), empty),
-        "accuracy_gap": gap(per_attribute, empty),
+        "accuracy_gap": gap(compared["attribute"], empty),
         "empty_groups": (cell == 0).sum((-2, -1)).astype(float),
-        **_one_vs_rest(known, empty),
-        "theil_index": _theil(overall),
+        **_one_vs_rest(value, compared, empty),
+        "theil_index": highest(theil(benefits(counts)), "ignore"),
         "representation_rate": ratio(rate(people, people.sum(-1)[..., None], empty), "ignore"),
         "statistical_rate": lowest(by_class, empty),
         "statistical_rate/y": by_class,
         "accuracy/z": per_attribute,
-        "group_accuracy/y,z": flat,
+        "group_accuracy/y,z": per_group.reshape(*per_group.shape[:-2], -1),
     }
-    return keyed(COUNTS, values, classes, attributes)
+    if min_group_rows:
+        rare = ~taken["group"]
+        rare_rows = [np.where(rare, x, 0).sum((-2, -1)) for x in (right, cell)]
+        values["rare_groups_accuracy"] = rate(rare_rows[0], rare_rows[1], "ignore")
+    return keyed([name for name in COUNTS if name in values], values, classes, attributes)
 
 
 def keyed(
@@ -228,24 +241,11 @@ def keyed(
     return out
 
 
-def _one_vs_rest(known: np.ndarray, empty: Empty) -> dict[str, np.ndarray]:
-    """Compute the metrics that need a positive class: gaps over A [...], then rates [..., A]."""
-    positive = positive_classes(known.shape[-1])
-    other = 1 - np.eye(known.shape[-1], dtype=known.dtype)[positive]  # [S, C]
-    cell = known.sum(-1)
-    # Sums over the other classes, not differences: under weights a difference that should be
-    # zero is rounding noise, and a rate over it would be arbitrary.
-    members, negatives = cell[..., positive, :], other @ cell
-    hits = np.stack([known[..., c, :, c] for c in positive], -2)
-    false = np.stack([o @ known[..., c] for c, o in zip(positive, other, strict=True)], -2)
-    rates = {
-        "selection_rate/z": rate(hits + false, members + negatives, empty),
-        "true_positive_rate/z": rate(hits, members, empty),
-        "false_positive_rate/z": rate(false, negatives, empty),
-        "positive_predictive_value/z": rate(hits, hits + false, empty),
-    }
-    selected, ppv = rates["selection_rate/z"], rates["positive_predictive_value/z"]
-    tpr, fpr = rates["true_positive_rate/z"], rates["false_positive_rate/z"]
+def _one_vs_rest(
+    value: dict[str, np.ndarray], compared: dict[str, np.ndarray], empty: Empty
+) -> dict[str, np.ndarray]:
+    """Compute the metrics that need a positive class from its rates [..., S, A]."""
+    selected, tpr, fpr, ppv = (compared[name] for name in RATES)
     tpr_gap, fpr_gap = gap(tpr, empty), gap(fpr, empty)
     odds = (tpr + fpr) / 2
     # AIF360's sign with z = 0 as the unprivileged group; no sign is defined for more than two.
@@ -261,19 +261,10 @@ def _one_vs_rest(known: np.ndarray, empty: Empty) -> dict[str, np.ndarray]:
         "predictive_parity_difference": gap(ppv, empty),
     }
     worst = {name: _worst(name, values, empty) for name, values in by_class.items()}
-    for name, values in rates.items():
-        worst[name] = _worst(name, np.swapaxes(values, -1, -2), empty)
+    for name in RATES:
+        key = f"{name}/z"
+        worst[key] = _worst(key, np.swapaxes(value[name], -1, -2), empty)
     return worst
-
-
-def positive_classes(num_classes: int) -> list[int]:
-    """Return the classes taken against the rest: class 1 of two, each of more.
-
-    Example:
-        >>> positive_classes(2), positive_classes(3)
-        ([1], [0, 1, 2])
-    """
-    return [1] if num_classes == 2 else list(range(num_classes))
 
 
 def _worst(name: str, values: np.ndarray, empty: Empty) -> np.ndarray:
@@ -281,17 +272,13 @@ def _worst(name: str, values: np.ndarray, empty: Empty) -> np.ndarray:
     return lowest(values, empty) if COUNTS[name] > 0 else highest(values, empty)
 
 
-def _theil(overall: np.ndarray) -> np.ndarray:
-    """Compute mean(r ln r) with r = b / mean(b), b = predicted - actual + 1 in {0, 1, 2}."""
-    positive = positive_classes(overall.shape[-1])
-    other = 1 - np.eye(overall.shape[-1], dtype=overall.dtype)[positive]
-    total = overall.sum((-2, -1))[..., None]
-    hits = np.diagonal(overall, axis1=-2, axis2=-1)[..., positive]
-    fair = hits + np.einsum("si,...ij,sj->...s", other, overall, other)
-    double = np.stack([overall[..., c] @ o for c, o in zip(positive, other, strict=True)], -1)
+def theil(rows: np.ndarray) -> np.ndarray:
+    """Compute mean(r ln r) with r = b / mean(b) from the rows of each benefit b [..., S, 3]."""
+    total = rows.sum(-1)
+    fair, double = rows[..., 1], rows[..., 2]
     benefit = rate(fair + 2 * double, total, "nan")
     with np.errstate(divide="ignore", invalid="ignore"):
         one = fair / total * np.log(1 / benefit) / benefit
         two = double / total * np.log(2 / benefit) * 2 / benefit
     # Nobody benefits: all are equal, and 0 ln 0 = 0.
-    return highest(np.where(benefit == 0, 0.0, one + two), "ignore")
+    return np.where(benefit == 0, 0.0, one + two)

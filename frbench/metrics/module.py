@@ -9,16 +9,18 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from frbench.metrics.api import evaluate_counts
-from frbench.metrics.counts import positive_classes
 from frbench.metrics.names import check_names
 from frbench.metrics.own import CountMetric, check_metrics
+from frbench.metrics.ranking import Ranking, ranking
 from frbench.metrics.scores import (
     CALIBRATION_BINS,
     MAX_LOGIT,
     NUM_BINS,
     RANK_BINS,
     ScoreState,
+    rank_bound,
 )
+from frbench.metrics.shares import positive_classes
 from frbench.metrics.worst import LOSS_BINS, LOSS_SCALE
 
 
@@ -38,6 +40,10 @@ class GroupCounts(Metric):
         attribute_names: A names used in keys; ``0..A-1`` by default.
         train_counts: Training rows of each group [C, A], for ``weighted_average_accuracy``.
         metrics: Metrics of your own, functions of counts, see `frbench.metrics.metric`.
+        exact: Whether to hold all scores, for exact AUROC and average precision (16 bytes a row);
+            otherwise both are those of binned scores, see `rank_error`.
+        min_group_rows: Rows that a group needs to take part in minima, gaps and ratios, see
+            `frbench.metrics.count_metrics`.
         **kwargs: Passed to `torchmetrics.Metric`.
 
     Raises:
@@ -63,6 +69,8 @@ class GroupCounts(Metric):
     calibration: Tensor
     losses: Tensor
     invalid: Tensor
+    scores: list[Tensor] | Tensor
+    cells: list[Tensor] | Tensor
 
     def __init__(
         self,
@@ -72,11 +80,17 @@ class GroupCounts(Metric):
         attribute_names: Sequence[str] | None = None,
         train_counts: Any = None,
         metrics: Sequence[CountMetric] = (),
+        exact: bool = False,
+        min_group_rows: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.num_attributes = num_attributes
+        self.exact = exact
+        self.min_group_rows = min_group_rows
+        #: Largest error of the AUROC of the last `compute`; 0 if it is exact.
+        self.rank_error = 0.0
         self.class_names = check_names(class_names, num_classes, "class_names")
         self.attribute_names = check_names(attribute_names, num_attributes, "attribute_names")
         self.train_counts = None if train_counts is None else np.asarray(train_counts)
@@ -94,6 +108,9 @@ class GroupCounts(Metric):
             ("invalid", (), torch.int64),
         ):
             self.add_state(name, torch.zeros(shape, dtype=dtype), dist_reduce_fx="sum")
+        if exact:
+            self.add_state("scores", [], dist_reduce_fx="cat")
+            self.add_state("cells", [], dist_reduce_fx="cat")
 
     @torch.no_grad()
     def update(self, logits: Tensor, y: Tensor, z: Tensor) -> None:
@@ -124,6 +141,10 @@ class GroupCounts(Metric):
         score, of_class = p, actual
         if classes == 2:
             score, of_class = p[:, 1:], actual[:, 1:]
+        if self.exact:
+            assert isinstance(self.scores, list) and isinstance(self.cells, list)
+            self.scores.append(score)
+            self.cells.append(torch.where(valid, y * slots + slot, -1))
         offset = torch.arange(score.shape[1], device=y.device) * 2
         cell = (offset + of_class) * slots + slot[:, None]  # [B, S]
         bins = (score * NUM_BINS).long().clamp_(max=NUM_BINS - 1)
@@ -172,7 +193,35 @@ class GroupCounts(Metric):
         )
         names = self.class_names, self.attribute_names
         counts = _numpy(self.counts)
-        return evaluate_counts(counts, state, *names, self.train_counts, metrics=self.metrics)
+        ranks = self._ranking() if self.exact and counts.sum() else None
+        self.rank_error = rank_bound(state.ranks) if ranks is None else 0.0
+        return evaluate_counts(
+            counts,
+            state,
+            *names,
+            self.train_counts,
+            metrics=self.metrics,
+            min_group_rows=self.min_group_rows,
+            ranks=ranks,
+        )
+
+    def _ranking(self) -> Ranking:
+        scores, cells = (
+            _numpy(torch.cat(x) if isinstance(x, list) else x) for x in (self.scores, self.cells)
+        )
+        kept = cells >= 0
+        slots = self.num_attributes + 1
+        y, slot = np.divmod(cells[kept], slots)
+        z = np.where(slot == self.num_attributes, -1, slot)
+        return ranking(y, z, scores[kept], self.num_classes, self.num_attributes)
+
+    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
+        # A process without rows would otherwise send a tensor of another type and shape.
+        if self.exact and not len(self.scores):
+            scored = len(positive_classes(self.num_classes))
+            self.scores = [torch.zeros(0, scored, dtype=torch.float64, device=self.device)]
+            self.cells = [torch.zeros(0, dtype=torch.int64, device=self.device)]
+        super()._sync_dist(*args, **kwargs)
 
 
 def _numpy(state: Tensor) -> np.ndarray:

@@ -4,6 +4,7 @@
 compute metrics label their values by the same ones, so that the two cannot differ.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -18,9 +19,11 @@ from frbench.contracts.errors import UserError
 COUNTS: dict[str, int] = {
     "accuracy": 1,
     "balanced_accuracy": 1,
+    "worst_class_accuracy": 1,
     "worst_group_accuracy": 1,
     "worst_attribute_accuracy": 1,
     "weighted_average_accuracy": 1,
+    "rare_groups_accuracy": 1,  # only where groups of few rows are left out
     "accuracy_gap": -1,
     "empty_groups": -1,
     "demographic_parity_difference": -1,
@@ -42,9 +45,10 @@ COUNTS: dict[str, int] = {
     "accuracy/z": 1,
     "group_accuracy/y,z": 1,
 }
-#: Metrics of scores that are resampled for intervals.
+#: Metrics of scores, in the order of their keys.
 SCORES: dict[str, int] = {
     "auroc": 1,
+    "average_precision": 1,
     "expected_calibration_error": -1,
     "brier_score": -1,
     "negative_log_likelihood": -1,
@@ -53,6 +57,8 @@ SCORES: dict[str, int] = {
     "score_kl": -1,
     "worst_alpha_loss/alpha": -1,
     "worst_alpha_accuracy/alpha": 1,
+    "auroc/z": 1,
+    "average_precision/z": 1,
 }
 #: A reference value for ``score_kl``, evaluated with the scores.
 NOISE_FLOOR: dict[str, int] = {"score_kl_noise_floor": 0}
@@ -92,7 +98,10 @@ ALPHAS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 
 
 def metric_names(
-    class_names: Sequence[str], attribute_names: Sequence[str], scores: bool = True
+    class_names: Sequence[str],
+    attribute_names: Sequence[str],
+    scores: bool = True,
+    rare: bool = False,
 ) -> list[str]:
     """Return the keys of `frbench.metrics.evaluate`, in their order, without evaluating.
 
@@ -100,6 +109,7 @@ def metric_names(
         class_names: C names.
         attribute_names: A names; of several attributes those of the crossed values.
         scores: Whether scores are evaluated too.
+        rare: Whether groups of fewer than ``min_group_rows`` rows are left out of minima.
 
     Example:
         >>> names = metric_names(["no", "yes"], ["f", "m"])
@@ -107,6 +117,7 @@ def metric_names(
         ('accuracy', 'score_kl_noise_floor', True)
     """
     declared = [*COUNTS, *SCORES, *NOISE_FLOOR] if scores else [*COUNTS]
+    declared = [name for name in declared if rare or name != "rare_groups_accuracy"]
     return [key for name in declared for key in keys_of(name, class_names, attribute_names)]
 
 
@@ -202,6 +213,48 @@ def direction(name: str, own: Mapping[str, int] = NO_METRICS) -> int:
     close = [match for part in name.split("/") for match in get_close_matches(part, known, n=3)]
     shown = ", ".join(dict.fromkeys(close or sorted(known)))
     raise UserError(f"Unknown metric {name!r}; {'did you mean' if close else 'known'}: {shown}")
+
+
+#: Metrics whose values are not all in [0, 1]: what they lie in.
+_RANGES = {
+    "average_odds_difference": (-1.0, 1.0),
+    "bias_amplification": (-1.0, 1.0),
+    "deo": (-1.0, 1.0),
+    "equalized_odds_sum": (0.0, 2.0),
+    "brier_score": (0.0, 2.0),
+} | dict.fromkeys(
+    (
+        "theil_index",
+        "empty_groups",
+        "negative_log_likelihood",
+        "worst_alpha_loss",
+        "score_kl",
+        "score_kl_noise_floor",
+        "negative_log_likelihood_range",
+        "brier_score_range",
+        "family_worst_negative_log_likelihood",
+        "kl",
+        "kl_noise_floor",
+        "kl_released",
+    ),
+    (0.0, math.inf),
+)
+
+
+def bounds(name: str) -> tuple[float, float]:
+    """Return the smallest and largest value of a metric; infinite for what is no metric.
+
+    Args:
+        name: Any metric key, with or without prefix and group, see `split_key`.
+
+    Example:
+        >>> bounds("test/accuracy"), bounds("val/negative_log_likelihood"), bounds("seconds")
+        ((0.0, 1.0), (0.0, inf), (-inf, inf))
+    """
+    known = split_key(name)[1].partition("/")[0]
+    if known in ("", "loss"):
+        return -math.inf, math.inf
+    return _RANGES.get(known, (0.0, 1.0))
 
 
 def higher_is_better(name: str, own: Mapping[str, int] = NO_METRICS) -> bool:

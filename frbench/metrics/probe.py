@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.metrics.uncertainty import wilson
+from frbench.metrics.limits import wilson
 
 
 class Encoding(NamedTuple):

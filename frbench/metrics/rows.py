@@ -107,19 +107,19 @@ def factorise(
     what = " and ".join(columns)
     values = [_column(column, name) for name, column in columns.items()]
     numbers = [v for v in values if isinstance(v, np.ndarray)]
-    text = [v for v in values if isinstance(v, list)]
+    text = [v for v in values if isinstance(v, Text)]
     if numbers and text:
-        kinds = ["text" if isinstance(v, list) else "numbers" for v in values]
+        kinds = ["text" if isinstance(v, Text) else "numbers" for v in values]
         raise UserError(f"{what} hold {' and '.join(kinds)}: give both in the same coding")
     if names is not None:
         names = check_names(names, len(names), f"names of {what}")
     if text:
-        found: list[Any] = sorted(set().union(*text))
+        found: list[Any] = sorted(set().union(*(v.values for v in text)))
         _check_number(len(found), what)
         names = tuple(found) if names is None else names
         _check_known([v for v in found if v not in names], what, names)
         code = {name: i for i, name in enumerate(names)}
-        return [np.fromiter(map(code.__getitem__, v), np.int64, len(v)) for v in text], names
+        return [np.array([code[x] for x in v.values], np.int64)[v.codes] for v in text], names
     if names is not None:
         low = -1 if unknown else 0
         if not all(_within(v, low, len(names)) for v in numbers):
@@ -167,9 +167,21 @@ def _within(v: np.ndarray, low: int, high: int) -> bool:
     return len(v) == 0 or bool(v.min() >= low and v.max() < high)
 
 
-def _column(values: Any, name: str) -> np.ndarray | list[str]:
-    """Return a column as int64 or as a list of text."""
-    array = np.asarray(values)
+class Text(NamedTuple):
+    """A column of text.
+
+    Attributes:
+        values: The values that occur.
+        codes: Position of each row's value among them [N].
+    """
+
+    values: list[str]
+    codes: np.ndarray
+
+
+def _column(values: Any, name: str) -> np.ndarray | Text:
+    """Return a column as int64 or as text."""
+    array = values if _is_pandas_text(values) else np.asarray(values)
     if array.ndim != 1:
         raise UserError(f"{name} must be one column, got shape {array.shape}")
     if array.dtype.kind == "f":
@@ -179,12 +191,21 @@ def _column(values: Any, name: str) -> np.ndarray | list[str]:
             raise UserError(f"{name} has fractional numbers: bin it into groups or classes first")
     if array.dtype.kind in "iufb":
         return array.astype(np.int64, copy=False)
-    cells = array.tolist()
-    if any(v is None or type(v).__name__ in ("NAType", "NaTType") or v != v for v in cells):
+    from pandas import factorize  # hashes in C: no loop over rows
+
+    codes, found = factorize(array)
+    if len(codes) and codes.min() < 0:
         raise UserError(f"{name} has missing values: drop the rows or name the missing group")
+    cells = list(found)
     if cells and all(isinstance(v, bool | int | float | np.number | np.bool_) for v in cells):
-        return _column(np.array(cells, float if len(cells) else int), name)
-    return list(map(str, cells))
+        return _column(np.array(cells, float)[codes], name)
+    return Text(list(map(str, cells)), codes)
+
+
+def _is_pandas_text(values: Any) -> bool:
+    """Tell a pandas column of text, whose cells numpy would copy one by one."""
+    dtype = getattr(values, "dtype", None)
+    return hasattr(values, "iloc") and getattr(dtype, "kind", "O") == "O"
 
 
 def _check_known(strange: list[Any], what: str, names: Sequence[str]) -> None:

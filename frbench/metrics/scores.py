@@ -4,13 +4,16 @@ Scores are P(y = 1) for two classes and all C probabilities for more; each class
 the rest. As with counts, states add over shards and carry leading dimensions.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from frbench.metrics.counts import gap, highest, keyed, mean, positive_classes, rate
-from frbench.metrics.names import SCORES
+from frbench.metrics.counts import gap, highest, keyed, mean, rate
+from frbench.metrics.names import SCORES, check_names
+from frbench.metrics.ranking import Ranking
+from frbench.metrics.shares import positive_classes
 from frbench.metrics.worst import loss_state, worst_values
 
 NUM_BINS = 1000
@@ -19,6 +22,8 @@ CALIBRATION_BINS = 15
 KL_BINS = 50
 KL_PSEUDO = 1e-6
 MAX_LOGIT = 16.0
+# Rows binned at a time: their codes stay in the cache.
+_BLOCK = 1 << 16
 
 
 class ScoreState(NamedTuple):
@@ -66,6 +71,28 @@ def score_state(
         >>> state.histogram.shape, state.score_sum[0, 1].tolist()
         ((1, 2, 2, 1000), [0.8, 0.0])
     """
+    # A block of rows at a time: no more memory than the states, and several times faster.
+    total: list[np.ndarray] | None = None
+    for start in range(0, max(len(y), 1), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        w = None if weight is None else weight[rows]
+        state = _block_state(y[rows], z[rows], scores[rows], num_classes, num_attributes, w)
+        total = (
+            list(state) if total is None else [a + b for a, b in zip(total, state, strict=True)]
+        )
+    assert total is not None
+    return ScoreState(*total)
+
+
+def _block_state(
+    y: np.ndarray,
+    z: np.ndarray,
+    scores: np.ndarray,
+    num_classes: int,
+    num_attributes: int,
+    weight: np.ndarray | None,
+) -> ScoreState:
+    """Collect the state of some rows, see `score_state`."""
     slots = num_attributes + 1
     slot = np.where(z < 0, num_attributes, z)
     histogram, ranks, score_sum = [], [], []
@@ -120,11 +147,17 @@ def _bin(scores: np.ndarray, bins: int) -> np.ndarray:
     return np.minimum((scores * bins).astype(np.int64), bins - 1)
 
 
-def score_metrics(state: ScoreState) -> dict[str, np.ndarray]:
+def score_metrics(
+    state: ScoreState, attribute_names: Sequence[str] | None = None
+) -> dict[str, np.ndarray]:
     """Compute every score metric but the noise floor; undefined cells are left out.
+
+    AUROC and average precision are those of binned scores, see `rank_bound`;
+    `frbench.metrics.ranking` has the exact ones.
 
     Args:
         state: As made by `score_state`, with any leading dimensions.
+        attribute_names: A names used in keys; ``0..A-1`` by default.
 
     Returns:
         Metric key -> value [...]; the keys are always the same.
@@ -136,6 +169,7 @@ def score_metrics(state: ScoreState) -> dict[str, np.ndarray]:
         >>> {key: round(float(metrics[key]), 4) for key in ("auroc", "brier_score", "score_kl")}
         {'auroc': 0.75, 'brier_score': 0.185, 'score_kl': 24.792}
     """
+    names = check_names(attribute_names, state.histogram.shape[-2] - 1, "attribute_names")
     rows, confidence, hits = np.moveaxis(state.calibration, -2, 0)
     total = rows.sum(-1)
     known = state.score_sum[..., :-1]  # [..., S, 2, A]
@@ -143,8 +177,10 @@ def score_metrics(state: ScoreState) -> dict[str, np.ndarray]:
     by_label = gap(rate(known, size, "ignore"), "ignore")  # [..., S, 2]
     overall = gap(rate(known.sum(-2), size.sum(-2), "ignore"), "ignore")
     calibration_error = rate(np.abs(confidence - hits).sum(-1), total, "ignore")
+    by_value = np.moveaxis(state.histogram[..., :-1, :], -2, 0)  # [A, ..., S, 2, NUM_BINS]
     values = {
         "auroc": mean(_auroc(state.ranks), "ignore"),
+        "average_precision": mean(_average_precision(state.ranks), "ignore"),
         "expected_calibration_error": calibration_error,
         "brier_score": rate(state.loss_sum[..., 1], total, "ignore"),
         "negative_log_likelihood": rate(state.loss_sum[..., 0], total, "ignore"),
@@ -153,7 +189,36 @@ def score_metrics(state: ScoreState) -> dict[str, np.ndarray]:
         "score_kl": score_kl(state.histogram),
         **worst_values(state.losses),
     }
-    return keyed(SCORES, values)
+    for name, function in (("auroc", _auroc), ("average_precision", _average_precision)):
+        values[f"{name}/z"] = np.moveaxis(mean(function(by_value), "ignore"), 0, -1)
+    return keyed(SCORES, values, (), names)
+
+
+def exact_ranks(found: Ranking, attribute_names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return AUROC and average precision of sorted scores, by the keys of `score_metrics`."""
+    values = {}
+    for key, found_values in zip(("auroc", "average_precision"), found[:2], strict=True):
+        by_column = mean(found_values.T, "ignore")
+        values[key], values[f"{key}/z"] = by_column[0], by_column[1:]
+    return keyed(values, values, (), attribute_names)
+
+
+def rank_bound(ranks: np.ndarray) -> float:
+    """Return by how much the AUROC of binned scores may be wrong.
+
+    Pairs within one bin count one half, and each is wrong by at most one half.
+
+    Args:
+        ranks: As in `ScoreState` [S, 2, RANK_BINS].
+
+    Example:
+        >>> spread, alone = np.zeros((2, 1, 2, RANK_BINS))
+        >>> spread[0, 0, 3] = spread[0, 1, 4] = alone[0, :, 3] = 10
+        >>> rank_bound(spread), rank_bound(alone)
+        (0.0, 0.5)
+    """
+    pairs = rate(ranks.prod(-2).sum(-1), ranks.sum(-1).prod(-1), "zero")
+    return float(pairs.mean() / 2)
 
 
 def _auroc(ranks: np.ndarray) -> np.ndarray:
@@ -162,6 +227,17 @@ def _auroc(ranks: np.ndarray) -> np.ndarray:
     below = np.cumsum(negative, -1) - negative / 2
     pairs = positive.sum(-1) * negative.sum(-1)
     return rate((positive * below).sum(-1), pairs, "ignore")
+
+
+def _average_precision(ranks: np.ndarray) -> np.ndarray:
+    """Compute the mean precision over the positives, a bin as one threshold [..., S]."""
+    negative, positive = ranks[..., 0, :], ranks[..., 1, :]
+    above = np.cumsum(positive[..., ::-1], -1)[..., ::-1]
+    others = np.cumsum(negative[..., ::-1], -1)[..., ::-1]
+    precision = rate(above, above + others, "zero")
+    return rate(
+        (positive * precision).sum(-1), np.where(others[..., 0] > 0, above[..., 0], 0), "ignore"
+    )
 
 
 def score_kl(histogram: np.ndarray) -> np.ndarray:

@@ -13,6 +13,8 @@ from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Count, NotNegativeInt, Positive, checked
 from frbench.postprocessing.base import Head, LastLayer
 
+#: Rows of the other half that a group needs to take part in the choice of C.
+MIN_GROUP_ROWS = 10
 #: Inverse strengths C of the L1 term that the paper's code tries.
 STRENGTHS = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)
 
@@ -26,8 +28,9 @@ class DFR(LastLayer):
     ``redraws`` logistic regressions, min_w C sum_i l(w; x_i, y_i) + |w|_1 on standardised
     features, each fitted on a draw with equally many held-out rows of every (y, z) cell. C is
     chosen first: fitted in the same way on one half of the rows, the C with the best worst-group
-    accuracy on the other half wins, of equals the earlier. Two classes give one regression, more
-    give one against the rest each.
+    accuracy on the other half wins, over the groups with 10 rows or more there (all, if none has
+    as many), of equals the one with the better balanced accuracy, then the earlier. Two classes
+    give one regression, more give one against the rest each.
 
     Args:
         redraws: Balanced draws that are averaged.
@@ -96,12 +99,18 @@ class DFR(LastLayer):
         x = (features - mean) / scale
         rng = np.random.default_rng([self.seed, 21])
         half = cut(group, (1, 1), rng)
-        scores = {}
+        held = half == 1
+        rows = {g: int((held & (group == g)).sum()) for g in groups}
+        # Chance decides which of several groups of a few rows looks worst.
+        compared = [g for g in groups if rows[g] >= MIN_GROUP_ROWS] or list(groups)
+        scores, ties = {}, {}
         for strength in self.strengths:
             weight, bias = self._mean_fit(x, y, group, half == 0, strength, num_classes)
             hit = (x @ weight.T + bias).argmax(1) == y
-            scores[strength] = min(hit[(half == 1) & (group == g)].mean() for g in groups)
-        best = max(scores, key=scores.__getitem__)
+            scores[strength] = min(hit[held & (group == g)].mean() for g in compared)
+            recall = [hit[held & (y == c)].mean() for c in np.unique(y[held])]
+            ties[strength] = scores[strength], float(np.mean(recall))
+        best = max(scores, key=ties.__getitem__)
         weight, bias = self._mean_fit(x, y, group, np.ones(len(y), bool), best, num_classes)
         weight = weight / scale
         return Head(weight, bias - weight @ mean, best, scores, int(counts.min()))

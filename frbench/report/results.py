@@ -63,6 +63,11 @@ class Run:
     record: dict[str, Any]
 
     @property
+    def min_group_rows(self) -> int:
+        """Rows that a group needed to take part in minima and gaps; 0 in older results files."""
+        return int(self.record.get("selection", {}).get("min_group_rows", 0))
+
+    @property
     def setting(self) -> str:
         """The settings as text; equal settings give equal texts."""
         pairs = sorted(self.settings.items())

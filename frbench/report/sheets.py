@@ -52,7 +52,10 @@ def _leaderboard(report: Report, rows: Sequence[Row], keys: Sequence[str]) -> li
 
 def label(row: Row) -> str:
     """Name a method as a leaderboard does."""
-    return row.method + " (oracle checkpoint)" * row.oracle
+    marks = " (oracle checkpoint)" * row.oracle + " (checkpoint rule never moved)" * bool(
+        row.unmoved
+    )
+    return row.method + marks
 
 
 def ranked(rows: Sequence[Row], key: str, sign: int) -> list[Row]:
@@ -128,13 +131,19 @@ def protocol(report: Report) -> list[str]:
     monitors = ", ".join(sorted({run.monitor for run in shown}))
     tried = "see chosen settings" if any(row.given > 1 for row in report.rows) else "one each"
     seeds = ", ".join(map(str, sorted({run.seed for run in shown})))
+    least = sorted({n for run in shown if (n := run.min_group_rows)})
+    rare = [
+        f"Groups of fewer than {' or '.join(map(str, least))} rows take no part in worst_group_* "
+        "and the gaps (all do where none has as many); rare_groups_accuracy is theirs together."
+    ]
     return [
+        *rare[: len(least)],
         f"Settings: of those given to a method ({tried}), the one with the {sense} mean "
         f"{rule.text} on {split} data; only its test metrics are shown. Checkpoint inside a run: "
         f"{monitors}.",
         f"Values: mean ± sd over n seeds ({seeds}), sd of one run with n − 1 in the denominator; "
-        "95 % t-interval of the mean, not cut at 0 and 1; bold: best mean. Undefined "
-        "values (NaN, infinite) are left out, and n says so.",
+        "95 % t-interval of the mean, cut where no value can be (0 and 1); bold: best mean. "
+        "Undefined values (NaN, infinite) are left out, and n says so.",
     ]
 
 

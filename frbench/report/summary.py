@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.metrics.names import direction, split_key, split_of
+from frbench.metrics.names import bounds, direction, split_key, split_of
 from frbench.report.interval import Estimate, estimate
 from frbench.report.results import Run, own_directions
 from frbench.report.rule import Rule
@@ -41,6 +41,11 @@ class Row:
     def oracle(self) -> bool:
         """Whether test data chose a checkpoint."""
         return any(run.oracle for run in self.runs)
+
+    @property
+    def unmoved(self) -> int:
+        """Number of runs in which the checkpoint rule had the same value at every validation."""
+        return sum("monitor_never_moved" in run.warnings for run in self.runs)
 
 
 @dataclass(frozen=True)
@@ -208,7 +213,8 @@ def choose_runs(runs: Sequence[Run], rule: Rule) -> tuple[list[Run], list[str]]:
     """Return the runs of the best setting and remarks on the settings that could not win.
 
     Only settings with as many runs as the fullest compete: a mean over fewer seeds is luckier.
-    Of equal settings the first in alphabetical order wins.
+    Of equal settings the one with the better balanced accuracy on validation wins, then that with
+    the lower loss, then the first in alphabetical order.
     """
     if not runs:
         return [], ["no run finished; the method is left out."]
@@ -218,7 +224,7 @@ def choose_runs(runs: Sequence[Run], rule: Rule) -> tuple[list[Run], list[str]]:
     most = max(map(len, settings.values()))
     remarks: list[str] = []
     best: list[Run] = []
-    best_score = -np.inf
+    best_score = (-np.inf, -np.inf, -np.inf)
     for setting, own in settings.items():
         score = rule.sign * float(np.mean([rule.value(run.metrics) for run in own]))
         if len(own) < most:
@@ -227,11 +233,23 @@ def choose_runs(runs: Sequence[Run], rule: Rule) -> tuple[list[Run], list[str]]:
             best = own
         elif not np.isfinite(score):
             remarks.append(f"{rule.text} is undefined for setting {setting}: not selected from.")
-        elif score > best_score:
-            best, best_score = own, score
+        elif (score, *_ties(own)) > best_score:
+            best, best_score = own, (score, *_ties(own))
     if not best:
         remarks.append("no setting could be selected; the method is left out.")
     return best, remarks
+
+
+def _ties(runs: Sequence[Run]) -> tuple[float, float]:
+    """Return what decides between settings of one value of the rule."""
+    keys = ("val/balanced_accuracy", "val/negative_log_likelihood")
+    accuracy, loss = (
+        float(np.mean([run.metrics.get(key, np.nan) for run in runs])) for key in keys
+    )
+    return (
+        accuracy if np.isfinite(accuracy) else -np.inf,
+        -loss if np.isfinite(loss) else -np.inf,
+    )
 
 
 def units(runs: Iterable[Run], value: Callable[[Run], float]) -> dict[int, float]:
@@ -249,7 +267,7 @@ def _values(runs: Iterable[Run], key: str) -> dict[int, float]:
 
 def _row(runs: list[Run], given: int, rule: Rule, keys: Iterable[str], k: int | None) -> Row:
     found = estimate(units(runs, lambda run: rule.value(run.metrics)).values(), k)
-    metrics = {key: estimate(_values(runs, key).values(), k) for key in keys}
+    metrics = {key: estimate(_values(runs, key).values(), k, bounds(key)) for key in keys}
     return Row(runs[0].data, runs[0].method, runs, given, found, metrics)
 
 
@@ -277,6 +295,11 @@ def _remarks(data: str, rows: Sequence[Row], baseline: str | None) -> Iterable[s
             yield f"{data} {row.method}: {len(row.runs)} runs where others have {most}."
         if row.oracle:
             yield f"{data} {row.method}: test data chose the checkpoint (oracle), an upper bound."
+        if row.unmoved:
+            yield (
+                f"{data} {row.method}: in {row.unmoved} of {len(row.runs)} runs the value of the "
+                "checkpoint rule never moved; balanced accuracy, then loss chose."
+            )
         if any(run.attribute_as_input for run in row.runs):
             yield f"{data} {row.method}: the attribute was an input of the network."
     monitors: dict[str, list[str]] = {}

@@ -207,7 +207,11 @@ class FrbenchCLI(LightningCLI):
     # ---- after a command --------------------------------------------------------------------
     def warnings(self) -> dict[str, str]:
         """Return what the sanity checks found, by name."""
-        return dict(self._get(self.config_init, "sanity").raised)
+        raised = dict(self._get(self.config_init, "sanity").raised)
+        for callback in self.trainer.checkpoint_callbacks:
+            if isinstance(callback, BestCheckpoint) and (line := callback.never_moved()):
+                raised["monitor_never_moved"] = line
+        return raised
 
     def fit(self, **kwargs: Any) -> None:
         """Train; a checkpoint to resume from is read without unpickling code."""
@@ -218,6 +222,8 @@ class FrbenchCLI(LightningCLI):
             if isinstance(callback, BestCheckpoint) and (best := callback.best_model_path):
                 best = os.path.relpath(best)
                 print(f"best by {callback.monitor}, {callback.best_model_score:.3f}: {best}")
+                if line := callback.never_moved():
+                    print(f"warning: {line}")
                 print(f"next: frbench test --ckpt_path {best}")
 
     def validate(self, **kwargs: Any) -> None:

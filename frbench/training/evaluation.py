@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from frbench.contracts.batch import Batch
@@ -15,6 +16,11 @@ from frbench.distributed import all_sum, rank
 from frbench.metrics import Evaluation, GroupCounts, risk_invariance
 from frbench.metrics.family import RISKS
 from frbench.metrics.own import CountMetric
+
+#: Rows that a group needs, by default, to take part in what chooses a checkpoint and in tables.
+MIN_GROUP_ROWS = 10
+#: Possible error of a binned AUROC that is worth a word.
+RANK_ERROR = 0.005
 
 
 class Evaluated(LightningModule):
@@ -25,6 +31,8 @@ class Evaluated(LightningModule):
 
     num_classes: int
     num_attributes: int
+    #: Rows that a group needs to take part in minima, gaps and ratios.
+    min_group_rows: int = MIN_GROUP_ROWS
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,18 +42,20 @@ class Evaluated(LightningModule):
         self.evaluation = Evaluation()
         #: Count table [C, A + 1, C] (y; z, last unknown; prediction) of each table evaluated last.
         self.last_counts: dict[str, np.ndarray] = {}
+        self._said_rank_error = False
 
     def reset_evaluators(self) -> None:
         """Forget the tables; loaders without a datamodule get one each as they come."""
         self._evaluated: list[str] = []
         self._evaluators = nn.ModuleList()
 
-    def build_evaluators(self, data: Any, names: list[str]) -> None:
+    def build_evaluators(self, data: Any, names: list[str], exact: bool = False) -> None:
         """Make an evaluator for each table, in the order of the loaders.
 
         Args:
             data: The datamodule.
             names: Names of the tables.
+            exact: Whether to hold all scores, for exact AUROC and average precision.
         """
         self._evaluated = names
         self._evaluators = nn.ModuleList(
@@ -56,6 +66,8 @@ class Evaluated(LightningModule):
                 attribute_names=data.attribute_names,
                 train_counts=data.observed_counts,
                 metrics=self.metrics,
+                exact=exact,
+                min_group_rows=self.min_group_rows,
             ).to(self.device)
             for _ in names
         )
@@ -65,7 +77,12 @@ class Evaluated(LightningModule):
         while dataloader_idx >= len(self._evaluators):  # loaders without a datamodule
             stage = "test" if self.trainer.testing else "val"
             self._evaluated.append(f"{stage}/{len(self._evaluated)}" if self._evaluated else stage)
-            metric = GroupCounts(self.num_classes, self.num_attributes, metrics=self.metrics)
+            metric = GroupCounts(
+                self.num_classes,
+                self.num_attributes,
+                metrics=self.metrics,
+                min_group_rows=self.min_group_rows,
+            )
             self._evaluators.append(metric.to(self.device))
         self._metrics()[dataloader_idx].update(logits, batch.y, batch.z)
 
@@ -90,11 +107,22 @@ class Evaluated(LightningModule):
     def _log_evaluation(self) -> None:
         for name, evaluator in zip(self._evaluated, self._metrics(), strict=True):
             metrics = evaluator.compute()
+            self._say_rank_error(name, evaluator.rank_error)
             self.last_counts[name] = all_sum(evaluator.counts).cpu().numpy().copy()
             evaluator.reset()
             if not self.trainer.sanity_checking:
                 self._log_table(name, metrics)
         self._log_family()
+
+    def _say_rank_error(self, table: str, error: float) -> None:
+        """Say once that the AUROC of binned scores may be off."""
+        if error <= RANK_ERROR or self._said_rank_error or self.trainer.sanity_checking:
+            return
+        self._said_rank_error = True
+        rank_zero_info(
+            f"AUROC and average precision of {table} are those of binned scores: the AUROC may be "
+            f"wrong by up to {error:.3f}. `frbench test` gives exact values."
+        )
 
     def _log_family(self) -> None:
         """Log how far the risk moves over the shift family, if its tables were evaluated."""

@@ -234,7 +234,7 @@ class Objective(CheckedArguments, TrainingStep):
             for penalty in self.penalties:
                 penalty.bind_data(data)
         names = data.val_names if stage in ("fit", "validate") else data.test_names
-        self.build_evaluators(data, names)
+        self.build_evaluators(data, names, exact=stage == "test")
 
     def on_fit_start(self) -> None:
         """Fix the seed of the run (rank 0's) and the sums of the epoch."""

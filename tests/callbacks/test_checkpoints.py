@@ -49,7 +49,13 @@ def test_the_best_by_the_rule_is_kept(in_tmp: Path, monitor: str | None, best) -
     found = validations(Path("run"))
     assert len(found) == 6
     values = [float(row[name]) for row in found]
-    chosen = found[values.index(best(values))]  # the first of equals
+    sign = 1 if best is max else -1
+    ties = [
+        (sign * value, float(row["val/balanced_accuracy"]),
+         -float(row["val/negative_log_likelihood"]), i)
+        for i, (value, row) in enumerate(zip(values, found, strict=True))
+    ]  # fmt: skip
+    chosen = found[max(ties)[-1]]
     assert step_of(Path("run/checkpoints/best.ckpt")) == int(chosen["step"])
     assert step_of(Path("run/checkpoints/last.ckpt")) == int(found[-1]["step"])
     evaluate("validate", Path("run/checkpoints/best.ckpt"))
@@ -94,13 +100,16 @@ def test_metrics_without_direction_or_name_are_refused(cls: type) -> None:
 
 def test_early_stopping_stops_and_keeps_the_best(in_tmp: Path) -> None:
     fit("--run_dir=run", "--model.lr=0", "--trainer.max_epochs=20", "--early_stopping.patience=2")
-    # Nothing changes, so the first validation is the best and two more are waited for.
-    assert len(validations(Path("run"))) == 3
-    assert step_of(Path("run/checkpoints/best.ckpt")) == 3
+    # Nothing changes, so the first validation is the best and two more are waited for; of equal
+    # ones the checkpoint of the latest is kept.
+    found = validations(Path("run"))
+    assert len(found) == 3
+    assert step_of(Path("run/checkpoints/best.ckpt")) == int(found[-1]["step"])
 
 
-def test_early_stopping_is_off_by_default(in_tmp: Path) -> None:
+def test_early_stopping_is_off_by_default(in_tmp: Path, capsys: pytest.CaptureFixture) -> None:
     fit("--run_dir=run", "--model.lr=0", "--trainer.max_epochs=6")
+    assert "in all 6 validations, so that it chose nothing" in capsys.readouterr().out
     assert len(validations(Path("run"))) == 6
 
 

@@ -45,8 +45,16 @@ def test_json_holds_every_metric_of_evaluate(table, capsys):
         metrics = out["attributes"][name]["metrics"]
         values = evaluate(frame.income, frame.guess, z, frame.score, frame.weight)
         assert {k: v["value"] for k, v in metrics.items()} == pytest.approx(values, rel=1e-12)
+        without = {
+            "empty_groups",
+            "expected_calibration_error",
+            "score_kl",
+            "score_kl_noise_floor",
+        }
         for key, found in metrics.items():
-            if key != "score_kl_noise_floor":
+            if key in without:
+                assert found["low"] is found["high"] is None
+            else:
                 assert found["low"] - 1e-9 <= found["value"] <= found["high"] + 1e-9, key
     everyone, pair = out["attributes"]["sex"]["four_fifths"]
     assert everyone["groups"] is None and pair["groups"] == ["F", "M"]
@@ -115,6 +123,46 @@ def test_parquet_and_missing_attributes(table, capsys, tmp_path):
     assert {k: v["value"] for k, v in metrics.items()} == pytest.approx(values)
 
 
+def test_what_is_over_few_people_is_not_shown(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"y": rng.integers(2, size=300), "z": rng.choice(["a", "b"], 300)})
+    frame["p"] = np.where(rng.random(300) < 0.8, frame.y, 1 - frame.y)
+    frame.loc[:5, "z"] = "rare"
+    frame.loc[:5, "p"] = 1 - frame.y[:6]
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    args = [tmp_path / "t.csv", "--y", "y", "--pred", "p", "--z", "z", "--min_cell", 10]
+    found = json.loads(run(capsys, *args, "--format", "json"))["attributes"]["z"]
+    hidden = [key for key, value in found["metrics"].items() if key.endswith("z=rare")]
+    assert len(hidden) == 7
+    assert all(found["metrics"][key]["value"] is None for key in hidden)
+    assert found["metrics"]["worst_attribute_accuracy"]["value"] > 0.5
+    assert not any("rare" in (rule["groups"] or ()) for rule in found["four_fifths"])
+    text = run(capsys, *args)
+    assert "<10" in text and "groups of fewer than 10 rows are not shown" in text
+    with pytest.raises(UserError, match=r"--min_cell 500: no group has as many rows"):
+        main([*map(str, args[:-1]), "500"])
+
+
+def test_gaps_plans_and_bounds_are_given_where_asked_for(table, capsys, tmp_path):
+    path, frame = table
+    args = [path, "--z", "sex", *COLUMNS, "--tolerance", "0.1", "--plan", "0.05"]
+    found = json.loads(run(capsys, *args, "--format", "json"))["attributes"]["sex"]
+    assert [test["metric"] for test in found["gap_tests"]] == [
+        "accuracy", "selection_rate", "true_positive_rate", "false_positive_rate"
+    ]  # fmt: skip
+    assert found["gap_tests"][1]["above"] and found["gap_tests"][1]["groups"] == ["F", "M"]
+    assert found["plan"][1]["rows"] > 1000 and found["bounds"] == {}
+    assert found["corrected"]["disparate_impact"] < 0.8
+    text = run(capsys, *args)
+    for part in ("sex: is the gap above 0.1?", "sex: rows of each group to find a gap of 0.05"):
+        assert part in text
+    unknown = frame.copy()
+    unknown.loc[:99, "sex"] = None
+    unknown.to_csv(tmp_path / "u.csv", index=False)
+    text = run(capsys, tmp_path / "u.csv", "--z", "sex", *COLUMNS)
+    assert "sex: bounds, whatever the attribute" in text
+
+
 def test_undefined_values_are_null_in_json(capsys, tmp_path):
     frame = pd.DataFrame({"y": [0, 0, 1, 0], "p": [0, 1, 1, 0], "z": list("aabb")})
     frame.loc[2, "z"] = "a"
@@ -135,6 +183,9 @@ def test_undefined_values_are_null_in_json(capsys, tmp_path):
         (["--score", "x"], "set --score to one of"),
         (["--weight", "x"], "set --weight to one of"),
         (["--positive", "maybe"], "--positive 'maybe' is not in column 'income'"),
+        (["--tolerance", "1"], r"--tolerance must lie in \[0, 1\)"),
+        (["--plan", "0"], r"--plan must lie in \(0, 1\]"),
+        (["--min_cell", "-1"], "--min_cell must not be negative"),
         (["--resamples", "0"], "--resamples must be at least 1"),
         (["--score", "race"], r"scores must lie in \[0, 1\]"),
         (["--z", "score"], "score has fractional numbers"),

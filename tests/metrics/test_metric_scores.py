@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
-from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
 from frbench.metrics import evaluate
 from frbench.metrics.scores import (
     RANK_BINS,
     ScoreState,
     rank,
+    rank_bound,
     score_kl,
     score_kl_noise_floor,
     score_metrics,
@@ -34,26 +35,46 @@ def auroc_bound(y, s, w):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("sharp", [0.1, 1.0, 10.0])
-def test_auroc_is_within_its_bound_of_scikit_learn(sharp, weighted):
+def test_binned_auroc_is_within_its_bound_of_scikit_learn(sharp, weighted):
     for seed in range(3):
         y, z, p, w = random_scores(seed, sharp=sharp)
         w = w if weighted else np.ones(len(y))
-        found = evaluate(y, y, z, p[:, 1], w if weighted else None)["auroc"]
-        bound = auroc_bound(y, p[:, 1], w)
+        state = score_state(y, z, p[:, 1:], 2, 3, w)
+        found, bound = float(score_metrics(state)["auroc"]), auroc_bound(y, p[:, 1], w)
+        assert rank_bound(state.ranks) == pytest.approx(bound)
         assert abs(found - roc_auc_score(y, p[:, 1], sample_weight=w)) <= bound + 1e-12
         assert bound < (0.02 if sharp > 5 else 0.005)
 
 
-def test_auroc_is_exact_on_scores_a_bin_apart():
-    rng = np.random.default_rng(0)
-    y, s = rng.integers(2, size=500), rng.integers(0, 500, size=500) / 500 + 5e-4
-    assert evaluate(y, y, 0 * y, s)["auroc"] == pytest.approx(roc_auc_score(y, s), abs=1e-12)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("digits", [1, 3, 12])
+def test_auroc_and_average_precision_are_exact(digits, weighted, monkeypatch):
+    monkeypatch.setattr("frbench.metrics.ranking._BLOCK", 64)  # ties go over the blocks' ends
+    y, z, p, w = random_scores(0, 1000)
+    s, w = np.round(p[:, 1], digits), w if weighted else None
+    found = evaluate(y, y, z, s, w)
+    for key, rows in [("", y >= 0), *((f"/z={a}", z == a) for a in range(3))]:
+        weights = {} if w is None else {"sample_weight": w[rows]}
+        area = roc_auc_score(y[rows], s[rows], **weights)
+        precision = average_precision_score(y[rows], s[rows], **weights)
+        assert found[f"auroc{key}"] == pytest.approx(area, abs=1e-12)
+        assert found[f"average_precision{key}"] == pytest.approx(precision, abs=1e-12)
+
+
+def test_close_scores_are_told_apart():
+    y, s = np.array([0, 0, 1, 1]), np.array([0.5001, 0.5002, 0.5003, 0.5004])
+    assert evaluate(y, y, 0 * y, s)["auroc"] == 1.0
 
 
 def test_multiclass_auroc_is_the_macro_mean_of_one_against_the_rest():
     y, z, p, _ = random_scores(0, num_classes=4)
-    found = evaluate(y, y, z, p)["auroc"]
-    assert found == pytest.approx(roc_auc_score(y, p, multi_class="ovr"), abs=2e-3)
+    found = evaluate(y, y, z, p)
+    assert found["auroc"] == pytest.approx(roc_auc_score(y, p, multi_class="ovr"), abs=1e-12)
+    rows = z == 1
+    one = roc_auc_score(y[rows], p[rows], multi_class="ovr")
+    assert found["auroc/z=1"] == pytest.approx(one, abs=1e-12)
+    expected = average_precision_score(np.eye(4)[y], p)
+    assert found["average_precision"] == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])

@@ -94,7 +94,8 @@ def test_halves_do_not_overlap(monkeypatch):
         for g in range(4):
             second = np.flatnonzero(~first & (group == g))
             right = [np.argmax(weight @ x[i] + bias) == y[i] for i in second]
-            worst = min(worst, np.mean(right))
+            if len(second) >= 10:  # smaller groups have no part in the choice
+                worst = min(worst, np.mean(right))
         assert head.scores[strength] == worst
 
 

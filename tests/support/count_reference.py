@@ -45,6 +45,7 @@ def reference(y, p, z, w, num_classes, num_attributes, empty="ignore", train=Non
     out = {"accuracy": share(right, lambda *r: True)}
     recalls = [share(right, lambda yi, pi, zi, c=c: yi == c) for c in classes]
     out["balanced_accuracy"] = reduce(lambda x: sum(x) / len(x), recalls)
+    out["worst_class_accuracy"] = reduce(min, recalls)
     group = {
         (c, a): share(right, lambda yi, pi, zi, c=c, a=a: (yi, zi) == (c, a))
         for c, a in itertools.product(classes, values)
