@@ -264,12 +264,15 @@ def test_validate_gives_the_metrics_of_the_best_epoch(best: Path, in_tmp: Path) 
 
 
 def test_predictions_agree_with_the_metrics(best: Path, in_tmp: Path) -> None:
-    evaluate("predict", best, "--run_dir=here")
+    run("predict", f"--ckpt_path={best}", "--run_dir=here")
     data, expected = small_digits(), by_hand(best)
     for name in data.test_names:
         found = rows(Path("here") / f"predictions-{name.replace('/', '-')}.csv")
         assert [int(row["row"]) for row in found] == list(range(400))
-        y, z, pred = (np.array([int(row[k]) for row in found]) for k in ("y", "z", "pred"))
+        names = {"y": data.class_names, "prediction": data.class_names, "z": data.attribute_names}
+        y, pred, z = (
+            np.array([known.index(row[k]) for row in found]) for k, known in names.items()
+        )
         scores = np.array([[float(row["p(0-4)"]), float(row["p(5-9)"])] for row in found])
         np.testing.assert_array_equal(y, data.splits[name].y)
         np.testing.assert_array_equal(z, data.splits[name].z)
