@@ -45,7 +45,7 @@ def test_examples_name_options_that_exist(command, capsys, monkeypatch):
     """Options of a class (``--data.path``) are tested where they are used."""
     text = help_of(command, capsys).replace("\\\n", " ")
     examples = text.partition("examples")[2]
-    if command in ("fit", "validate", "test", "predict"):
+    if command in ("fit", "validate", "test"):
         from frbench.runs.options import known_options
 
         known = {f"--{name}" for name in known_options()}

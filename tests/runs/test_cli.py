@@ -550,7 +550,7 @@ def test_help_names_every_command(words: list[str], capsys: pytest.CaptureFixtur
     assert all(f"\n  {command} " in out for command in commands)
 
 
-@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+@pytest.mark.parametrize("command", ["fit", "validate", "test"])
 def test_help_of_a_command_is_one_page(command: str, capsys: pytest.CaptureFixture) -> None:
     run(command, "--help")
     out = capsys.readouterr().out
