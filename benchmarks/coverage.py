@@ -264,7 +264,7 @@ def _fails(table: np.ndarray, squares: np.ndarray | None) -> float:
 
 def rates_study(tables: int) -> dict[str, float]:
     """Coverage of proportions over rates .05 to .95 and 5 to 1000 rows of a group."""
-    from frbench.metrics.limits import wilson
+    from frbench.metrics.estimates import wilson
 
     rng = np.random.default_rng(0)
     out = []

@@ -13,7 +13,7 @@ from frbench.commands import audit_decisions as decisions
 from frbench.contracts.errors import UserError
 from frbench.data.reading import read_table
 from frbench.metrics.api import evaluate_rows, intervals_rows
-from frbench.metrics.limits import Interval
+from frbench.metrics.estimates import Interval
 from frbench.metrics.names import group_of
 from frbench.metrics.own import CountMetric, import_metrics
 from frbench.metrics.rows import Rows, factorise, to_rows

@@ -12,7 +12,7 @@ from frbench.contracts.errors import UserError
 from frbench.metrics.api import squares_of
 from frbench.metrics.correction import corrected
 from frbench.metrics.counts import tabulate
-from frbench.metrics.limits import Interval
+from frbench.metrics.estimates import Interval
 from frbench.metrics.rows import Rows
 from frbench.metrics.suppression import suppressed
 from frbench.metrics.unknown import unknown_bounds

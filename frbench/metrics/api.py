@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from frbench.metrics.counts import Empty, count_metrics, tabulate
-from frbench.metrics.limits import Interval
+from frbench.metrics.estimates import Interval
 from frbench.metrics.own import CountMetric, check_metrics, evaluate_own
 from frbench.metrics.own_intervals import own_intervals
 from frbench.metrics.ranking import Ranking, ranking

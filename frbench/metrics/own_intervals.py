@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from frbench.metrics.limits import Ends
+from frbench.metrics.estimates import Ends
 from frbench.metrics.own import CountMetric, evaluate_own
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from frbench.metrics.limits import quantile
+from frbench.metrics.estimates import quantile
 
 #: Probability with which a decision is to be reached.
 POWER = 0.8

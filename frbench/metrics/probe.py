@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.metrics.limits import wilson
+from frbench.metrics.estimates import wilson
 
 
 class Encoding(NamedTuple):

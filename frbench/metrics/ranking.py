@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from frbench.metrics.limits import Ends, quantile, wilson
+from frbench.metrics.estimates import Ends, quantile, wilson
 from frbench.metrics.shares import positive_classes
 
 # Sorted rows visited at a time: they stay in the cache, and need no memory to speak of.

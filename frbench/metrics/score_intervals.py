@@ -5,14 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from frbench.metrics.counts import rate
-from frbench.metrics.limits import (
-    Ends,
-    Means,
-    differences,
-    largest,
-    largest_sum,
-    plain,
-)
+from frbench.metrics.estimates import Ends, Means, plain
+from frbench.metrics.limits import differences, largest, largest_sum
 from frbench.metrics.names import keys_of
 from frbench.metrics.ranking import Ranking, ranking_limits
 from frbench.metrics.shares import positive_classes

@@ -5,20 +5,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from frbench.metrics.counts import Empty, count_metrics, rate, theil
-from frbench.metrics.limits import (
+from frbench.metrics.estimates import (
     Combined,
     Ends,
     Estimates,
     Rates,
-    differences,
     effective_size,
+    mean_of,
+    plain,
+    quantile,
+)
+from frbench.metrics.limits import (
+    differences,
     joined,
     largest,
     largest_sum,
-    mean_of,
     pairs,
-    plain,
-    quantile,
     ratios,
     singles,
     smallest,

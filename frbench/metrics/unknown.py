@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from frbench.metrics.limits import Interval
+from frbench.metrics.estimates import Interval
 from frbench.metrics.shares import RATES, shares
 
 

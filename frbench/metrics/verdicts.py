@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from frbench.metrics.counts import count_metrics
-from frbench.metrics.limits import Interval, Rates, differences, quantile, ratios, smallest
+from frbench.metrics.estimates import Interval, Rates, quantile
+from frbench.metrics.limits import differences, ratios, smallest
 from frbench.metrics.multiplicity import holm
 from frbench.metrics.power import POWER, decidable_gap, decidable_ratios, rows_needed
 from frbench.metrics.table_intervals import count_intervals, proportions

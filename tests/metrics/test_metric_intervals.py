@@ -14,7 +14,7 @@ from frbench.metrics import (
     tabulate,
     unknown_bounds,
 )
-from frbench.metrics.limits import effective_size, wilson
+from frbench.metrics.estimates import effective_size, wilson
 from frbench.metrics.names import DIRECTION
 
 
