@@ -19,7 +19,7 @@ from frbench.data.max_entropy.solution import solve
 from frbench.data.splits import SplitPolicy
 from frbench.data.tasks.structural import StructuralModel
 from frbench.gan.dcgan import DCGAN
-from frbench.gan.pairs import Settings
+from frbench.gan.pairs import PairSettings
 from frbench.postprocessing.dfr import DFR
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def test_functions_and_dataclasses():
 
 @pytest.mark.parametrize(
     "value",
-    [SplitPolicy, StructuralModel, Settings, DCGAN, DFR, solve, reweigh],
+    [SplitPolicy, StructuralModel, PairSettings, DCGAN, DFR, solve, reweigh],
     ids=lambda value: value.__name__,
 )
 def test_annotations_of_what_is_checked_by_decorator_resolve(value):
