@@ -137,10 +137,10 @@ class Analysis:
 def analyze(task: CausalTask) -> Analysis:
     """Derive from a causal graph which mitigation is justified, and why.
 
-    "holds" is a d-separation in P, or follows from those for Q (see
-    :class:`~frbench.causal.independence.BalancedModel`); "fails" means that a generic distribution
-    of the graph breaks it. Source:
-    Propositions 4.2 and 5.1, Corollary 4.3 and Table 1 of arXiv 2406.17433.
+    A statement that holds in P is a d-separation; for Q, see
+    :class:`~frbench.causal.independence.BalancedModel`. A statement that fails does not hold in
+    some distribution of the graph. Source: Propositions 4.2 and 5.1, Corollary 4.3 and Table 1 of
+    arXiv 2406.17433.
 
     Args:
         task: The graph and its roles.

@@ -296,4 +296,5 @@ def _short(value: Any) -> str:
     """Write a value from a file in few words; YAML's aliases can unfold to any length."""
     short = Repr()
     short.maxlevel, short.maxlist, short.maxdict, short.maxstring, short.maxother = 3, 9, 9, 80, 80
-    return short.repr(value)
+    text = short.repr(value)
+    return text if len(text) <= 200 else f"{text[:200]} ..."

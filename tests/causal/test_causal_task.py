@@ -156,3 +156,25 @@ def test_kinds_of_parts(name, kinds):
 )
 def test_what_ties_a_part_to_label_and_factor(edges, more, kinds):
     assert CausalTask(edges, "Y", "Z", **{"parts": ["A"]} | more).kinds == kinds
+
+
+@pytest.mark.parametrize("role", ["latents", "shifting", "undesired", "edges"])
+def test_aliases_that_unfold_are_not_written_out(tmp_path, role):
+    """Nine levels of nine aliases stand for 9^9 names."""
+    levels = ["- &a0 [x, x, x, x, x, x, x, x, x]"]
+    levels += [f"- &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)]
+    lists = {role: "\n  ".join(["", *levels])}
+    fields = {"label": "Y", "factor": "Z", "parts": "[X]", "edges": "[Y>X, Z>X]"} | lists
+    path = tmp_path / "task.yaml"
+    path.write_text("\n".join(f"{key}: {value}" for key, value in fields.items()))
+    with pytest.raises(UserError, match=role) as error:
+        CausalTask.from_yaml(path)
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(("left", "right"), ["[]", ("{a: ", "}")])
+def test_nesting_that_cannot_be_read_is_said(tmp_path, left, right):
+    path = tmp_path / "task.yaml"
+    path.write_text(f"edges: {left * 5000}{right * 5000}")
+    with pytest.raises(UserError, match="nested too deeply"):
+        CausalTask.from_yaml(path)
