@@ -14,6 +14,7 @@ from frbench.causal.statistics import column, detectable, examine
 from frbench.commands.graph import main
 from frbench.contracts.errors import UserError
 from frbench.metrics.multiplicity import holm
+from frbench.runs.build import build_named
 
 
 def binary(rng, p):
@@ -307,7 +308,7 @@ def test_command_reads_a_data_set_of_ours(tmp_path, capsys):
     assert found["source"] == "Digits (training split)" and found["rows"] == 400
     path = tmp_path / "data.yaml"
     path.write_text("data:\n  class_path: Digits\n  init_args: {n: 123}\n")
-    values, _ = columns(example("a"), str(path))
+    values, _ = columns(example("a"), build_named(str(path), []))
     assert len(values["Y"]) == 123 and set(values["Z"]) == {"red", "blue"}
 
 

@@ -8,6 +8,7 @@ from frbench.causal import REAL, CausalTask, analyze, confront, example
 from frbench.causal.columns import columns
 from frbench.causal.examples import source
 from frbench.commands.graph import main
+from frbench.runs.build import build_named
 from frbench.support.files import find
 
 # action, certified, direction, kinds of the parts
@@ -67,14 +68,14 @@ def test_nodes_have_columns(name, shared_data):
     if find(file) is None:
         pytest.skip(f"{file} is not here")
     task = example(name)
-    values, where = columns(task, data)
+    values, where = columns(task, build_named(data, []))
     assert where == f"{data} (training split)" and {task.label, *task.attribute} <= set(values)
     if name != "qmnist_writers":  # whose parts are in the pixels
         assert set(values) == set(task.observed)
 
 
 def test_the_graph_of_law_school_is_refuted_in_small_things(shared_data):
-    values, where = columns(example("lsac"), "LawSchool")
+    values, where = columns(example("lsac"), build_named("LawSchool", []))
     found = confront(example("lsac"), values, where)
     assert {str(f.statement) for f in found.refuted} >= {
         "race ⊥ gender",
