@@ -1,11 +1,10 @@
-"""The base of every data set: splits, the training distribution, loaders, group names."""
+"""The base of every data set: its options, what is learnt from its rows, and its loaders."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,40 +13,21 @@ from torch import Tensor
 from frbench.contracts.batch import Batch
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import CheckedArguments, Count, NotNegativeInt, ProperShare, Share
-from frbench.data.balance import (
-    Balance,
-    Marginals,
-    Via,
-    balance_ratio,
-    subsample_rows,
-)
-from frbench.data.checks import check_inputs, check_tables
+from frbench.data.balance import Balance, Marginals, Via
+from frbench.data.checks import check_inputs
 from frbench.data.contents import contents
+from frbench.data.distribution import TrainingDistribution
+from frbench.data.distribution import TrainingRows as TrainingRows
 from frbench.data.fetch import TensorTable
 from frbench.data.learnt import Learnt
 from frbench.data.loader import EvalLoader, GroupLoader
-from frbench.data.mixed import Mixed, join
+from frbench.data.mixed import join
 from frbench.data.step import Augmentation, Corruption
-from frbench.data.strata import allot, check_strata
+from frbench.data.strata import check_strata
 from frbench.data.table import Table
-from frbench.data.verified import hold_out, mislabel
 
 
-class TrainingRows(NamedTuple):
-    """What training sees of a data set.
-
-    Attributes:
-        table: The training table after corruption, augmentation and subsampling.
-        clean: The verified rows that are held out of it; possibly none.
-        weight: One balance weight per row of ``table``, of mean one, float64 [N].
-    """
-
-    table: Table
-    clean: Table
-    weight: np.ndarray
-
-
-class GroupDataModule(CheckedArguments, Learnt, ABC):
+class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
     """Splits of a data set with labels y, attributes z and groups (y, z).
 
     A subclass says where the splits come from: :meth:`tables`, ``sizes``, ``class_names`` and
@@ -86,9 +66,6 @@ class GroupDataModule(CheckedArguments, Learnt, ABC):
         UserError: For options that contradict each other, empty splits, or an empty cell that
             the balance needs.
     """
-
-    #: Which of several divisions of the rows this is; the draws of each are independent.
-    fold: int = 0
 
     def __init__(
         self,
@@ -143,17 +120,6 @@ class GroupDataModule(CheckedArguments, Learnt, ABC):
             )
 
     # ---- what a subclass writes -------------------------------------------------------------
-    @abstractmethod
-    def tables(self) -> dict[str, Table]:
-        """Return the splits: ``train``, ``val`` and ``test``, or several ``test/<name>``.
-
-        A data set with verified rows of its own gives them as ``clean``.
-        """
-
-    def encode(self, x: Any) -> Any:
-        """Turn raw inputs of a split into the array that batches index; the identity here."""
-        return x
-
     def prepare(self, x: Tensor) -> Tensor:
         """Turn inputs of a batch into float32, bytes scaled to [0, 1]; token ids into long."""
         if self.vocab_size:
@@ -179,43 +145,7 @@ class GroupDataModule(CheckedArguments, Learnt, ABC):
     #: Random transform of prepared training inputs; None for none.
     transform: Callable[[Tensor], Tensor] | None = None
 
-    # ---- names and sizes --------------------------------------------------------------------
-    @property
-    def num_classes(self) -> int:
-        """C."""
-        return self.sizes.num_classes
-
-    @property
-    def num_attributes(self) -> int:
-        """A."""
-        return self.sizes.num_attributes
-
-    @property
-    def input_shape(self) -> list[int]:
-        """Shape of one input."""
-        return list(self.sizes.input_shape)
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of token ids, 0 if inputs are not text."""
-        return self.sizes.vocab_size
-
-    @property
-    def group_names(self) -> list[str]:
-        """Names of the groups in the order of their ids, ``y=<class>,z=<attribute>``."""
-        return [f"y={c},z={a}" for c in self.class_names for a in self.attribute_names]
-
-    # ---- the training distribution ----------------------------------------------------------
-    @cached_property
-    def splits(self) -> dict[str, Table]:
-        """The tables as the subclass gives them, checked."""
-        for name in ("sizes", "class_names", "attribute_names"):
-            if not hasattr(self, name):
-                raise UserError(f"{type(self).__name__} declares no `{name}`.")
-        tables = self.tables()
-        check_tables(tables, self.sizes, type(self).__name__)
-        return tables
-
+    # ---- what the splits show ---------------------------------------------------------------
     def learn(self) -> dict[str, Any]:
         """Return names and counts of the training split; a subclass adds what else it learns."""
         return {
@@ -245,74 +175,6 @@ class GroupDataModule(CheckedArguments, Learnt, ABC):
             return {str(name): x[name] for name in x.columns}
         return {"x": x}
 
-    @cached_property
-    def training(self) -> TrainingRows:
-        """What training sees."""
-        rng = np.random.default_rng([self.seed, 7, self.fold])
-        table, clean = hold_out(
-            self.splits["train"], self.splits.get("clean"), self.clean_share, rng
-        )
-        noise = np.random.default_rng([self.seed, 8, self.fold])
-        clean = mislabel(clean, self.clean_noise, self.num_classes, noise)
-        if self.clean_only:
-            table, clean = clean, clean.take(np.arange(0))
-        # Verified rows stay as they are, also where they are all there is.
-        corrupt = [] if self.clean_only else self.corrupt or []
-        for step in [*corrupt, *(self.augment or [])]:
-            step.bind(self.class_names, self.attribute_names)
-            step.seed = self.seed
-            table = step.apply(table, rng, self.encode_all)
-        ratio = balance_ratio(
-            table,
-            self.num_classes,
-            self.num_attributes,
-            self.balance,
-            self.marginals,
-            self.group_names,
-        )
-        if self.effective_via == "subsample":
-            cell = np.where(table.z < 0, -1, table.y * self.num_attributes + table.z)
-            table = table.take(subsample_rows(ratio, cell, rng))
-            ratio = np.ones(len(table))
-        weight = table.weight * ratio
-        return TrainingRows(table, clean, weight / weight.mean())
-
-    @property
-    def effective_via(self) -> Via:
-        """``via``, or its default: weight for reweighing, sample for the others."""
-        return self.via or ("weight" if self.balance == "reweighing" else "sample")
-
-    @property
-    def changes_shares(self) -> bool:
-        """Whether batches hold the groups in other shares than the data, by drawing rows."""
-        drawn = self.balance != "none" and self.effective_via != "weight"
-        return drawn or self.rows_per_group > 0
-
-    @cached_property
-    def train_counts(self) -> np.ndarray:
-        """Rows of each (y, z) cell of the table that training sees, before weights [C, A]."""
-        return self.training.table.counts(self.num_classes, self.num_attributes)
-
-    @cached_property
-    def sampled_shares(self) -> np.ndarray:
-        """Expected share of each (y, z) cell in a training batch [C, A]."""
-        table, _, weight = self.training
-        weight = weight if self.effective_via == "sample" else np.ones(len(table))
-        known = table.z >= 0
-        cell = table.y[known] * self.num_attributes + table.z[known]
-        size = self.num_classes * self.num_attributes
-        shares = np.bincount(cell, weights=weight[known], minlength=size) / weight.sum()
-        if self.rows_per_group:
-            least = np.full(size, self.rows_per_group)
-            shares = allot(shares / shares.sum(), self.rows_per_batch, least) / self.rows_per_batch
-        result: np.ndarray = shares.reshape(self.num_classes, self.num_attributes)
-        return result
-
-    @property
-    def rows_per_batch(self) -> int:
-        """Training rows of a batch: ``batch_size``, or all of them where there are fewer."""
-        return min(self.batch_size, len(self.training.table))
-
     @property
     def test_names(self) -> list[str]:
         """Names of the test tables, ``test`` or ``test/<name>``."""
@@ -322,14 +184,6 @@ class GroupDataModule(CheckedArguments, Learnt, ABC):
     def val_names(self) -> list[str]:
         """Tables evaluated at validation, in the order of their loaders."""
         return ["val", *(self.test_names if self.test_while_training else [])]
-
-    @property
-    def clean_per_batch(self) -> int:
-        """Verified rows appended to each global batch: as many as it has of the training rows."""
-        if not self.clean_share or self.clean_only:
-            return 0
-        table, clean, _ = self.training
-        return max(1, round(self.rows_per_batch / len(table) * len(clean)))
 
     # ---- Lightning --------------------------------------------------------------------------
     @property
@@ -367,10 +221,6 @@ class GroupDataModule(CheckedArguments, Learnt, ABC):
         for name, size in sizes.items():
             if size < self._world:
                 raise UserError(f"The {name} split has {size} rows for {self._world} devices.")
-
-    def encode_all(self, x: Any) -> Any:
-        """Encode inputs, some of which may be encoded already."""
-        return x.encode(self.encode) if isinstance(x, Mixed) else self.encode(x)
 
     def _encoded(self, table: Table, name: str) -> Table:
         """Encode and check the inputs of a split."""

@@ -180,6 +180,8 @@ class Row:
 
 READ = "frbench.data.reading:read_table"
 DATA = "frbench.data.tables.table_data:TableData."
+COLUMNS = "frbench.data.tables.columns:TableColumns."
+SPLITS = "frbench.data.tables.table_splits:"
 CHECKS = "frbench.data.checks:"
 MODULE = "frbench.data.module:GroupDataModule.__init__"
 RANGES = ("frbench.contracts.ranges:check_argument", "expected")
@@ -227,7 +229,7 @@ ROWS = [
         lambda: np.savez("i.npz", **{"../../images": np.zeros(3), "../labels": np.zeros(3)})),
     # Columns and values
     Row("missing column", (*TABLE, "--data.target=income"), ("'income'", "x, z, y"),
-        (DATA + "_check_names", "there is no column"), **T),
+        (COLUMNS + "_check_names", "there is no column"), **T),
     Row("duplicated column", TABLE, ("two columns", "'x'", "rename"), (READ, "two columns"),
         csv(table(header="x,x,z,y", row=lambda i: f"{i},{i},{both(i)}")), **T),
     Row("text among numbers", (*TABLE, "--data.numeric=[x]"), ("'x'", "not numeric", "drop it"),
@@ -258,9 +260,10 @@ ROWS = [
     Row("one group only", TABLE, ("attribute", "fewer than two values"),
         (DATA + "_factors", "fewer than two"), csv(table(row=lambda i: f"{i},a,{i % 2}")), **T),
     Row("one class only in training", COLUMN, ("one class only", "change the split"),
-        (DATA + "_split", "one class only"), split_table(lambda i: f"{'ab'[i % 2]},1", both), **T),
+        (SPLITS + "check_classes", "one class only"),
+        split_table(lambda i: f"{'ab'[i % 2]},1", both), **T),
     Row("a class unseen in training", COLUMN, ("class '2'", "no training row", "merge classes"),
-        (DATA + "_split", "no training row"),
+        (SPLITS + "check_classes", "no training row"),
         split_table(both, lambda i: f"{'ab'[i % 2]},{i // 2 % 3}"), **T),
     Row("a group missing in training", (*COLUMN, "--data.balance=joint"),
         ("y=1,z=b", "Merge attribute values"),
@@ -274,7 +277,7 @@ ROWS = [
         ("would select on test data", "test_while_training"),
         ("frbench.callbacks.checkpoints:check_monitor", "would select on test")),
     Row("an empty split", COLUMN, ("the test split is empty", "change the split"),
-        (DATA + "_split", "split is empty"),
+        (SPLITS + "split_rows", "split is empty"),
         csv("x,z,y,part\n" + "".join(f"{i},{both(i)},{'train' if i < 30 else 'val'}\n"
                                      for i in range(60))), **T),
     # Images
@@ -288,10 +291,10 @@ ROWS = [
         ("frbench.data.images.image_data:ImageData.setup", "are not in"),
         images({3: "gone.png"}), (ImageTable,)),
     Row("duplicate file names", IMAGES, ("2.png", "2 times", "one file is one row"),
-        ("frbench.data.images.image_data:check_once", "times"), images({3: "2.png"}),
+        ("frbench.data.images.image_files:check_once", "times"), images({3: "2.png"}),
         (ImageTable,)),
     Row("a name outside the folder", IMAGES, ("../secret.png", "outside", "below it"),
-        ("frbench.data.images.image_data:check_inside", "outside the image folder"),
+        ("frbench.data.images.image_files:check_inside", "outside the image folder"),
         images({3: "../secret.png"}), (ImageTable,)),
     # Pairs
     Row("truncated images of pairs", PAIRS, ("pairs", "damaged", "make it again"),

@@ -11,7 +11,8 @@ import numpy as np
 
 from frbench.contracts.errors import UserError
 from frbench.data.categorical import Categorical, cross
-from frbench.data.images.image_data import Annotations, ImageData, check_once, find_folder
+from frbench.data.images.image_data import Annotations, ImageData
+from frbench.data.images.image_files import check_once, find_folder
 from frbench.support.files import FILES, content_sha256, open_binary
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -16,13 +16,19 @@ from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Count, NotNegativeInt
 from frbench.data.categorical import Categorical, texts
-from frbench.data.images.image_files import Crop, ImageFiles, decode_all, missing_files
+from frbench.data.images.image_files import (
+    Crop,
+    ImageFiles,
+    check_inside,
+    check_once,
+    decode_all,
+    missing_files,
+)
 from frbench.data.learnt import CHUNK, NewRows
 from frbench.data.module import GroupDataModule
 from frbench.data.reading import find_table, table_parts
 from frbench.data.splits import SPLITS, Fractions, SplitPolicy
 from frbench.data.table import Table
-from frbench.support.files import data_folders
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -316,45 +322,3 @@ class _Random:
 
             x = RandomResizedCrop(x.shape[-2:], scale=(0.7, 1.0), antialias=True)(x)
         return x.flip(-1) if torch.rand(()) < 0.5 else x
-
-
-def check_once(names: np.ndarray, where: str) -> None:
-    """Refuse names that occur twice.
-
-    Raises:
-        UserError: Naming the first.
-    """
-    values, counts = np.unique(names, return_counts=True)
-    if (counts > 1).any():
-        raise UserError(
-            f"{where} names {values[counts > 1][0]} {counts[counts > 1][0]} times; one file is "
-            "one row."
-        )
-
-
-def check_inside(names: np.ndarray, where: str) -> None:
-    """Refuse names that leave the folder they are relative to.
-
-    Raises:
-        UserError: Naming the first.
-    """
-    for name in names.tolist():
-        if name.startswith("/") or ".." in name.split("/"):
-            raise UserError(
-                f"{where} names {name}, which lies outside the image folder; name files below it."
-            )
-
-
-def find_folder(name: str, folders: Sequence[Path] = (Path(),)) -> Path:
-    """Return a folder by its path, seen from the folders, else below the data folders.
-
-    Raises:
-        UserError: If there is none.
-    """
-    for candidate in [*(f / name for f in folders), *(folder / name for folder in data_folders())]:
-        if candidate.is_dir():
-            return candidate
-    raise UserError(
-        f"data.root: there is no folder {name}, neither seen from {Path.cwd()} nor below "
-        "FRBENCH_DATA."
-    )

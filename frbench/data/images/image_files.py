@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import NotNegativeInt, PositiveShare
+from frbench.support.files import data_folders
 
 #: Share of the shorter side that a centred square takes, or a box [top, left, height, width].
 Crop = PositiveShare | list[NotNegativeInt] | None
@@ -144,3 +146,45 @@ def missing_files(root: Path, names: np.ndarray) -> list[str]:
             prefix = "" if parent == "." else f"{parent}/"
             found.update(f"{prefix}{entry.name}" for entry in folder.iterdir())
     return [name for name in names.tolist() if name not in found]
+
+
+def check_once(names: np.ndarray, where: str) -> None:
+    """Refuse names that occur twice.
+
+    Raises:
+        UserError: Naming the first.
+    """
+    values, counts = np.unique(names, return_counts=True)
+    if (counts > 1).any():
+        raise UserError(
+            f"{where} names {values[counts > 1][0]} {counts[counts > 1][0]} times; one file is "
+            "one row."
+        )
+
+
+def check_inside(names: np.ndarray, where: str) -> None:
+    """Refuse names that leave the folder they are relative to.
+
+    Raises:
+        UserError: Naming the first.
+    """
+    for name in names.tolist():
+        if name.startswith("/") or ".." in name.split("/"):
+            raise UserError(
+                f"{where} names {name}, which lies outside the image folder; name files below it."
+            )
+
+
+def find_folder(name: str, folders: Sequence[Path] = (Path(),)) -> Path:
+    """Return a folder by its path, seen from the folders, else below the data folders.
+
+    Raises:
+        UserError: If there is none.
+    """
+    for candidate in [*(f / name for f in folders), *(folder / name for folder in data_folders())]:
+        if candidate.is_dir():
+            return candidate
+    raise UserError(
+        f"data.root: there is no folder {name}, neither seen from {Path.cwd()} nor below "
+        "FRBENCH_DATA."
+    )

@@ -17,7 +17,8 @@ from frbench.data.categorical import (
     texts,
     value_name,
 )
-from frbench.data.images.image_data import Annotations, ImageData, find_folder
+from frbench.data.images.image_data import Annotations, ImageData
+from frbench.data.images.image_files import find_folder
 from frbench.data.reading import read_table
 from frbench.data.splits import SPLITS
 

@@ -13,6 +13,7 @@ import numpy as np
 from frbench.contracts.errors import UserError
 from frbench.data.splits import Split
 from frbench.data.tables.table_data import TableData
+from frbench.data.tables.table_splits import arl_split
 from frbench.support.files import locate
 
 if TYPE_CHECKING:
@@ -33,14 +34,6 @@ _RACES = (
     "White Black American-Indian Alaska-Native Native-unspecified Asian Pacific-Islander Other "
     "Two-or-more"
 )
-
-
-def _arl_split(frame: pd.DataFrame) -> np.ndarray:
-    """Name train or test for each row: the 70/30 division with seed 42 of the ARL line."""
-    from sklearn.model_selection import train_test_split
-
-    _, test = train_test_split(np.arange(len(frame)), test_size=0.3, random_state=42)
-    return np.where(np.isin(np.arange(len(frame)), test), "test", "train")
 
 
 class Adult(TableData):
@@ -181,7 +174,7 @@ class Compas(TableData):
         columns += ["age_cat"] if arl else []
         label = frame[self.target].map({0: "no recid", 1: "recid"})
         frame = frame[columns].assign(**{self.target: label})
-        return (frame.assign(split=_arl_split(frame)) if arl else frame)[keep]
+        return (frame.assign(split=arl_split(frame)) if arl else frame)[keep]
 
 
 class German(TableData):
@@ -272,7 +265,7 @@ class LawSchool(TableData):
             columns += ["lsat", "ugpa", "index6040"]
             filled = dict.fromkeys(["zfygpa", "zgpa", "DOB_yr", "pass_bar"], 0)
             frame = frame[[*columns, "pass_bar"]].fillna(filled).dropna()
-            frame = frame.assign(split=_arl_split(frame))
+            frame = frame.assign(split=arl_split(frame))
             return frame.assign(pass_bar=frame["pass_bar"].map({0: "fail", 1: "pass"}))
         columns = ["lsat", "ugpa", "zfygpa", "zgpa", "decile1b", "decile3", "fulltime", "fam_inc"]
         columns += ["tier", "gender", "race"]

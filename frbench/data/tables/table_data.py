@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -14,20 +13,15 @@ from frbench.contracts.ranges import Count, NotNegativeInt
 from frbench.data.categorical import (
     Categorical,
     binary,
-    binned,
     categorize,
-    codes_of,
     cross,
-    joined,
-    texts,
-    value_name,
 )
 from frbench.data.encode import TableEncoder
-from frbench.data.learnt import CHUNK, NewRows
-from frbench.data.module import GroupDataModule
-from frbench.data.reading import read_table, table_parts
-from frbench.data.splits import SPLITS, Folds, Fractions, Split, SplitPolicy
+from frbench.data.reading import read_table
+from frbench.data.splits import Folds, Fractions, Split, SplitPolicy
 from frbench.data.table import Table
+from frbench.data.tables.columns import TableColumns, plain_bins
+from frbench.data.tables.table_splits import check_classes, given_parts, split_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +43,7 @@ class _Rows(NamedTuple):
     bins: dict[str, list[Any]]
 
 
-class TableData(GroupDataModule):
+class TableData(TableColumns):
     """A table of your own with a target column and one or more attribute columns.
 
     The encoder (:class:`~frbench.data.encode.TableEncoder`) sees the raw training split only.
@@ -249,84 +243,11 @@ class TableData(GroupDataModule):
         """The input columns, and whether each is numeric."""
         return self.encoder.columns
 
-    @property
-    def reading(self) -> dict[str, Any]:
-        """How another file is read: as text, but for numeric inputs and binned attributes."""
-        numeric = [name for name, is_numeric in self._input_columns.items() if is_numeric]
-        edges = [name for name, bins in self._bins.items() if _are_edges(bins)]
-        return {
-            "folders": self.folders,
-            "sep": self.sep,
-            "missing_values": self.missing_values,
-            "numeric": [*numeric, *edges],
-        }
-
-    @property
-    def label_columns(self) -> set[str]:
-        """Target and attributes."""
-        return {self.target, *self._attributes}
-
-    def new_parts(self, source: Any, chunk: int = CHUNK) -> Iterator[Any]:
-        """Read a table, or take a DataFrame, in parts."""
-        yield from table_parts(source, chunk, **self.reading)
-
-    def new_rows(self, part: pd.DataFrame) -> NewRows:
-        """Take the inputs of training, and target and attributes where the table has them."""
-        inputs = list(self._input_columns)
-        if absent := [name for name in inputs if name not in part.columns]:
-            raise UserError(
-                f"There is no column {absent[0]!r}, an input of the checkpoint; the columns are: "
-                f"{', '.join(map(str, part.columns))}."
-            )
-        y = self._class_texts(part[self.target]) if self.target in part.columns else None
-        named = all(name in part.columns for name in self._attributes)
-        return NewRows(part[inputs], y, self._crossed_texts(part) if named else None, part)
-
-    def complete(self, rows: NewRows, z: np.ndarray) -> np.ndarray:
-        """Leave out the rows that ``missing_attribute`` and ``missing_input`` drop."""
-        kept = np.ones(len(z), bool)
-        if self.missing_attribute == "drop" and rows.z is not None:
-            kept &= z != -1
-        if self.missing_input == "drop":
-            kept &= rows.x.notna().all(axis=1).to_numpy()
-        return kept
-
     def unseen(self, x: pd.DataFrame) -> dict[str, int]:
         """Count, for each column, the values that training lacks."""
         return self.encoder.unseen(x)
 
-    def _class_texts(self, column: pd.Series) -> np.ndarray:
-        """Names of the classes of the rows; a value that training lacks stays as it is."""
-        codes, _ = codes_of(found := texts(column), list(self._classes))
-        names = np.array([*self._classes.values(), None], dtype=object)[np.maximum(codes, -1)]
-        return np.where(codes == -2, found, names)
-
-    def _attribute_texts(self, column: pd.Series) -> np.ndarray:
-        """Names of the values of one attribute column."""
-        bins = self._bins.get(str(column.name))
-        if bins is None:
-            return texts(column)
-        if _are_edges(bins):
-            return binned(column, bins)
-        found = texts(column)
-        codes, _ = codes_of(found, bins)
-        names = np.array([*bins, "other", None], dtype=object)
-        return names[np.where(codes == -2, len(bins), np.where(codes == -1, len(bins) + 1, codes))]
-
-    def _crossed_texts(self, frame: pd.DataFrame) -> np.ndarray:
-        """Names of the attribute's values of the rows, of several columns their combinations."""
-        parts = [self._attribute_texts(frame[name]) for name in self._attributes]
-        z = parts[0] if len(parts) == 1 else joined(parts)
-        if self.missing_attribute == "group" and "missing" in self.attribute_names:
-            z = np.where([value is None for value in z], "missing", z)
-        result: np.ndarray = z
-        return result
-
     # ---- from the raw table to rows -----------------------------------------------------------
-    @property
-    def _attributes(self) -> list[str]:
-        return [self.attribute] if isinstance(self.attribute, str) else list(self.attribute)
-
     @cached_property
     def _rows(self) -> _Rows:
         frame = self.read()
@@ -410,37 +331,7 @@ class TableData(GroupDataModule):
         classes = {str(v): y.names[y.codes[first[i]]] for i, v in enumerate(values) if i in first}
         options = {**self.default_bins, **(self.bins or {})}
         bins = {k: list(v) for k, v in options.items() if k in self._attributes}
-        return y, z, classes, {k: v if _edges(frame[k]) else _kept(v) for k, v in bins.items()}
-
-    def _error(self, text: str) -> UserError:
-        return UserError(f"{self.path}: {text}")
-
-    def _check_columns(self, frame: pd.DataFrame) -> None:
-        options = {
-            "target": [self.target],
-            "attribute": self._attributes,
-            "drop": self.drop,
-            "categorical": self.categorical,
-            "numeric": self.numeric,
-            "bins": self.bins,
-            "split_column": [self.split_column] if self.split_column else [],
-        }
-        self._check_names(frame, options)
-        if not self._attributes:
-            raise self._error("data.attribute names no column.")
-        if self.target in self._attributes:
-            raise self._error(f"column {self.target!r} is both target and attribute.")
-
-    def _check_names(self, frame: pd.DataFrame, options: Mapping[str, Any]) -> None:
-        """Refuse a column that the table lacks, naming the option."""
-        for option, names in options.items():
-            for name in names or []:
-                if name not in frame.columns:
-                    where = option if " " in option else f"data.{option}"
-                    raise self._error(
-                        f"there is no column {name!r} ({where}); the columns, separated by "
-                        f"{self.sep!r}, are: {', '.join(frame.columns)}."
-                    )
+        return y, z, classes, {name: plain_bins(frame[name], v) for name, v in bins.items()}
 
     def _split(
         self, frame: pd.DataFrame, y: Categorical, z: Categorical, notes: list[str]
@@ -448,50 +339,10 @@ class TableData(GroupDataModule):
         policy = SplitPolicy(
             self.split, self.fractions, self.folds, self.repeats, self.fold, self.seed
         )
-        given = self._given_parts(frame) if self.split == "column" else None
-        part, more = policy.assign(y.codes, z.codes, given)
+        by_column = self.split == "column"
+        given = given_parts(frame, self.split_column, self.path) if by_column else None
+        splits, more = split_rows(policy, y.codes, z.codes, given, self.path)
         notes.extend(more)
-        splits = {name: np.flatnonzero(part == i) for i, name in enumerate(SPLITS)}
-        for name, rows in splits.items():
-            if not len(rows):
-                raise self._error(
-                    f"the {name} split is empty ({len(part)} rows, split: {self.split}); change "
-                    "the split, or give more rows."
-                )
-        if self.restored is not None:
-            return splits
-        if len(np.unique(y.codes[splits["train"]])) < 2:
-            raise self._error("the train split holds one class only; change the split.")
-        if len(absent := np.setdiff1d(y.codes, y.codes[splits["train"]])):
-            raise self._error(
-                f"class {y.names[absent[0]]!r} occurs in val or test but in no training row; "
-                "change the split, or merge classes (data.positive)."
-            )
+        if self.restored is None:
+            check_classes(y, splits["train"], self.path)
         return splits
-
-    def _given_parts(self, frame: pd.DataFrame) -> np.ndarray:
-        if self.split_column is None:
-            raise UserError("data.split: column needs data.split_column.")
-        names = frame[self.split_column]
-        if len(other := names[~names.isin(SPLITS)]):
-            raise self._error(
-                f"column {self.split_column!r} must hold train, val or test, got "
-                f"{other.iloc[0]!r}."
-            )
-        return names.map({name: i for i, name in enumerate(SPLITS)}).to_numpy(np.int64)
-
-
-def _edges(column: pd.Series) -> bool:
-    """Whether bins of a column are edges of intervals."""
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
-
-    return bool(is_numeric_dtype(column) and not is_bool_dtype(column))
-
-
-def _are_edges(bins: list[Any]) -> bool:
-    """Whether learnt bins are edges; values that stay are stored as text."""
-    return bool(bins) and not isinstance(bins[0], str)
-
-
-def _kept(values: list[Any]) -> list[str]:
-    return [value_name(value) for value in values]

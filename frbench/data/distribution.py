@@ -1,0 +1,187 @@
+"""What training sees of a data set: the training split corrupted, augmented and balanced."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from frbench.contracts.batch import Sizes
+from frbench.contracts.errors import UserError
+from frbench.data.balance import Balance, Marginals, Via, balance_ratio, subsample_rows
+from frbench.data.checks import check_tables
+from frbench.data.mixed import Mixed
+from frbench.data.step import Augmentation, Corruption
+from frbench.data.strata import allot
+from frbench.data.table import Table
+from frbench.data.verified import hold_out, mislabel
+
+
+class TrainingRows(NamedTuple):
+    """What training sees of a data set.
+
+    Attributes:
+        table: The training table after corruption, augmentation and subsampling.
+        clean: The verified rows that are held out of it; possibly none.
+        weight: One balance weight per row of ``table``, of mean one, float64 [N].
+    """
+
+    table: Table
+    clean: Table
+    weight: np.ndarray
+
+
+class TrainingDistribution(ABC):
+    """Splits of a data set, and the distribution of the rows of its training batches.
+
+    The training split goes through corrupt -> augment -> balance. A subclass says where the
+    splits come from; the options are arguments of :class:`~frbench.data.module.GroupDataModule`.
+    """
+
+    sizes: Sizes
+    class_names: tuple[str, ...]
+    attribute_names: tuple[str, ...]
+    batch_size: int
+    balance: Balance
+    via: Via | None
+    marginals: Marginals
+    corrupt: list[Corruption] | None
+    augment: list[Augmentation] | None
+    clean_share: float
+    clean_noise: float
+    clean_only: bool
+    rows_per_group: int
+    seed: int
+    #: Which of several divisions of the rows this is; the draws of each are independent.
+    fold: int = 0
+
+    # ---- what a subclass writes -------------------------------------------------------------
+    @abstractmethod
+    def tables(self) -> dict[str, Table]:
+        """Return the splits: ``train``, ``val`` and ``test``, or several ``test/<name>``.
+
+        A data set with verified rows of its own gives them as ``clean``.
+        """
+
+    def encode(self, x: Any) -> Any:
+        """Turn raw inputs of a split into the array that batches index; the identity here."""
+        return x
+
+    def encode_all(self, x: Any) -> Any:
+        """Encode inputs, some of which may be encoded already."""
+        return x.encode(self.encode) if isinstance(x, Mixed) else self.encode(x)
+
+    # ---- names and sizes --------------------------------------------------------------------
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return self.sizes.num_classes
+
+    @property
+    def num_attributes(self) -> int:
+        """A."""
+        return self.sizes.num_attributes
+
+    @property
+    def input_shape(self) -> list[int]:
+        """Shape of one input."""
+        return list(self.sizes.input_shape)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids, 0 if inputs are not text."""
+        return self.sizes.vocab_size
+
+    @property
+    def group_names(self) -> list[str]:
+        """Names of the groups in the order of their ids, ``y=<class>,z=<attribute>``."""
+        return [f"y={c},z={a}" for c in self.class_names for a in self.attribute_names]
+
+    # ---- the training distribution ----------------------------------------------------------
+    @cached_property
+    def splits(self) -> dict[str, Table]:
+        """The tables as the subclass gives them, checked."""
+        for name in ("sizes", "class_names", "attribute_names"):
+            if not hasattr(self, name):
+                raise UserError(f"{type(self).__name__} declares no `{name}`.")
+        tables = self.tables()
+        check_tables(tables, self.sizes, type(self).__name__)
+        return tables
+
+    @cached_property
+    def training(self) -> TrainingRows:
+        """What training sees."""
+        rng = np.random.default_rng([self.seed, 7, self.fold])
+        table, clean = hold_out(
+            self.splits["train"], self.splits.get("clean"), self.clean_share, rng
+        )
+        noise = np.random.default_rng([self.seed, 8, self.fold])
+        clean = mislabel(clean, self.clean_noise, self.num_classes, noise)
+        if self.clean_only:
+            table, clean = clean, clean.take(np.arange(0))
+        # Verified rows stay as they are, also where they are all there is.
+        corrupt = [] if self.clean_only else self.corrupt or []
+        for step in [*corrupt, *(self.augment or [])]:
+            step.bind(self.class_names, self.attribute_names)
+            step.seed = self.seed
+            table = step.apply(table, rng, self.encode_all)
+        ratio = balance_ratio(
+            table,
+            self.num_classes,
+            self.num_attributes,
+            self.balance,
+            self.marginals,
+            self.group_names,
+        )
+        if self.effective_via == "subsample":
+            cell = np.where(table.z < 0, -1, table.y * self.num_attributes + table.z)
+            table = table.take(subsample_rows(ratio, cell, rng))
+            ratio = np.ones(len(table))
+        weight = table.weight * ratio
+        return TrainingRows(table, clean, weight / weight.mean())
+
+    @property
+    def effective_via(self) -> Via:
+        """``via``, or its default: weight for reweighing, sample for the others."""
+        return self.via or ("weight" if self.balance == "reweighing" else "sample")
+
+    @property
+    def changes_shares(self) -> bool:
+        """Whether batches hold the groups in other shares than the data, by drawing rows."""
+        drawn = self.balance != "none" and self.effective_via != "weight"
+        return drawn or self.rows_per_group > 0
+
+    @cached_property
+    def train_counts(self) -> np.ndarray:
+        """Rows of each (y, z) cell of the table that training sees, before weights [C, A]."""
+        return self.training.table.counts(self.num_classes, self.num_attributes)
+
+    @cached_property
+    def sampled_shares(self) -> np.ndarray:
+        """Expected share of each (y, z) cell in a training batch [C, A]."""
+        table, _, weight = self.training
+        weight = weight if self.effective_via == "sample" else np.ones(len(table))
+        known = table.z >= 0
+        cell = table.y[known] * self.num_attributes + table.z[known]
+        size = self.num_classes * self.num_attributes
+        shares = np.bincount(cell, weights=weight[known], minlength=size) / weight.sum()
+        if self.rows_per_group:
+            least = np.full(size, self.rows_per_group)
+            shares = allot(shares / shares.sum(), self.rows_per_batch, least) / self.rows_per_batch
+        result: np.ndarray = shares.reshape(self.num_classes, self.num_attributes)
+        return result
+
+    @property
+    def rows_per_batch(self) -> int:
+        """Training rows of a batch: ``batch_size``, or all of them where there are fewer."""
+        return min(self.batch_size, len(self.training.table))
+
+    @property
+    def clean_per_batch(self) -> int:
+        """Verified rows appended to each global batch: as many as it has of the training rows."""
+        if not self.clean_share or self.clean_only:
+            return 0
+        table, clean, _ = self.training
+        return max(1, round(self.rows_per_batch / len(table) * len(clean)))

@@ -1,0 +1,175 @@
+"""The columns of a table by their roles: checks of them, and rows of other files by them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from frbench.contracts.errors import UserError
+from frbench.data.categorical import binned, codes_of, joined, texts, value_name
+from frbench.data.learnt import CHUNK, NewRows
+from frbench.data.module import GroupDataModule
+from frbench.data.reading import table_parts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class TableColumns(GroupDataModule):
+    """Base of tables: which columns are inputs, target and attributes.
+
+    Rows of another file are named by what the columns of the training rows showed: which value
+    of the target is which class, and the bins of the attributes. The options are arguments of
+    :class:`~frbench.data.tables.table_data.TableData`.
+    """
+
+    path: str
+    target: str
+    attribute: str | list[str]
+    drop: list[str] | None
+    categorical: list[str] | None
+    numeric: list[str] | None
+    bins: dict[str, list[float | str]] | None
+    missing_attribute: Literal["drop", "group", "ignore"]
+    missing_input: Literal["keep", "drop"]
+    missing_values: list[str] | None
+    split_column: str | None
+    sep: str
+
+    # ---- what the columns of the training rows showed -----------------------------------------
+    @property
+    @abstractmethod
+    def _classes(self) -> dict[str, str]:
+        """The class of each value of the target."""
+
+    @property
+    @abstractmethod
+    def _bins(self) -> dict[str, list[Any]]:
+        """Bins of the attribute columns: edges, or the values that stay."""
+
+    @property
+    @abstractmethod
+    def _input_columns(self) -> dict[str, bool]:
+        """The input columns, and whether each is numeric."""
+
+    @property
+    def _attributes(self) -> list[str]:
+        return [self.attribute] if isinstance(self.attribute, str) else list(self.attribute)
+
+    # ---- checks -------------------------------------------------------------------------------
+    def _error(self, text: str) -> UserError:
+        return UserError(f"{self.path}: {text}")
+
+    def _check_columns(self, frame: pd.DataFrame) -> None:
+        options = {
+            "target": [self.target],
+            "attribute": self._attributes,
+            "drop": self.drop,
+            "categorical": self.categorical,
+            "numeric": self.numeric,
+            "bins": self.bins,
+            "split_column": [self.split_column] if self.split_column else [],
+        }
+        self._check_names(frame, options)
+        if not self._attributes:
+            raise self._error("data.attribute names no column.")
+        if self.target in self._attributes:
+            raise self._error(f"column {self.target!r} is both target and attribute.")
+
+    def _check_names(self, frame: pd.DataFrame, options: Mapping[str, Any]) -> None:
+        """Refuse a column that the table lacks, naming the option."""
+        for option, names in options.items():
+            for name in names or []:
+                if name not in frame.columns:
+                    where = option if " " in option else f"data.{option}"
+                    raise self._error(
+                        f"there is no column {name!r} ({where}); the columns, separated by "
+                        f"{self.sep!r}, are: {', '.join(frame.columns)}."
+                    )
+
+    # ---- rows of other files ------------------------------------------------------------------
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How another file is read: as text, but for numeric inputs and binned attributes."""
+        numeric = [name for name, is_numeric in self._input_columns.items() if is_numeric]
+        edges = [name for name, bins in self._bins.items() if _are_edges(bins)]
+        return {
+            "folders": self.folders,
+            "sep": self.sep,
+            "missing_values": self.missing_values,
+            "numeric": [*numeric, *edges],
+        }
+
+    @property
+    def label_columns(self) -> set[str]:
+        """Target and attributes."""
+        return {self.target, *self._attributes}
+
+    def new_parts(self, source: Any, chunk: int = CHUNK) -> Iterator[Any]:
+        """Read a table, or take a DataFrame, in parts."""
+        yield from table_parts(source, chunk, **self.reading)
+
+    def new_rows(self, part: pd.DataFrame) -> NewRows:
+        """Take the inputs of training, and target and attributes where the table has them."""
+        inputs = list(self._input_columns)
+        if absent := [name for name in inputs if name not in part.columns]:
+            raise UserError(
+                f"There is no column {absent[0]!r}, an input of the checkpoint; the columns are: "
+                f"{', '.join(map(str, part.columns))}."
+            )
+        y = self._class_texts(part[self.target]) if self.target in part.columns else None
+        named = all(name in part.columns for name in self._attributes)
+        return NewRows(part[inputs], y, self._crossed_texts(part) if named else None, part)
+
+    def complete(self, rows: NewRows, z: np.ndarray) -> np.ndarray:
+        """Leave out the rows that ``missing_attribute`` and ``missing_input`` drop."""
+        kept = np.ones(len(z), bool)
+        if self.missing_attribute == "drop" and rows.z is not None:
+            kept &= z != -1
+        if self.missing_input == "drop":
+            kept &= rows.x.notna().all(axis=1).to_numpy()
+        return kept
+
+    def _class_texts(self, column: pd.Series) -> np.ndarray:
+        """Names of the classes of the rows; a value that training lacks stays as it is."""
+        codes, _ = codes_of(found := texts(column), list(self._classes))
+        names = np.array([*self._classes.values(), None], dtype=object)[np.maximum(codes, -1)]
+        return np.where(codes == -2, found, names)
+
+    def _attribute_texts(self, column: pd.Series) -> np.ndarray:
+        """Names of the values of one attribute column."""
+        bins = self._bins.get(str(column.name))
+        if bins is None:
+            return texts(column)
+        if _are_edges(bins):
+            return binned(column, bins)
+        found = texts(column)
+        codes, _ = codes_of(found, bins)
+        names = np.array([*bins, "other", None], dtype=object)
+        return names[np.where(codes == -2, len(bins), np.where(codes == -1, len(bins) + 1, codes))]
+
+    def _crossed_texts(self, frame: pd.DataFrame) -> np.ndarray:
+        """Names of the attribute's values of the rows, of several columns their combinations."""
+        parts = [self._attribute_texts(frame[name]) for name in self._attributes]
+        z = parts[0] if len(parts) == 1 else joined(parts)
+        if self.missing_attribute == "group" and "missing" in self.attribute_names:
+            z = np.where([value is None for value in z], "missing", z)
+        result: np.ndarray = z
+        return result
+
+
+def plain_bins(column: pd.Series, bins: list[Any]) -> list[Any]:
+    """Write bins of a column as plain values: edges of intervals as they are, others as text."""
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    if is_numeric_dtype(column) and not is_bool_dtype(column):
+        return bins
+    return [value_name(value) for value in bins]
+
+
+def _are_edges(bins: list[Any]) -> bool:
+    """Whether learnt bins are edges; values that stay are stored as text."""
+    return bool(bins) and not isinstance(bins[0], str)
