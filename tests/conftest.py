@@ -44,7 +44,7 @@ def independent(
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
-    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "COLUMNS"):  # xdist sets the last
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     monkeypatch.setattr(sys, "path", [*sys.path])  # a command adds the current folder
