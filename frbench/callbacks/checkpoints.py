@@ -135,8 +135,8 @@ class BestCheckpoint(ModelCheckpoint):
         mode: ``min``, ``max``, or ``auto`` for the metric's own direction.
         dirpath: Folder; the run's ``checkpoints`` by default.
         min_group_rows: Rows that a group needs to take part in the minima, gaps and ratios of
-            every table; smaller ones are pooled in ``rare_groups_accuracy``. Where no group has as
-            many, all take part.
+            every table; smaller ones are pooled in ``rare_groups_accuracy``. Where fewer than two
+            groups have as many, all take part.
 
     Of epochs with the same value of the metric, the one with the higher balanced accuracy is kept,
     then that with the lower loss, then the later.

@@ -33,7 +33,7 @@ _HOME = {
     "split_key": "names",
     "table_rates": "api",
     "tabulate": "counts",
-    "wilson": "limits",
+    "wilson": "estimates",
     "unknown_bounds": "unknown",
     "worst_alpha": "worst",
 }

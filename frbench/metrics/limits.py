@@ -109,6 +109,7 @@ def largest(family: Family, level: float) -> Ends:
         level: Coverage.
 
     Example:
+        >>> from frbench.metrics.estimates import Rates
         >>> equal = Rates(np.array([0.5, 0.5]), np.array([100, 100]))
         >>> low, high = largest(differences(equal), 0.95)
         >>> float(low.round(3)), float(high.round(3))
@@ -130,6 +131,7 @@ def smallest(family: Family, level: float) -> Ends:
     """Return limits of the smallest contrast, see `largest`.
 
     Example:
+        >>> from frbench.metrics.estimates import Rates
         >>> groups = Rates(np.array([0.7, 0.9]), np.array([100, 100]))
         >>> low, high = smallest(singles(groups), 0.95)
         >>> float(low.round(3)), float(high.round(3))

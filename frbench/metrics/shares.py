@@ -68,7 +68,8 @@ def taking_part(rows: np.ndarray, min_group_rows: int) -> dict[str, np.ndarray]:
     """Tell which groups take part in minima, gaps and ratios, for each entry of `shares`.
 
     A rate takes part if it is over at least `min_group_rows` rows (for the rates of an attribute
-    value over predictions: if the value has as many). Where no group reaches the number, all do.
+    value over predictions: if the value has as many). Where fewer than two reach the number, all
+    take part.
 
     Args:
         rows: Number of rows of each group [..., C, A].
@@ -94,7 +95,7 @@ def taking_part(rows: np.ndarray, min_group_rows: int) -> dict[str, np.ndarray]:
     for name, size in sizes.items():
         axes = (-2, -1) if name == "group" else (-1,)
         enough = size >= min_group_rows
-        out[name] = enough | ~enough.any(axes, keepdims=True)
+        out[name] = enough | (enough.sum(axes, keepdims=True) < 2)
     return out
 
 

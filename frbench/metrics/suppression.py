@@ -26,7 +26,7 @@ def suppressed(
         attribute_names: A names.
 
     Raises:
-        UserError: If no group has as many rows of some class.
+        UserError: If fewer than two groups have as many rows of some class.
 
     Example:
         >>> found = suppressed(np.array([[50, 9], [50, 20]]), 10, ("no", "yes"), ("f", "m"))
@@ -36,10 +36,10 @@ def suppressed(
     positive = positive_classes(len(class_names))
     people = cells.sum(0)
     for name, rows in [("", people), *((f"y={class_names[c]}", cells[c]) for c in positive)]:
-        if rows.max() < least:
+        if len(rows) > 1 and (second := np.sort(rows)[-2]) < least:
             raise UserError(
-                f"--min_cell {least}: no group has as many rows {name and f'of {name}'}, the "
-                f"largest has {rows.max():g}; lower it"
+                f"--min_cell {least}: fewer than two groups have as many rows"
+                f"{name and f' of {name}'}; use {second:g} or less"
             )
     out = set()
     rare = cells[(cells > 0) & (cells < least)].sum()

@@ -134,7 +134,8 @@ def protocol(report: Report) -> list[str]:
     least = sorted({n for run in shown if (n := run.min_group_rows)})
     rare = [
         f"Groups of fewer than {' or '.join(map(str, least))} rows take no part in worst_group_* "
-        "and the gaps (all do where none has as many); rare_groups_accuracy is theirs together."
+        "and the gaps (all do where fewer than two have as many); rare_groups_accuracy is theirs "
+        "together."
     ]
     return [
         *rare[: len(least)],

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from pytorch_lightning import LightningModule
-from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from frbench.contracts.batch import Batch
@@ -119,10 +118,11 @@ class Evaluated(LightningModule):
         if error <= RANK_ERROR or self._said_rank_error or self.trainer.sanity_checking:
             return
         self._said_rank_error = True
-        rank_zero_info(
-            f"AUROC and average precision of {table} are those of binned scores: the AUROC may be "
-            f"wrong by up to {error:.3f}. `frbench test` gives exact values."
-        )
+        if rank() == 0:
+            print(
+                f"AUROC and average precision of {table} are those of binned scores: the AUROC "
+                f"may be wrong by up to {error:.4f}. `frbench test` gives exact values."
+            )
 
     def _log_family(self) -> None:
         """Log how far the risk moves over the shift family, if its tables were evaluated."""

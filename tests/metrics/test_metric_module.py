@@ -163,6 +163,7 @@ MODULES = [
     "rows",
     "own",
     "correction",
+    "estimates",
     "limits",
     "power",
     "ranking",
