@@ -111,6 +111,8 @@ def load(path: str | Path, trust: Sequence[str] = ()) -> Objective:
         with trusting(trust):
             objective = from_spec(read_section(checkpoint)["model"], objectives.Objective)
         objective.load_state_dict(checkpoint["state_dict"])
+        selection = read_section(checkpoint).get("selection") or {}
+        objective.min_group_rows = selection.get("min_group_rows", objective.min_group_rows)
     section = read_section(checkpoint)
     if section.get("data"):
         with trusting(trust):

@@ -190,7 +190,13 @@ def evaluate_file(
     def table_of(values: Any, known: Any = None) -> dict[str, float]:
         score = probability[:, 1] if len(names) == 2 else probability
         found: dict[str, float] = evaluate(
-            labels, predicted, values, score, class_names=names, attribute_names=known
+            labels,
+            predicted,
+            values,
+            score,
+            class_names=names,
+            attribute_names=known,
+            min_group_rows=model.min_group_rows,
         )
         return found
 

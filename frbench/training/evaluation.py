@@ -58,17 +58,25 @@ class Evaluated(LightningModule):
         """
         self._evaluated = names
         self._evaluators = nn.ModuleList(
-            GroupCounts(
-                self.num_classes,
-                self.num_attributes,
-                class_names=data.class_names,
-                attribute_names=data.attribute_names,
-                train_counts=data.observed_counts,
-                metrics=self.metrics,
-                exact=exact,
-                min_group_rows=self.min_group_rows,
-            ).to(self.device)
-            for _ in names
+            self.evaluator(data, exact).to(self.device) for _ in names
+        )
+
+    def evaluator(self, data: Any, exact: bool) -> GroupCounts:
+        """Make the metric of one table of a data set.
+
+        Args:
+            data: The data set, for the names of classes and attributes.
+            exact: Whether to hold all scores, for exact AUROC and average precision.
+        """
+        return GroupCounts(
+            self.num_classes,
+            self.num_attributes,
+            class_names=data.class_names,
+            attribute_names=data.attribute_names,
+            train_counts=data.observed_counts,
+            metrics=self.metrics,
+            exact=exact,
+            min_group_rows=self.min_group_rows,
         )
 
     def _evaluate(self, batch: Batch, dataloader_idx: int) -> None:

@@ -13,7 +13,6 @@ from frbench.contracts.errors import UserError
 from frbench.data.learnt import CHUNK, NewRows
 from frbench.data.module import GroupDataModule
 from frbench.data.table import Table
-from frbench.metrics import GroupCounts
 from frbench.training.evaluation import Evaluated
 
 
@@ -166,13 +165,7 @@ class Scoring(Evaluated):
             source: As for :meth:`score`, with labels; attributes may be missing.
         """
         data = self.encoding
-        counts = GroupCounts(
-            self.num_classes,
-            self.num_attributes,
-            class_names=data.class_names,
-            attribute_names=data.attribute_names,
-            train_counts=data.observed_counts,
-        )
+        counts = self.evaluator(data, exact=True)
         for part in data.new_parts(source, self.chunk_size()):
             table, _ = data.labelled(data.new_rows(part))
             self.eval()

@@ -164,7 +164,10 @@ def test_more_than_two_outcomes_and_rows_without_one(people, capsys):
             "invalid float value: 'x'; see frbench",
         ),
         (["--protected=sex", "--via=weight"], "via: weight keeps the rows; it needs smoothing"),
-        (["--protected=sex", "--marginals=fair", "--drop=key"], "marginals: expected one of data, rew"),
+        (
+            ["--protected=sex", "--marginals=fair", "--drop=key"],
+            "marginals: expected one of data, rew",
+        ),
         (["--protected=sex", "--marginals=sex=a:b"], "give reweighted, balanced, data, or COL"),
         (
             ["--protected", "sex", "race", "--marginals=sex=0.5"],

@@ -98,7 +98,7 @@ def test_trained_gan_as_generator_and_metrics_of_a_grid(in_tmp, capsys):
         (("pairs", "--generator=AnalyticFaces", "--target=no.ckpt", "--protected=no.ckpt",
           "--out=x"), "no checkpoint"),
         (("pairs", "--generator=AnalyticFaces", "--generator.cosine=2", "--target=a",
-          "--protected=b", "--out=x"), "cosine in"),
+          "--protected=b", "--out=x"), "cosine: expected a number in (-1, 1)"),
         (("metrics", "--results=nowhere"), "run frbench bench first"),
         (("metrics",), "required"),
         (("show", "nowhere", "--out=x.png"), "holds no pairs"),

@@ -87,5 +87,5 @@ def test_what_does_not_fit_is_said(tmp_path):
         generate(OwnGenerator(f"{__name__}.small", 5, [3, 4, 4], output_range=[-1, 1]), z)
     with pytest.raises(UserError, match="low < high"):
         OwnGenerator(f"{__name__}.small", 5, [1, 4, 4], output_range=[1.0, 0.0])
-    with pytest.raises(UserError, match="cosine in"):
+    with pytest.raises(UserError, match=r"cosine: expected a number in \(-1, 1\)"):
         AnalyticFaces(cosine=1.0)

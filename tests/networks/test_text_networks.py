@@ -192,5 +192,5 @@ def test_errors_of_pretrained_encoders(bert, tmp_path, monkeypatch):
 def test_a_tokenizer_must_pad_as_the_network_takes_it():
     data = SimpleNamespace(padding=1, clean_per_batch=0)
     with pytest.raises(UserError, match=r"with id 1, and BagOfWords takes 0 .* PretrainedText"):
-        check_data(ERM(2, 2, [5], vocab_size=9, network=BagOfWords()), data)
-    check_data(ERM(2, 2, [5], network=MLP()), data)  # not for those that take none
+        check_data(ERM(2, 2, [5], vocab_size=9, network=BagOfWords()).needs, data)
+    check_data(ERM(2, 2, [5], network=MLP()).needs, data)  # not for those that take none

@@ -376,7 +376,7 @@ def test_an_adjustment_does_not_chase_a_group_without_rows():
     trainer(max_epochs=20).fit(model, datamodule=Given(table, batch_size=20))
     q = dict(zip(model.group_names, model.log_q.exp().tolist(), strict=True))
     assert q["y=1,z=0"] < 0.25  # no training row has it
-    with pytest.raises(UserError, match="negative"):
+    with pytest.raises(UserError, match="adjustment: expected a number of at least 0"):
         GroupDRO(2, 2, [2], adjustment=-1.0)
     with pytest.raises(UserError, match="eta"):
         GroupDRO(2, 2, [2], eta=float("nan"))

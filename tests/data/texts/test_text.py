@@ -125,7 +125,7 @@ def test_a_checkpoint_brings_its_words_to_another_table(table, in_tmp):
                "--trainer.enable_model_summary=false"]  # fmt: skip
     run("fit", *fit, "--model.lr=0.05", "--trainer.max_epochs=30", "--run_dir=r", *trainer)
     ckpt = "r/checkpoints/best.ckpt"
-    words = read_checkpoint(ckpt)["TextTable"]["vocabulary"]
+    words = read_checkpoint(ckpt)["frbench"]["learnt"]["vocabulary"]
     assert set(words) == {"the", "amp", "good", "bad"}
     # The other table has these words in another order of frequency, and further ones.
     other = [{**row, "a": f"zzz zzz zzz yyy yyy {row['a']}"} for row in ROWS]
