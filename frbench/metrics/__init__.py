@@ -35,7 +35,7 @@ _HOME = {
     "tabulate": "counts",
     "wilson": "estimates",
     "unknown_bounds": "unknown",
-    "worst_alpha": "worst",
+    "worst_alpha": "worst_losses",
 }
 __all__ = sorted(_HOME)
 

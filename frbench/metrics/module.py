@@ -21,7 +21,7 @@ from frbench.metrics.scores import (
     rank_bound,
 )
 from frbench.metrics.shares import positive_classes
-from frbench.metrics.worst import LOSS_BINS, LOSS_SCALE
+from frbench.metrics.worst_losses import LOSS_BINS, LOSS_SCALE
 
 
 class GroupCounts(Metric):
@@ -167,7 +167,7 @@ class GroupCounts(Metric):
         terms = torch.stack([weight, confidence * weight, hit * weight])
         level = (confidence * CALIBRATION_BINS).long().clamp_(max=CALIBRATION_BINS - 1)
         self.calibration.index_add_(1, level, terms)
-        # The same bins as `frbench.metrics.worst.loss_state`; NaN counts as the largest loss.
+        # The same bins as `worst_losses.loss_state`; NaN counts as the largest loss.
         level = (nll / (nll + LOSS_SCALE)).nan_to_num(1.0).mul(LOSS_BINS).long()
         terms = torch.stack([weight, nll * weight, hit * weight])
         self.losses.index_add_(1, level.clamp_(max=LOSS_BINS - 1), terms)

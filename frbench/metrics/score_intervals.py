@@ -10,7 +10,7 @@ from frbench.metrics.limits import differences, largest, largest_sum
 from frbench.metrics.names import keys_of
 from frbench.metrics.ranking import Ranking, ranking_limits
 from frbench.metrics.shares import positive_classes
-from frbench.metrics.worst import loss_state, worst_values
+from frbench.metrics.worst_losses import loss_state, worst_values
 
 #: Metrics of scores without an interval: their plug-in values are biased upwards, and no interval
 #: about them covers where calibration is good, or the groups' scores have one law.

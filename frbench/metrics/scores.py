@@ -14,7 +14,7 @@ from frbench.metrics.counts import gap, highest, keyed, mean, rate
 from frbench.metrics.names import SCORES, check_names
 from frbench.metrics.ranking import Ranking
 from frbench.metrics.shares import positive_classes
-from frbench.metrics.worst import loss_state, worst_values
+from frbench.metrics.worst_losses import loss_state, worst_values
 
 NUM_BINS = 1000
 RANK_BINS = 2000

@@ -175,7 +175,7 @@ MODULES = [
     "verdicts",
     "api",
     "module",
-    "worst",
+    "worst_losses",
 ]
 
 

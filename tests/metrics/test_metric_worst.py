@@ -4,7 +4,7 @@ import torch
 
 from frbench.contracts.errors import UserError
 from frbench.metrics import GroupCounts, evaluate, higher_is_better, worst_alpha
-from frbench.metrics.worst import ALPHAS, LOSS_BINS, LOSS_SCALE, loss_state, worst_values
+from frbench.metrics.worst_losses import ALPHAS, LOSS_BINS, LOSS_SCALE, loss_state, worst_values
 
 
 def rows(seed, n=700, num_classes=3, sharp=1.0):

@@ -266,3 +266,5 @@ def test_the_house_is_small():
     loose = [name for name in OURS if name.count(".") == 1 and OURS[name].name != "__init__.py"]
     assert len(set(loose) - {"frbench.__main__"}) <= 3
     assert {room(name) for name in OURS} - {""} <= set(FLOORS)
+    longest = max(OURS.values(), key=lambda file: len(file.read_text().splitlines()))
+    assert len(longest.read_text().splitlines()) <= 350, longest
