@@ -196,7 +196,7 @@ def test_what_does_not_fit_is_said(built, tmp_path):
         GanPairs("x", rows=3)
     with pytest.raises(UserError, match="expected one of pairs, images"):
         GanPairs("x", use="both")
-    with pytest.raises(UserError, match="smile or long_hair"):
+    with pytest.raises(UserError, match="expected one of smile, long_hair"):
         GeneratedFaces(target="beard")
     with pytest.raises(UserError, match="skew"):
         ColouredMNIST(skew=1.0)
