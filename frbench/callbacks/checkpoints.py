@@ -226,7 +226,8 @@ class BestCheckpoint(ModelCheckpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the metric before training starts."""
-        self._read_from = Path(str(trainer.ckpt_path or ".")).parent
+        path = trainer.ckpt_path
+        self._read_from = Path(str(path)).parent if path is not None else None
         if isinstance(pl_module, Evaluated):
             pl_module.min_group_rows = self.min_group_rows
         if stage == "fit":
@@ -243,7 +244,8 @@ class BestCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best value so far, also where the run's folder was moved meanwhile."""
         old, here = state_dict["dirpath"], Path(str(self.dirpath))
-        folder = here if (here / "best.ckpt").is_file() else self._read_from
+        kept = bool(state_dict["best_model_path"]) and not (here / "best.ckpt").is_file()
+        folder = self._read_from if kept and self._read_from is not None else here
         if folder == here or old == ".":  # absolute in checkpoints before format 3
             moved = _moved(state_dict, lambda path: folder / _below(path, old))
             state_dict = moved | {"dirpath": str(folder)}
