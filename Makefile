@@ -40,7 +40,7 @@ test-ddp: install  ## run the tests that launch two processes
 	$(BIN)/python -m pytest -m ddp
 
 promises: install  ## run the tests of promises and write docs/promises.md
-	$(PYTEST) -m promise --promises docs/promises.md
+	$(PYTEST) tests -m promise --promises docs/promises.md
 
 lint: install  ## check style
 	$(BIN)/ruff check .

@@ -426,7 +426,9 @@ class Images(GroupDataModule):
 
 
 @pytest.mark.parametrize("cls", [IRW, IRWO])
-@pytest.mark.parametrize("network", ["mlp", "resnet18", "vit"])
+@pytest.mark.parametrize(
+    "network", ["mlp", pytest.param("resnet18", marks=pytest.mark.slow), "vit"]
+)
 def test_bfloat16_training(cls, network):
     options = {"img_size": 64, "patch_size": 16, "embed_dim": 32, "depth": 2, "num_heads": 2}
     build = {"mlp": lambda: MLP(hidden=[8]), "resnet18": lambda: Timm("resnet18"),

@@ -208,7 +208,7 @@ def test_a_checkpoint_rebuilds_method_penalties_network_and_state(tmp_path):
         trainer_options={"callbacks": [RollingCheckpoint(dirpath=str(tmp_path))],
                          "enable_checkpointing": True},
     )  # fmt: skip
-    twin = load(tmp_path / "last.ckpt")
+    twin = load(tmp_path / "last.ckpt", trust=[__name__])
     assert type(twin) is GroupDRO and not twin.training
     assert twin.eta == 0.2 and twin.adjustment == {"y=0,z=1": 1.0}
     assert twin.network.hidden == [5, 4] and twin.penalties[0].power == 4
