@@ -74,7 +74,8 @@ def test_fit(slow: Path) -> None:
     done = read_checkpoint(last)["global_step"]
     slow.unlink()
     epochs = done // 3 + 2
-    run("fit", f"--ckpt_path={last}", f"--trainer.max_epochs={epochs}", *QUICK[1:])
+    trust = "--trust=slow_method"
+    run("fit", f"--ckpt_path={last}", f"--trainer.max_epochs={epochs}", trust, *QUICK[1:])
     logged = column(Path("run/metrics.csv"), "step")
     assert read_checkpoint(last)["global_step"] == 3 * epochs > done > 0
     # What was logged after the checkpoint is logged again, not twice.
