@@ -105,7 +105,7 @@ def main(argv: list[str]) -> int:
     if argv[0] == "test" and (given := _file_options(argv)) is not None:
         return _test_file(given)
     argv = ["--help" if word == "--help_all" else word for word in argv]
-    with interruptible(lambda: _how_to_go_on(argv[0])):
+    with interruptible(lambda: _how_to_go_on(argv)):
         train(argv)
         finish_loggers()
     return 0
@@ -177,11 +177,14 @@ def _test_file(args: argparse.Namespace) -> int:
     return 0
 
 
-def _how_to_go_on(command: str) -> str:
+def _how_to_go_on(argv: list[str]) -> str:
     """Say what an interrupted run has left behind."""
-    if command != "fit":
+    from frbench.runs.checkpoint import read_description
+    from frbench.runs.options import command_to_continue
+
+    if argv[0] != "fit":
         return "nothing was written"
     last = Path(os.environ.get("FRBENCH_RUN_DIR", "")) / "checkpoints" / "last.ckpt"
     if last.is_file():
-        return f"continue with: frbench fit ... --ckpt_path {last}"
+        return f"continue with: {command_to_continue(argv, last, read_description(last))}"
     return "no checkpoint was due yet, start again (--rolling.every_n_steps says when one is)"

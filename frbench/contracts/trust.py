@@ -55,6 +55,25 @@ def check_trusted(path: Any) -> None:
         )
 
 
+def foreign_modules(value: Any) -> list[str]:
+    """List the modules of the classes that a specification names, without those always allowed.
+
+    Example:
+        >>> foreign_modules({"class_path": "frbench.objectives.ERM", "init_args": {"penalties": [
+        ...     {"class_path": "mine.Own"}, {"class_path": "frbench.penalties.Adversary"}]}})
+        ['mine']
+    """
+    found: set[str] = set()
+    if isinstance(value, dict):
+        path = str(value.get("class_path", ""))
+        if path and not path.startswith(ALLOWED):
+            found.add(path.rpartition(".")[0])
+        value = list(value.values())
+    for part in value if isinstance(value, list) else ():
+        found.update(foreign_modules(part))
+    return sorted(found)
+
+
 def named_by_user(argv: Sequence[str]) -> set[str]:
     """Return the dotted names on a command line and in the YAML files that it names.
 
