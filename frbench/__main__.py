@@ -9,6 +9,7 @@ from importlib import import_module
 from frbench import __version__
 from frbench.contracts.errors import UserError
 from frbench.contracts.trust import named_by_user, split_trust, trusting
+from frbench.support.stops import as_stop, listening
 
 USAGE = """\
 usage: frbench COMMAND [options]
@@ -34,7 +35,7 @@ inspect
 
 --trust MODULE: import classes of this module that a checkpoint names (docs/security.md)
 `frbench COMMAND --help` explains a command. Exit status: 0 done, 1 a run failed, 2 wrong input,
-130 interrupted (continue where the message says).
+130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP (the last line says how to continue).
 """
 
 #: Command -> module of :mod:`frbench.commands` whose ``main(argv)`` runs it.
@@ -72,14 +73,14 @@ def main(argv: list[str] | None = None) -> int:
         sys.path.append(os.getcwd())
     try:
         argv, trust = split_trust(argv)
-        with trusting({*trust, *named_by_user(argv)}):
+        with listening(), trusting({*trust, *named_by_user(argv)}):
             return run(argv)
     except UserError as error:
         print(f"frbench: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print(f"frbench: interrupted{'; ' if str(error) else ''}{error}", file=sys.stderr)
-        return 130
+        return as_stop(error).status
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

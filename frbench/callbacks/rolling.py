@@ -14,8 +14,12 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from frbench.callbacks.csv_logger import CSVLogger
 from frbench.contracts.checkpoint_format import read_section, write_section
+from frbench.distributed import world_size
+from frbench.support import stops
 from frbench.support.atomic import replacing
 
+#: Steps between two moments at which processes ask each other whether one was told to stop.
+ASK_EVERY = 50
 #: What a checkpoint says of the epoch in which it is written.
 Epoch = Literal["open", "over", "left"]
 
@@ -48,6 +52,9 @@ class RollingCheckpoint(Checkpoint):
     It is never written between a batch and the validation that follows it: Lightning would skip
     that validation on resume. At an epoch's end it is written after validation. Being a
     ``Checkpoint``, it runs after every other callback, so that it holds what they did and logged.
+
+    A signal that asks the process to end (:mod:`frbench.support.stops`) is answered after the next
+    write that is possible, at the end of a step or of an epoch.
 
     Args:
         every_n_steps: Optimiser steps between two writes inside an epoch; 0 writes at the end of
@@ -91,7 +98,8 @@ class RollingCheckpoint(Checkpoint):
     ) -> None:
         """Write if due and no validation follows this batch."""
         since = trainer.global_step - self._last_step
-        due = trainer.should_stop or 0 < self.every_n_steps <= since
+        asked = self._is_asked(trainer, trainer.global_step % ASK_EVERY == 0)
+        due = trainer.should_stop or asked or 0 < self.every_n_steps <= since
         interval = trainer.val_check_batch
         loop = trainer.fit_loop.epoch_loop
         # Without check_val_every_n_epoch, Lightning counts the batches of all epochs.
@@ -101,6 +109,22 @@ class RollingCheckpoint(Checkpoint):
         self._rows = self._logged(trainer)
         if due and not validates and not last and trainer.global_step != trainer.max_steps:
             self._save(trainer)
+            stops.answer(asked)
+
+    @staticmethod
+    def _is_asked(trainer: Trainer, together: bool) -> bool:
+        """Whether to stop; several processes, of which one may know, agree where all ask."""
+        if world_size() == 1:
+            return stops.is_asked()
+        return together and trainer.strategy.reduce_boolean_decision(stops.is_asked(), all=False)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals from Lightning, whose own answer to them ends with status 0."""
+        stops.listen()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """As :meth:`on_validation_start`."""
+        stops.listen()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count what the validation has logged."""
@@ -115,6 +139,18 @@ class RollingCheckpoint(Checkpoint):
         elif trainer.global_step != self._last_step:
             # More steps or patience may continue it: what its end has logged is left out.
             self._save(trainer, "left")
+        stops.answer(self._is_asked(trainer, together=True))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Answer a signal from now on when it arrives."""
+        stops.wait_for_safe_points(False)
+        stops.answer()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """As :meth:`on_train_end`, of a run that failed."""
+        stops.wait_for_safe_points(False)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -139,8 +175,10 @@ class RollingCheckpoint(Checkpoint):
             self._all = run.get("csv_rows_in_all", [])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Cut what was logged after the checkpoint; the resumed run logs it again."""
+        """Cut what was logged after the checkpoint, and let signals wait for the next write."""
         self._cut(trainer, self._kept)
+        stops.listen()
+        stops.wait_for_safe_points(True)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Cut what was logged after training, of a run that had nothing left to do."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from frbench.report.records import Results
 from frbench.support.atomic import check_writable, replacing
 from frbench.support.configs import find_config
 from frbench.support.parser import Parser
+from frbench.support.stops import as_stop, end_with_parent
 
 EXAMPLES = """\
 examples:
@@ -107,10 +107,16 @@ def _worker_words(args: argparse.Namespace, extra: list[str], queue: Queue) -> l
     return words + (["--keep_last"] if args.keep_last else [])
 
 
-def _interrupt_once(number: int, frame: Any) -> None:
-    """Stop a worker at the first interrupt; the terminal and the command may both send one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
+def _end(workers: list[subprocess.Popen[bytes]], number: int) -> None:
+    """Pass a signal on to the workers and wait for their end; a further signal kills them."""
+    try:
+        for worker in workers:
+            worker.send_signal(number)
+        for worker in workers:
+            worker.wait()
+    except KeyboardInterrupt:
+        for worker in workers:
+            worker.kill()
 
 
 def main(argv: list[str]) -> int:
@@ -157,8 +163,11 @@ def main(argv: list[str]) -> int:
     since = file.stat().st_size if args.worker is None else args.worker
     queue = Queue(cells, out, Results(file, since))
     if args.worker is not None:
-        signal.signal(signal.SIGINT, _interrupt_once)
-        in_process(queue, lambda *_: None, args.keep_last)
+        end_with_parent()
+        try:
+            in_process(queue, lambda *_: None, args.keep_last)
+        except KeyboardInterrupt as error:
+            return as_stop(error).status
         return 0
     start = time.monotonic()
     workers: list[subprocess.Popen[bytes]] = []
@@ -172,15 +181,13 @@ def main(argv: list[str]) -> int:
                 while any(worker.poll() is None for worker in workers):
                     time.sleep(0.5)
                     progress.bar.update(progress.task, completed=queue.finished())
-    except KeyboardInterrupt:
-        for worker in workers:
-            worker.send_signal(signal.SIGINT)  # a terminal has done so, a scheduler has not
-        for worker in workers:
-            worker.wait()
+    except KeyboardInterrupt as error:
+        stop = as_stop(error)
+        _end(workers, stop.number)
         print(
             f"\ninterrupted; the same command continues ({queue.finished()} of {len(cells)} done)"
         )
-        return 130
+        return stop.status
     recent = queue.results.recent()
     failed = [(c, recent[c.key]) for c in cells if recent.get(c.key, {}).get("status") == "failed"]
     if args.jobs > 1:

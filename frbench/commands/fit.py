@@ -7,9 +7,10 @@ import os
 import textwrap
 from pathlib import Path
 
-from frbench.contracts.errors import UserError, interruptible
+from frbench.contracts.errors import UserError
 from frbench.support.parser import Parser, decision_options, names
 from frbench.support.progress import loading
+from frbench.support.stops import interruptible
 
 #: Options that change the decision of a model on a file.
 DECISIONS = ("threshold", "top_k", "selection_rate")

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from frbench.contracts.errors import UserError, interruptible
+from frbench.contracts.errors import UserError
 from frbench.support.atomic import check_writable
 from frbench.support.progress import loading
+from frbench.support.stops import interruptible
 
 USAGE = """\
 usage: frbench gan COMMAND [options]

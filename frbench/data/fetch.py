@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from frbench.contracts.batch import Batch
 from frbench.contracts.errors import UserError
 from frbench.data.table import Table
+from frbench.support.stops import leave_to_parent
 
 
 @contextlib.contextmanager
@@ -118,6 +119,7 @@ def fetch(
         batch_size=None,
         num_workers=num_workers,
         pin_memory=pin,
+        worker_init_fn=leave_to_parent,
         generator=torch.Generator().manual_seed(0),  # the global one must not move
     )
     try:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import frbench
-from frbench.contracts.errors import UserError, interruptible
+from frbench.contracts.errors import UserError
 from frbench.grids.grid import Cell
 from frbench.support.files import file_hashes
+from frbench.support.stops import interruptible
 
 #: Options of every cell: a grid shows one progress bar, not one per run, and a cell is one
 #: process on one device (use --jobs and --shard for more).

@@ -19,6 +19,7 @@ from typing import Any
 from frbench.grids.cell import run_cell
 from frbench.grids.grid import Cell
 from frbench.grids.queue import Queue
+from frbench.support.stops import undisturbed
 
 #: Told of each cell and its record.
 OnDone = Callable[[Cell, dict[str, Any]], None]
@@ -43,10 +44,11 @@ def in_process(queue: Queue, on_done: OnDone, keep_last: bool = False) -> None:
                 contextlib.redirect_stderr(log),
             ):
                 record = run_cell(cell, folder)
-            queue.results.append(record)
-            if record["status"] == "ok" and not keep_last:
-                (folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)
-            on_done(cell, record)
+            with undisturbed():
+                queue.results.append(record)
+                if record["status"] == "ok" and not keep_last:
+                    (folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)
+                on_done(cell, record)
 
 
 def start_workers(words: Sequence[str], jobs: int) -> list[subprocess.Popen[bytes]]:
@@ -66,6 +68,7 @@ def start_workers(words: Sequence[str], jobs: int) -> list[subprocess.Popen[byte
         subprocess.Popen(
             [sys.executable, "-m", "frbench", *words],
             env={**shared, "CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else shared,
+            stdin=subprocess.PIPE,  # which breaks when this process is gone: a worker ends then
             stdout=subprocess.DEVNULL,
         )
         for worker in range(jobs)

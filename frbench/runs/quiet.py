@@ -21,6 +21,8 @@ NOISE = (
     "Restoring states",
     "Loaded model weights",
     "Seed set",
+    "Received SIGTERM",
+    "Detected KeyboardInterrupt",
     "`weights_only` was not set",
 )
 
