@@ -15,7 +15,7 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
-pytest_plugins = ["promises", "records"]
+pytest_plugins = ["forked", "promises", "records"]
 # typing keeps one order of Union[float, int], the first that is written: imported after others,
 # Trainer's limit_train_batches 1 would be all batches, not one.
 assert get_args(inspect.signature(Trainer).parameters["limit_train_batches"].annotation)[0] is int

@@ -1,19 +1,17 @@
 """Processes of real commands, killed with SIGKILL wherever they happen to be, and continued."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from paths import ROOT
+from forked import log_of
 from promises import found, others_slow
 from resumable import assert_same
 
@@ -28,54 +26,6 @@ DATA = ("--data=TwoGaussians", "--data.n=163", "--data.batch_size=32")
 STEPS, EPOCHS = 5, 4
 #: Rows of metrics.csv: one a step, and two at an epoch's end.
 ROWS = EPOCHS * (STEPS + 2)
-
-
-class Command:
-    """A command that runs in a process of the zygote's."""
-
-    def __init__(self, zygote: subprocess.Popen, cwd: Path, argv: tuple[str, ...]) -> None:
-        self.zygote = zygote
-        zygote.stdin.write(json.dumps({"cwd": str(cwd), "argv": argv}) + "\n")
-        zygote.stdin.flush()
-        self.pid = int(zygote.stdout.readline())
-        self.status: int | None = None
-        self._waiter = threading.Thread(target=self._wait)
-        self._waiter.start()
-
-    def _wait(self) -> None:
-        self.status = int(self.zygote.stdout.readline())
-
-    def kill_when(self, condition) -> bool:
-        """Kill the process once something holds; False if it ended before."""
-        while self.status is None:
-            if condition():
-                os.kill(self.pid, signal.SIGKILL)
-                break
-            time.sleep(0.001)
-        self._waiter.join()
-        return self.status == signal.SIGKILL
-
-    def end(self) -> int:
-        """Wait; returns the exit status."""
-        self._waiter.join()
-        return os.waitstatus_to_exitcode(self.status)
-
-
-@pytest.fixture(scope="module")
-def command():
-    """Start a command in a folder; one at a time."""
-    zygote = subprocess.Popen(
-        [sys.executable, ROOT / "tests/support/zygote.py"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    yield lambda cwd, *argv: Command(zygote, cwd, argv)
-    zygote.stdin.close()
-    assert zygote.wait(timeout=60) == 0
-    zygote.stdout.close()
-
-
-def log_of(folder: Path) -> str:
-    return (folder / "command.log").read_text()[-3000:]
 
 
 def logged(folder: Path) -> int:
