@@ -29,7 +29,7 @@ examples:
   frbench bench grid.yaml --trainer.max_epochs 1  any option of `frbench fit` overrides the grid's
   frbench bench grid.yaml --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
 
-Ctrl-C ends the runs; the same command continues them. Exit status 1: some runs failed.
+Ctrl-C or SIGTERM ends the runs; the same command continues them. Exit status 1: some failed.
 """
 
 
