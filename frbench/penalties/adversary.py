@@ -141,6 +141,8 @@ class Adversary(Penalty):
         hidden: Widths of the adversary's hidden layers; empty is a linear model.
         lr: Its learning rate; None takes the objective's.
         positive_class: Label that equal_opportunity is about.
+        schedule: ``start``, ``before``, ``ramp`` and ``reset_optimizer`` of
+            :class:`~frbench.penalties.Penalty`.
 
     Raises:
         UserError: For an unknown target or input, a width below one, lr <= 0, or no such class.
@@ -163,8 +165,9 @@ class Adversary(Penalty):
         hidden: list[Count] | None = None,
         lr: Positive | None = None,
         positive_class: NotNegativeInt = 1,
+        **schedule: Any,
     ) -> None:
-        super().__init__(weight)
+        super().__init__(weight, **schedule)
         self.target = target
         self.sees = sees
         self.hidden = [32] if hidden is None else hidden

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.properties import Properties
-from frbench.contracts.ranges import CheckedArguments, NotNegative
+from frbench.contracts.ranges import CheckedArguments, NotNegative, NotNegativeInt
 from frbench.contracts.state import Staged
 
 
@@ -20,19 +21,62 @@ class Penalty(CheckedArguments, Staged, ABC):
     gathers the global batch (:func:`frbench.distributed.all_gather`). State is a buffer, changed
     through :meth:`stage` alone.
 
+    The factor of the term may follow a schedule over the steps t that the optimiser has taken (a
+    step that mixed precision skips does not count): ``before`` for t < start, then a straight
+    line that reaches ``weight`` after ``ramp`` further steps.
+
     Args:
         weight: Factor of the term in the loss.
+        start: Steps before the factor leaves ``before``.
+        before: Factor in these steps.
+        ramp: Steps from ``before`` to ``weight``; 0 is a jump.
+        reset_optimizer: Whether the optimiser's moving averages are cleared after ``start`` steps,
+            when the loss changes its scale. It costs one synchronisation with the device a step.
 
     Raises:
-        UserError: If the weight is negative or not finite.
+        UserError: If a weight or a number of steps is negative or not finite.
     """
 
     #: What the tests hold :meth:`forward` to.
     properties = Properties(weights="invariant", attributes="exchangeable")
+    #: Steps taken, where there is a schedule.
+    taken: Tensor
 
-    def __init__(self, weight: NotNegative = 1.0) -> None:
+    def __init__(
+        self,
+        weight: NotNegative = 1.0,
+        start: NotNegativeInt = 0,
+        before: NotNegative = 0.0,
+        ramp: NotNegativeInt = 0,
+        reset_optimizer: bool = False,
+    ) -> None:
         super().__init__()
         self.weight = weight
+        self.start = start
+        self.before = before
+        self.ramp = ramp
+        self.reset_optimizer = reset_optimizer
+        if self.is_scheduled:
+            self.register_buffer("taken", torch.zeros((), dtype=torch.long))
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether the factor of the term changes while training."""
+        return self.start > 0 or self.ramp > 0
+
+    def factor(self) -> float | Tensor:
+        """Return the factor of the term in this step, which counts once it is taken."""
+        if not self.is_scheduled:
+            return self.weight
+        self.stage(taken=self.taken + 1)
+        after = self.taken - self.start + (self.ramp == 0)
+        share = (after / max(self.ramp, 1)).clamp(0, 1)
+        return self.before * (1 - share) + self.weight * share
+
+    @property
+    def starts_anew(self) -> bool:
+        """Whether the optimiser is to forget its moving averages now."""
+        return self.reset_optimizer and self.is_scheduled and int(self.taken) == self.start
 
     #: Number of features D of the network; known when :meth:`bind` is called.
     num_features: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from itertools import combinations
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -45,8 +45,9 @@ class _MMD(Penalty):
         median: bool = False,
         biased: bool = True,
         squared: bool = True,
+        **schedule: Any,
     ) -> None:
-        super().__init__(weight)
+        super().__init__(weight, **schedule)
         self.tensor = tensor
         self.sigma_squared = sigma_squared
         self.median = median
@@ -149,6 +150,8 @@ class ConditionalMMD(_MMD):
         median: Multiply them by the median squared distance of the batch.
         biased: Whether a row is compared with itself (the V-statistic, never negative).
         squared: Whether MMD^2 or its root is penalised.
+        schedule: ``start``, ``before``, ``ramp`` and ``reset_optimizer`` of
+            :class:`~frbench.penalties.Penalty`.
 
     Raises:
         UserError: For an unknown tensor, or a sigma^2 that is not positive.
@@ -189,6 +192,8 @@ class MarginalMMD(_MMD):
         median: Multiply them by the median squared distance of the batch.
         biased: Whether a row is compared with itself (the V-statistic, never negative).
         squared: Whether MMD^2 or its root is penalised.
+        schedule: ``start``, ``before``, ``ramp`` and ``reset_optimizer`` of
+            :class:`~frbench.penalties.Penalty`.
 
     Raises:
         UserError: For an unknown tensor, or a sigma^2 that is not positive.

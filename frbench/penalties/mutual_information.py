@@ -118,6 +118,8 @@ class MutualInformation(Penalty):
             same as another weight), of the attribute, of the prediction, or by the smaller of
             the last two; entropies are conditional as I is. none leaves I as it is.
         positive_class: Label that equal_opportunity is about.
+        schedule: ``start``, ``before``, ``ramp`` and ``reset_optimizer`` of
+            :class:`~frbench.penalties.Penalty`.
 
     Raises:
         UserError: For an unknown target or normaliser, beta <= 0, or no such class.
@@ -144,8 +146,9 @@ class MutualInformation(Penalty):
         beta: Positive = 1.0,
         normaliser: Normaliser = "none",
         positive_class: NotNegativeInt = 1,
+        **schedule: Any,
     ) -> None:
-        super().__init__(weight)
+        super().__init__(weight, **schedule)
         self.target = target
         self.beta = beta
         self.normaliser = normaliser

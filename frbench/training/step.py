@@ -135,7 +135,7 @@ class TrainingStep(Scoring, Staged, ABC):
         terms = {"loss": risk, "risk": risk}
         for name, penalty in zip(self.penalty_names, self.penalties, strict=True):
             terms[name] = penalty(*rows)
-            terms["loss"] = terms["loss"] + penalty.weight * terms[name]
+            terms["loss"] = terms["loss"] + penalty.factor() * terms[name]
         return terms
 
     @property
@@ -160,8 +160,10 @@ class TrainingStep(Scoring, Staged, ABC):
         for penalty in self.penalties:
             penalty.discard()
 
-    def commit_all(self, *_: Any) -> None:
+    def commit_all(self, optimizer: Any = None, *_: Any) -> None:
         """Make the proposals true; called by the optimiser after a step that was taken."""
         self.commit()
         for penalty in self.penalties:
             penalty.commit()
+            if optimizer is not None and penalty.starts_anew:
+                optimizer.state.clear()
