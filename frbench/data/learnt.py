@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from frbench.contracts.batch import Sizes
 
 #: Rows of a new file that are read and scored at a time.
-CHUNK = 65_536
+CHUNK = 16_384
 
 
 class NewRows(NamedTuple):
