@@ -28,6 +28,7 @@ from frbench.training.checks import (
     data_record,
     data_spec,
 )
+from frbench.training.lean import spare
 from frbench.training.log import LogSteps, TrainingLog, is_due
 from frbench.training.optimizer import (
     Optimization,
@@ -35,6 +36,7 @@ from frbench.training.optimizer import (
     build_scheduler,
     check_groups,
     check_optimizer,
+    may_fuse,
 )
 from frbench.training.step import TrainingStep
 
@@ -203,7 +205,7 @@ class Objective(CheckedArguments, TrainingStep):
         """Build the optimiser and the schedule; state is committed after each taken step."""
         groups = self.parameter_groups()
         check_groups(self, groups)
-        optimizer = build_optimizer(groups, self.optimization)
+        optimizer = build_optimizer(groups, self.optimization, may_fuse(self.trainer))
         optimizer.register_step_post_hook(self.commit_all)
         scheduler = build_scheduler(optimizer, self.optimization)
         if scheduler is None:
@@ -215,6 +217,7 @@ class Objective(CheckedArguments, TrainingStep):
 
     def setup(self, stage: str) -> None:
         """Check that data, trainer and method fit, and build the evaluators."""
+        spare(self.trainer)
         data = datamodule_of(self.trainer)
         if data is None:
             self.reset_evaluators()

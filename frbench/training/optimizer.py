@@ -11,6 +11,11 @@ import torch
 
 from frbench.contracts.errors import UserError
 
+#: Optimisers whose fused form moves all parameters in one kernel, on CPU and CUDA.
+FUSED = (torch.optim.Adam, torch.optim.AdamW)
+#: Their options that say how they move them.
+FORMS = {"fused", "foreach", "capturable", "differentiable"}
+
 
 class Optimization(NamedTuple):
     """The options of an objective that say how its parameters are updated.
@@ -55,12 +60,27 @@ def _call(cls: type, what: str, *args: Any, **kwargs: Any) -> Any:
         ) from error
 
 
-def build_optimizer(groups: list[dict[str, Any]], options: Optimization) -> torch.optim.Optimizer:
+def may_fuse(trainer: Any) -> bool:
+    """Whether a fused optimiser trains as any other under this trainer.
+
+    It hides from Lightning which steps 16-mixed skips, and Lightning clips no gradients of it in
+    mixed precision.
+    """
+    precision = str(trainer.precision)
+    if "mixed" not in precision:
+        return True
+    return precision != "16-mixed" and not trainer.gradient_clip_val
+
+
+def build_optimizer(
+    groups: list[dict[str, Any]], options: Optimization, fuse: bool = True
+) -> torch.optim.Optimizer:
     """Build the optimiser of an objective.
 
     Args:
         groups: Its parameter groups.
         options: How they are updated.
+        fuse: As of :func:`make_optimizer`.
 
     Raises:
         UserError: For an unknown name or arguments that it does not take.
@@ -69,6 +89,7 @@ def build_optimizer(groups: list[dict[str, Any]], options: Optimization) -> torc
         options.optimizer,
         groups,
         "optimizer",
+        fuse,
         lr=options.lr,
         weight_decay=options.weight_decay,
         **(options.optimizer_options or {}),
@@ -104,9 +125,20 @@ def check_groups(module: torch.nn.Module, groups: Sequence[dict[str, Any]]) -> N
 
 
 def make_optimizer(
-    name: str, groups: list[dict[str, Any]], what: str = "optimizer", **options: Any
+    name: str,
+    groups: list[dict[str, Any]],
+    what: str = "optimizer",
+    fuse: bool = True,
+    **options: Any,
 ) -> torch.optim.Optimizer:
-    """Build an optimiser of ``torch.optim`` by name; ``what`` is the option that names it.
+    """Build an optimiser of ``torch.optim`` by name.
+
+    Args:
+        name: Its class.
+        groups: Its parameter groups.
+        what: The option that names it, for messages.
+        fuse: Whether to take its fused form where there is one and the options name no form.
+        options: Its arguments.
 
     Raises:
         UserError: For an unknown name or arguments that it does not take.
@@ -119,8 +151,19 @@ def make_optimizer(
         )
     if "weight_decay" not in inspect.signature(cls).parameters and not options.get("weight_decay"):
         options.pop("weight_decay", None)
+    if fuse and cls in FUSED and not FORMS & options.keys() and _fusible(groups):
+        options["fused"] = True
     result: torch.optim.Optimizer = _call(cls, what, groups, **options)
     return result
+
+
+def _fusible(groups: list[dict[str, Any]]) -> bool:
+    """Whether torch has fused kernels for these parameters."""
+    return all(
+        p.device.type in ("cpu", "cuda") and p.is_floating_point()
+        for group in groups
+        for p in group["params"]
+    )
 
 
 def build_scheduler(
