@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -84,6 +85,16 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" for {error.filename}" if error.filename else ""
+        print(
+            f"frbench: error: the disk is full, there is no space{where}; what was written before "
+            "is whole: free some space and run the command again.",
+            file=sys.stderr,
+        )
+        return 1
 
 
 def run(argv: list[str]) -> int:

@@ -20,7 +20,7 @@ from frbench.report.records import Results
 from frbench.support.atomic import check_writable, replacing
 from frbench.support.configs import find_config
 from frbench.support.parser import Parser
-from frbench.support.stops import as_stop, end_with_parent
+from frbench.support.stops import answer, as_stop, end_with_parent
 
 EXAMPLES = """\
 examples:
@@ -180,6 +180,7 @@ def main(argv: list[str]) -> int:
                 workers = start_workers(_worker_words(args, extra, queue), args.jobs)
                 while any(worker.poll() is None for worker in workers):
                     time.sleep(0.5)
+                    answer()  # a signal that arrived where Python passes exceptions over
                     progress.bar.update(progress.task, completed=queue.finished())
     except KeyboardInterrupt as error:
         stop = as_stop(error)

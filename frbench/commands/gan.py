@@ -71,21 +71,14 @@ def main(argv: list[str]) -> int:
 
 def _parse(parser: Any, argv: list[str]) -> tuple[Any, Any]:
     """Parse and instantiate; errors become one line."""
-    from jsonargparse import ArgumentError
     from pytorch_lightning import seed_everything
 
-    from frbench.runs.messages import cause, readable
+    from frbench.runs.causes import one_line
 
-    try:
+    with one_line():
         config = parser.parse_args(argv)
         seed_everything(config.get("seed", 0), verbose=False)
         return config, parser.instantiate(config)
-    except ArgumentError as error:
-        raise UserError(readable(str(error))) from error
-    except (ValueError, TypeError) as error:
-        if (user_error := cause(error)) is not None:
-            raise user_error from None
-        raise
 
 
 def _parser() -> Any:

@@ -144,9 +144,10 @@ def import_class(path: str) -> type:
     try:
         result: type = getattr(import_module(module), name)
         return result
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever the user's own file does when it is imported
         raise UserError(
-            f"Cannot import {path!r} ({error}). Run where its file can be imported, or put its "
+            f"Cannot import {path!r} ({type(error).__name__}: {error}). "
+            "Run where its file can be imported, or put its "
             "folder on PYTHONPATH."
         ) from error
 

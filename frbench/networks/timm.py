@@ -82,9 +82,17 @@ class Timm(Network):
                 )
             shape = torch.tensor(values).view(-1, 1, 1)
             self.register_buffer(f"input_{name}", shape, persistent=False)
-        model = timm.create_model(
-            self.name, num_classes=0, in_chans=channels, **(self.options or {})
-        )
+        try:
+            model = timm.create_model(
+                self.name, num_classes=0, in_chans=channels, **(self.options or {})
+            )
+        except Exception as error:  # timm's models raise many types for options they do not take
+            if not self.options:
+                raise
+            raise UserError(
+                f"model.network.options: timm's {self.name} refuses {self.options} "
+                f"({type(error).__name__}: {error})."
+            ) from error
         if self.checkpoint is not None:
             self._load(model)
         if self.freeze:

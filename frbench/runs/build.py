@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentParser
 
 from frbench.contracts.checkpoint_format import read_section
 from frbench.contracts.errors import UserError
 from frbench.contracts.spec import check_spec
 from frbench.data.module import GroupDataModule
 from frbench.runs.catalogue import import_all
+from frbench.runs.causes import one_line
 from frbench.runs.checkpoint import load, read_checkpoint, restore
-from frbench.runs.messages import cause, readable
 
 if TYPE_CHECKING:
     from frbench.objectives import Objective
@@ -38,15 +38,9 @@ def build(argv: list[str], stored: dict[str, Any] | None = None) -> GroupDataMod
     if stored is not None:
         check_spec(stored, GroupDataModule)  # before the parser imports what it names
         parser.set_defaults({"data": stored})
-    try:
+    with one_line():
         result: GroupDataModule = parser.instantiate(parser.parse_args(argv)).data
-        return result
-    except ArgumentError as error:
-        raise UserError(readable(str(error))) from error
-    except ValueError as error:
-        if (user_error := cause(error)) is not None:
-            raise user_error from None
-        raise
+    return result
 
 
 def build_named(data: str, options: Sequence[str]) -> GroupDataModule:

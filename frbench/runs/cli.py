@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import warnings
 from functools import partial
@@ -12,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from frbench.callbacks import (
@@ -36,9 +33,9 @@ from frbench.metrics.own import directions, import_metrics
 from frbench.objectives import Objective
 from frbench.runs import wandb as wandb_run
 from frbench.runs.catalogue import import_all
+from frbench.runs.causes import one_line
 from frbench.runs.checkpoint import explained, read_description, restore
 from frbench.runs.folder import choose_run_dir, give_back
-from frbench.runs.messages import cause, readable
 from frbench.runs.options import check_configs, known_options, option_values
 from frbench.runs.output import log_final_table, print_metrics, write_new
 from frbench.runs.quiet import quieten
@@ -305,7 +302,7 @@ def train(argv: list[str]) -> FrbenchCLI:
     usage = {name: {"usage": f"frbench {name} [options]", **common} for name in
              ("fit", "validate", "test")}  # fmt: skip
     try:
-        with explained(paths[-1] if paths else None):
+        with one_line(LINKED, known_options()), explained(paths[-1] if paths else None):
             return FrbenchCLI(
                 Objective,
                 GroupDataModule,
@@ -319,18 +316,5 @@ def train(argv: list[str]) -> FrbenchCLI:
                 parser_kwargs={"prog": "frbench", **common, **usage},
                 args=argv,
             )
-    except ArgumentError as error:
-        raise UserError(readable(str(error), LINKED, known_options())) from error
-    except MisconfigurationException as error:
-        raise UserError(" ".join(str(error).split())) from error
-    except ValueError as error:
-        # A UserError of a constructor arrives wrapped by the parser that called it.
-        if (user_error := cause(error)) is not None:
-            raise user_error from None
-        if missing := re.search(r"HINT: Try running `(pip install [^`]*)`", str(error)):
-            raise UserError(f"A package is missing: {missing[1]}.") from error
-        if "is not in bounds" in str(error):
-            raise UserError(f"seed_everything: {error}.") from error
-        raise
     finally:
         give_back()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import inspect
 import re
@@ -9,6 +10,18 @@ from collections.abc import Sequence
 
 from frbench.contracts.errors import UserError
 from frbench.contracts.spec import import_class, init_parameters
+
+#: Options by the names that other programs give them.
+USUAL = {
+    "seed": ["seed_everything"],
+    "epochs": ["trainer.max_epochs"],
+    "steps": ["trainer.max_steps"],
+    "device": ["trainer.accelerator"],
+    "gpus": ["trainer.devices"],
+    "learning_rate": ["model.lr"],
+    "resume": ["ckpt_path"],
+    "out": ["run_dir"],
+}
 
 
 def cause(error: BaseException | None) -> UserError | None:
@@ -41,7 +54,30 @@ def _near(name: str, known: list[str]) -> str:
 
 
 def _short(types: str) -> str:
+    types = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", types)
+    types = re.sub(r"list\[(?:\w+\.)*(\w+)\]", r"list[\1]", types)
     return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", types).replace("NoneType", "null")
+
+
+def _near_options(name: str, options: Sequence[str]) -> list[str]:
+    """Suggest options: those whose last part it is, as ``lr`` of ``model.lr``; else like ones."""
+    known = dict.fromkeys(options)
+    meant = [n for n in known if n.rpartition(".")[2] == name] + USUAL.get(name, [])
+    return meant[:3] or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+
+
+def _sorted_out(given: str) -> str:
+    """Say how options beside a class_path are to be written."""
+    try:
+        entry = dict(ast.literal_eval(given))
+    except (SyntaxError, TypeError, ValueError):
+        entry = {"class_path": "CLASS", "option": "value"}
+    name = entry.pop("class_path", "CLASS")
+    init_args = ", ".join(f"{k}: {v}" for k, v in entry.items())
+    return (
+        f"options beside class_path stand in init_args: {{class_path: {name}, init_args: "
+        f"{{{init_args:.200}}}}}."
+    )
 
 
 def readable(message: str, hidden: tuple[str, ...] = (), options: Sequence[str] = ()) -> str:
@@ -65,15 +101,24 @@ def readable(message: str, hidden: tuple[str, ...] = (), options: Sequence[str] 
     )
     if unknown:
         name = unknown[1] or unknown[2]
-        near = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
+        near = _near_options(name, options)
         hint = f"did you mean {' or '.join(f'--{n}' for n in near)}?"
         return f"there is no option --{name}; {hint if near else 'see --help.'}"
     if re.search(r"arguments are required: (?:\w+\.|--)data\b", text):
         return "--data is missing: name a data set, --data Digits say."
 
+    value = re.search(r" Given value: (.*?)(?: - (?:Expected|Problem)|$)", text)
+    # The class of a list's items is tried as the class of the item, too, and has no options.
+    tried = [(p, p.rpartition(".")[2] in ("Callback", "Logger")) for p in re.findall(
+        r"class_path '([\w.]+)'", text)]  # fmt: skip
     refused = re.findall(r"class_path '([\w.]+)': (?:Option|Key) '([\w.]+)' is not", text)
+    if any(not base for _, base in tried):
+        bases_tried = {path for path, base in tried if base}
+        refused = [(path, name) for path, name in refused if path not in bases_tried]
     if refused:
         cls, name = import_class(refused[-1][0]), refused[-1][1]
+        if name == "class_path" and value:
+            return f"{key}: {_sorted_out(value[1])}"
         known = [n for n in init_parameters(cls) if n not in hidden]
         hint = _near(name, known)
         if inspect.isabstract(cls):
@@ -93,7 +138,6 @@ def readable(message: str, hidden: tuple[str, ...] = (), options: Sequence[str] 
     if nothing:
         return f"{key}: cannot import {nothing[1]}: its file has no class {nothing[2]!r}."
     foreign = re.search(r"Import path does not correspond to a subclass of (\w+)", text)
-    value = re.search(r" Given value: (.*?)(?: - Expected|$)", text)
     if foreign and value:
         return f"{key}: {value[1]!r} is not a subclass of {foreign[1]}."
 
@@ -112,6 +156,11 @@ def readable(message: str, hidden: tuple[str, ...] = (), options: Sequence[str] 
         return (
             f"{key}: choose a class before its options ({choices}): --{key} CLASS, in YAML "
             "{class_path: CLASS, init_args: {option: value}}."
+        )
+
+    if "Expected a <class 'list'>" in text and value and re.fullmatch(r"[\w.]+", value[1]):
+        return (
+            f"{key}: takes a list; write [{value[1]}], or --{key}+={value[1]} on the command line."
         )
 
     literal = re.search(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (\S+)", text)

@@ -14,7 +14,11 @@ from pytorch_lightning import Trainer
 
 from frbench.callbacks import BestCheckpoint, EarlyStop, RollingCheckpoint, SanityCheck
 from frbench.contracts.errors import UserError
+from frbench.contracts.spec import init_parameters
 from frbench.contracts.trust import foreign_modules
+from frbench.data.module import GroupDataModule
+from frbench.objectives import Objective
+from frbench.runs.catalogue import exported, import_all
 from frbench.support.configs import find_config
 from frbench.training.checks import FREE_ON_RESUME
 
@@ -102,7 +106,7 @@ def check_configs(argv: list[str]) -> list[str]:
 
 
 def known_options() -> list[str]:
-    """List the options that do not depend on the chosen classes."""
+    """List the options of the command, those of frbench's data sets and objectives included."""
     classes = {
         "trainer": Trainer,
         "checkpoint": BestCheckpoint,
@@ -111,6 +115,11 @@ def known_options() -> list[str]:
         "sanity": SanityCheck,
     }
     fixed = ["data", "model", "config", "run_dir", "ckpt_path", "seed_everything"]
-    return fixed + [
-        f"{key}.{name}" for key, cls in classes.items() for name in signature(cls).parameters
-    ]
+    named = [("model", n) for n in init_parameters(Objective)]
+    named += [("data", n) for n in init_parameters(GroupDataModule)]
+    named += [(key, n) for key, cls in classes.items() for n in signature(cls).parameters]
+    for kind in ("model", "data"):
+        named += [
+            (kind, n) for name in exported(kind) for n in init_parameters(import_all()[name])
+        ]
+    return fixed + [f"{key}.{name}" for key, name in dict.fromkeys(named)]
