@@ -235,6 +235,11 @@ class BestCheckpoint(ModelCheckpoint):
             write_whole(trainer)
         super().setup(trainer, pl_module, stage)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare the network that the run is about, not one that infers attributes."""
+        if not getattr(pl_module, "identifying", False):
+            super().on_validation_end(trainer, pl_module)
+
     def state_dict(self) -> dict[str, Any]:
         """Return Lightning's state with paths relative to the folder, and what breaks ties."""
         state = super().state_dict()
@@ -307,6 +312,11 @@ class EarlyStop(EarlyStopping):
         if stage == "fit":
             check_monitor("early_stopping", self.monitor, trainer, self.patience != NEVER)
         super().setup(trainer, pl_module, stage)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wait in the stage that the run is about."""
+        if not getattr(pl_module, "identifying", False):
+            super().on_validation_end(trainer, pl_module)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave a run as it is that had stopped when it was killed, or was continued."""

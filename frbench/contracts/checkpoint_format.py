@@ -14,6 +14,7 @@ metrics               import paths of the user's own metrics
 selection             rule by which ``best.ckpt`` is chosen (``BestCheckpoint``)
 csv_rows              rows of each ``metrics.csv`` to continue from (``RollingCheckpoint``)
 csv_rows_in_all       all rows that each had when the checkpoint was written
+stages                inferred attributes [N] and where the run stands between its stages, or None
 sample_weight,        state that a method needs to continue training (``FRTrain``, ``BPF``)
 renewed_at, adversary
 dfr                   how ``frbench dfr`` refitted the last layer
@@ -31,7 +32,7 @@ from typing import Any, Literal
 from frbench.contracts.errors import UserError
 
 #: Version of what is written; later ones are refused, earlier ones are upgraded when read.
-FORMAT = 3
+FORMAT = 4
 Section = Literal["frbench", "frbench_gan"]
 
 
@@ -110,9 +111,15 @@ def _nothing_learnt(checkpoint: dict[str, Any], section: dict[str, Any]) -> None
     section["tables"] = None
 
 
+def _one_stage(checkpoint: dict[str, Any], section: dict[str, Any]) -> None:
+    """Upgrade format 3: no attribute was inferred."""
+    section["stages"] = None
+
+
 _UPGRADES: dict[int, Callable[[dict[str, Any], dict[str, Any]], None]] = {
     1: _public_names,
     2: _nothing_learnt,
+    3: _one_stage,
 }
 
 #: Public names of earlier releases -> the present ones.

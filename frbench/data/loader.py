@@ -65,6 +65,8 @@ class GroupLoader:
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        #: Epoch of the run from which this loader's are counted: a stage sees a run's order.
+        self.first_epoch = 0
         self.delivered = 0
         self._resumed = False
         self._told: int | None = None
@@ -91,8 +93,8 @@ class GroupLoader:
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next; without it, the next one does."""
-        self._told = epoch
+        """Say which epoch of the run comes next; without it, the next one does."""
+        self._told = epoch - self.first_epoch
 
     def set_epoch_weights(
         self, weights: np.ndarray | None, via: Literal["sample", "weight"]
@@ -203,6 +205,7 @@ class GroupLoader:
         weights = self._epoch_weights
         return {
             "epoch": self.epoch,
+            "first_epoch": self.first_epoch,
             "delivered": self.delivered,
             "epoch_weights": None if weights is None else torch.as_tensor(weights),
             "epoch_via": self._epoch_via,
@@ -211,6 +214,7 @@ class GroupLoader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a stored position."""
         self.epoch = state["epoch"]
+        self.first_epoch = state.get("first_epoch", 0)
         self.delivered = state["delivered"]
         weights = state["epoch_weights"]
         self._epoch_weights = None if weights is None else weights.numpy()

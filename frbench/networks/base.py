@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Self
 
 from torch import Tensor, nn
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import CheckedArguments
+from frbench.contracts.spec import init_parameters
 
 
 class Network(CheckedArguments, nn.Module, ABC):
@@ -48,12 +50,20 @@ class Network(CheckedArguments, nn.Module, ABC):
                 f"The data has {has}, which {type(self).__name__} does not read; use "
                 f"--model.network {remedy}."
             )
+        self._sizes = sizes
         self.backbone, num_features = self.build(sizes)
         self.num_features = num_features
         self.head = nn.Linear(num_features, sizes.num_classes)
         # Lightning trains in the modes that it finds: loaded encoders come in evaluation mode,
         # frozen backbones must be put into it.
         self.train()
+
+    def twin(self) -> Self:
+        """Return another network of the same class and arguments, with weights drawn anew."""
+        names = init_parameters(type(self))
+        other = type(self)(**{name: getattr(self, name) for name in names})
+        other.bind(self._sizes)
+        return other
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return features [B, D] and logits [B, C]."""

@@ -1,4 +1,4 @@
-"""Blind Pareto fairness, and the losses of the whole training table that it needs."""
+"""Blind Pareto fairness."""
 
 from __future__ import annotations
 
@@ -6,39 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from frbench.contracts.checkpoint_format import read_section, write_section
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import NotNegative, Positive, PositiveShare
-from frbench.data.loader import GroupLoader
-from frbench.distributed import all_sum
 from frbench.objectives.erm import ERM
-from frbench.training.objective import Objective
-from frbench.training.table_pass import evaluation_mode, table_batches
-
-
-@torch.no_grad()
-def training_losses(objective: Objective) -> Tensor:
-    """Compute the loss of each training row, in evaluation mode and without random transforms.
-
-    A collective: each process computes its share of the rows.
-
-    Args:
-        objective: The method, within ``fit``.
-
-    Returns:
-        Losses in table order, the same on every process, float32 [N].
-    """
-    trainer: Any = objective.trainer
-    loader: GroupLoader = trainer.train_dataloader
-    losses = torch.zeros(len(loader.dataset), device=objective.device)
-    with evaluation_mode(objective):
-        for batch in table_batches(objective, loader.batch_size):
-            with trainer.precision_plugin.forward_context():
-                losses[batch.index] = objective.outputs(batch).losses
-    return all_sum(losses)[: loader.num_rows]
+from frbench.training.table_pass import table_outputs
 
 
 def project(point: np.ndarray, low: float, mean: float) -> np.ndarray:
@@ -137,7 +111,7 @@ class BPF(ERM):
         if self._adversary is None:
             self._adversary = np.full(len(train.training.table), self.alpha)
         else:
-            losses = training_losses(self).double().cpu().numpy()
+            losses = table_outputs(self, ["losses"])["losses"].double().cpu().numpy()
             if bad := int((~np.isfinite(losses)).sum()):
                 raise UserError(
                     f"BPF: {bad} training rows have no finite loss, so the network has diverged; "

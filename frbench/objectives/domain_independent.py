@@ -37,6 +37,7 @@ class DomainIndependent(Objective):
 
     couples_batch = False
     properties = Properties(attributes=None, one_group={})
+    combines = ("infer",)  # a partner of another domain has another head
 
     def __init__(self, *args: Any, inference: Inference = "sum_logits", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -45,10 +46,10 @@ class DomainIndependent(Objective):
     @property
     def head_sizes(self) -> Sizes:
         """C logits for each of the A domains."""
-        return self.sizes._replace(num_classes=self.num_classes * self.num_attributes)
+        return self.sizes._replace(num_classes=self.sizes.num_groups)
 
     def _by_domain(self, logits: Tensor) -> Tensor:
-        return logits.view(-1, self.num_attributes, self.num_classes)
+        return logits.view(-1, self.sizes.num_attributes, self.num_classes)
 
     def _combine(self, logits: Tensor) -> Tensor:
         """Logits of the classes [B, C] from those of all heads [B, A, C]."""

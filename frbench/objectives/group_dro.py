@@ -106,8 +106,8 @@ class GroupDRO(Objective):
         if stage != "fit":
             return
         if data is not None:
-            self._may_be_unknown = bool((data.training.table.z < 0).any())
-            self.bind_groups(torch.as_tensor(data.train_counts).flatten(), data.group_names)
+            unknown = bool((data.training.table.z < 0).any())
+            self._may_be_unknown = unknown or self.infer is not None
         elif (self.mode == "greedy" or self.adjustment) and not self.train_counts.any():
             raise UserError(
                 "GroupDRO needs the groups' training counts for greedy and adjustment: fit with a "
@@ -118,8 +118,7 @@ class GroupDRO(Objective):
         """Warn when q has collapsed onto one group."""
         if float(self.log_q.max().exp()) <= 0.99:
             return {}
-        place = int(self.log_q.argmax())
-        group = train.group_names[place] if train is not None else place
+        group = self.seen_names[int(self.log_q.argmax())]
         return {
             "saturated_group_weights": f"q of {group} exceeds .99: the other groups are no longer "
             "trained; lower eta or set min_weight."
@@ -229,7 +228,7 @@ class GroupDRO(Objective):
 
     def state_to_log(self) -> dict[str, Tensor]:
         """Return q, its entropy, and each group's moving loss, raw and adjusted, by name."""
-        names = getattr(self, "group_names", [str(i) for i in range(len(self.log_q))])
+        names = self.seen_names
         q = self.log_q.exp()
         logged = {f"q/{n}": q[i] for i, n in enumerate(names)}
         logged |= {f"moving_loss/{n}": self.moving_loss[i] for i, n in enumerate(names)}

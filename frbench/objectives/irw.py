@@ -68,6 +68,7 @@ class IRW(Objective):
 
     # Weights are copies, and alpha times their number is rounded: their scale matters.
     properties = Properties(weights=None, copies="absolute")
+    combines = ("infer",)  # the gradients of single samples are those of hard labels
 
     effective_share: Tensor
 

@@ -6,7 +6,16 @@ import inspect
 from functools import cache
 from typing import Literal
 
-from frbench import callbacks, data, gan, networks, objectives, penalties
+from frbench import (
+    callbacks,
+    data,
+    gan,
+    group_inference,
+    mixing,
+    networks,
+    objectives,
+    penalties,
+)
 from frbench.data.module import GroupDataModule
 
 _BASES = {
@@ -14,6 +23,8 @@ _BASES = {
     "model": objectives.Objective,
     "network": networks.Network,
     "penalty": penalties.Penalty,
+    "infer": group_inference.GroupInference,
+    "mixing": mixing.Mixing,
 }
 
 
@@ -23,12 +34,14 @@ def import_all() -> dict[str, type]:
 
     jsonargparse resolves a bare class name among the classes that are imported.
     """
-    packages = (callbacks, data, networks, objectives, penalties)
+    packages = (callbacks, data, group_inference, mixing, networks, objectives, penalties)
     found = {name: getattr(package, name) for package in packages for name in package.__all__}
     return {**found, "GeneratedFaces": gan.GeneratedFaces}
 
 
-def exported(kind: Literal["data", "model", "network", "penalty"]) -> list[str]:
+def exported(
+    kind: Literal["data", "model", "network", "penalty", "infer", "mixing"],
+) -> list[str]:
     """List the names of frbench's concrete classes of one kind.
 
     Example:

@@ -47,6 +47,8 @@ class ManualObjective(Objective):
         UserError: If clip_norm is negative.
     """
 
+    combines = ()
+
     def __init__(self, *args: Any, clip_norm: NotNegative = 0.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.clip_norm = clip_norm
@@ -95,6 +97,7 @@ class ManualObjective(Objective):
     # ---- Lightning --------------------------------------------------------------------------
     def on_train_start(self) -> None:
         """Keep both faces of each optimiser: Lightning's counts its steps, torch's does not."""
+        super().on_train_start()
         self._raw = self._as_list(self.optimizers(use_pl_optimizer=False))
         self._counted = self._as_list(self.optimizers(use_pl_optimizer=True))
         self._owned = [[p for g in o.param_groups for p in g["params"]] for o in self._raw]

@@ -17,7 +17,9 @@ from frbench.contracts.ranges import CheckedArguments
 from frbench.contracts.spec import to_spec
 from frbench.data.loader import GroupLoader
 from frbench.data.module import GroupDataModule, datamodule_of
+from frbench.group_inference import GroupInference
 from frbench.metrics.own import metric_paths
+from frbench.mixing import Mixing
 from frbench.networks import MLP, BagOfWords, Network, SmallCNN
 from frbench.penalties import Penalty
 from frbench.training.checks import (
@@ -28,6 +30,7 @@ from frbench.training.checks import (
     data_record,
     data_spec,
 )
+from frbench.training.inferred import InferredAttribute
 from frbench.training.lean import spare
 from frbench.training.log import LogSteps, TrainingLog, is_due
 from frbench.training.optimizer import (
@@ -38,10 +41,9 @@ from frbench.training.optimizer import (
     check_optimizer,
     may_fuse,
 )
-from frbench.training.step import TrainingStep
 
 
-class Objective(CheckedArguments, TrainingStep):
+class Objective(CheckedArguments, InferredAttribute):
     """A way to train; a subclass writes :meth:`risk`.
 
     Args:
@@ -59,9 +61,12 @@ class Objective(CheckedArguments, TrainingStep):
         scheduler: Name of a class of ``torch.optim.lr_scheduler``; None keeps the rate.
         scheduler_options: Its arguments, ``{T_max: 20}`` say.
         scheduler_interval: Whether it counts epochs or steps.
+        infer: Which attribute training sees, where it is not the data's.
+        mixing: Which rows of a batch are combined; none by default.
 
     Raises:
-        UserError: For an unknown optimiser or scheduler, or arguments it does not take.
+        UserError: For an unknown optimiser or scheduler, or arguments it does not take, or a
+            method that does not combine with the inference or the mixing.
     """
 
     #: Whether it learns to tell verified rows from training rows: groups must not tell them apart.
@@ -70,8 +75,8 @@ class Objective(CheckedArguments, TrainingStep):
     couples_batch = True
     #: What the tests hold :meth:`risk` to.
     properties = Properties()
-    #: Tensors with one value per training row, kept for training alone: not in ``state_dict``.
-    row_state: tuple[str, ...] = ()
+    #: Which of ``infer`` and ``mixing`` its training step can work with.
+    combines: tuple[str, ...] = ("infer", "mixing")
     #: Whether weights of :meth:`on_epoch_weights` go into the sampler or into batch.weight.
     epoch_weights_via: Literal["sample", "weight"] = "weight"
 
@@ -90,13 +95,24 @@ class Objective(CheckedArguments, TrainingStep):
         scheduler: str | None = None,
         scheduler_options: dict[str, Any] | None = None,
         scheduler_interval: Literal["epoch", "step"] = "epoch",
+        infer: GroupInference | None = None,
+        mixing: Mixing | None = None,
     ) -> None:
         super().__init__()
+        self.infer = infer
+        self.mixing = mixing
         self.num_classes = num_classes
         self.num_attributes = num_attributes
         self.input_shape = list(input_shape)
         self.vocab_size = vocab_size
-        self.sizes = Sizes(num_classes, num_attributes, tuple(input_shape), vocab_size)
+        self.data_sizes = Sizes(num_classes, num_attributes, tuple(input_shape), vocab_size)
+        self.sizes = self.data_sizes
+        if infer is not None:
+            infer.bind(self.data_sizes)
+            self.sizes = self.data_sizes._replace(num_attributes=infer.num_attributes)
+        if mixing is not None:
+            mixing.bind(self.data_sizes)
+        self.seen_names = [str(i) for i in range(self.sizes.num_groups)]
         if network is None:
             image = len(input_shape) == 3
             network = BagOfWords() if vocab_size else SmallCNN() if image else MLP()
@@ -113,9 +129,20 @@ class Objective(CheckedArguments, TrainingStep):
         self.scheduler = scheduler
         self.scheduler_options = scheduler_options
         self.scheduler_interval = scheduler_interval
-        self.training_log = TrainingLog(self.sizes.num_groups)
+        self.training_log = TrainingLog(self.data_sizes.num_groups)
         self.reset_evaluators()
+        self._check_combination()
         check_optimizer(self.optimization)  # wrong names must fail before any data is read
+
+    def _check_combination(self) -> None:
+        for axis in ("infer", "mixing"):
+            part = getattr(self, axis)
+            if part is not None and (axis not in self.combines or self.uses_clean):
+                why = "uses verified rows" if self.uses_clean else "has a training step of its own"
+                raise UserError(
+                    f"model.{axis}: {type(self).__name__} {why}, which {type(part).__name__} does "
+                    "not work with; leave one of them out."
+                )
 
     # ---- what a subclass writes -------------------------------------------------------------
     @property
@@ -160,16 +187,22 @@ class Objective(CheckedArguments, TrainingStep):
         return [LogSteps()]
 
     def on_train_epoch_start(self) -> None:
-        """Begin the epoch's sums and hand the method's weights to the loader."""
+        """Begin the epoch's sums and hand the weights of the rows to the loader."""
         self.training_log.reset()
-        weights = self.on_epoch_weights(datamodule_of(self.trainer))
+        self.enter_stage()
+        if self.identifying:
+            return
+        weights, via = self.on_epoch_weights(datamodule_of(self.trainer)), self.epoch_weights_via
+        if self.infer is not None and self._row_weights is not None:
+            weights = self._row_weights * (1 if weights is None else weights)
+            via = self.infer.via
         if weights is not None:
             loader = cast(GroupLoader, self.trainer.train_dataloader)
-            loader.set_epoch_weights(weights, self.epoch_weights_via)
+            loader.set_epoch_weights(weights, via)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's group metrics on the training rows."""
-        names = getattr(self, "group_names", [str(i) for i in range(self.sizes.num_groups)])
+        names = getattr(self, "group_names", [str(i) for i in range(self.data_sizes.num_groups)])
         self.emit(self.training_log.epoch_metrics(names))
 
     def log_step(self) -> None:
@@ -220,10 +253,15 @@ class Objective(CheckedArguments, TrainingStep):
         spare(self.trainer)
         data = datamodule_of(self.trainer)
         if data is None:
+            if missing := [name for name in self.row_state if not hasattr(self, name)]:
+                raise UserError(
+                    f"{type(self).__name__} keeps {missing[0]} for each training row: fit a "
+                    "datamodule."
+                )
             self.reset_evaluators()
             return
         theirs = Sizes(data.num_classes, data.num_attributes, tuple(data.input_shape))
-        ours = self.sizes._replace(vocab_size=0)
+        ours = self.data_sizes._replace(vocab_size=0)
         if theirs != ours:
             raise UserError(
                 f"The model was built for {ours} but {type(data).__name__} has {theirs}; "
@@ -231,6 +269,12 @@ class Objective(CheckedArguments, TrainingStep):
             )
         self.group_names = data.group_names
         if stage == "fit":
+            self.forget_stages()
+            self.check_stages()
+            self.allocate_rows(len(data.training.table))
+            if self.infer is None:
+                self.seen_names = data.group_names
+                self.bind_groups(torch.as_tensor(data.train_counts).flatten(), data.group_names)
             check_layers(self, self.trainer.strategy)
             check_fit(self.needs, data, self.trainer)
             to_spec(self)  # an argument that was not kept must fail now, not at saving
@@ -244,6 +288,8 @@ class Objective(CheckedArguments, TrainingStep):
         if self._seed is None:
             self._seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**31)
         self.training_log.to(self.device)
+        self.move_rows(self.device)
+        self.begin_stages()
 
     # ---- checkpoints ------------------------------------------------------------------------
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -256,7 +302,8 @@ class Objective(CheckedArguments, TrainingStep):
             training_log=self.training_log.state_dict(),
             **data_record(datamodule_of(self.trainer)),
             metrics=metric_paths(self.metrics),
-            **{name: getattr(self, name).cpu().clone() for name in self.row_state},
+            stages=self.stages_to_save(),
+            **self.rows_to_save(),
         )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -271,5 +318,5 @@ class Objective(CheckedArguments, TrainingStep):
             check_same_data(run, datamodule_of(self.trainer))
             self._seed = run["seed"]
             self.training_log.load_state_dict(run["training_log"])
-            for name in self.row_state:
-                setattr(self, name, run[name].to(self.device))
+            self.restore_stages(run["stages"])
+            self.restore_rows(run)

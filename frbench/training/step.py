@@ -14,16 +14,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frbench.contracts.batch import Batch, OncePerBatch, Outputs
-from frbench.contracts.state import Staged
 from frbench.data.module import datamodule_of
 from frbench.distributed import rank, world_size
+from frbench.mixing import Mixing
 from frbench.networks import Network
 from frbench.penalties import Penalty
 from frbench.training.log import TrainingLog
+from frbench.training.row_state import RowState
 from frbench.training.scoring import Scoring
 
 
-class TrainingStep(Scoring, Staged, ABC):
+def run(network: Network, batch: Batch) -> Outputs:
+    """Run a network on a batch; everything it returns is float32."""
+    features, logits = network(batch.x)
+    logits = logits.float()
+    losses = F.cross_entropy(logits, batch.y, reduction="none")
+    return Outputs(features.float(), logits, losses)
+
+
+class TrainingStep(Scoring, RowState, ABC):
     """A module with a network, penalties and a risk, of which it makes the loss of a batch.
 
     :class:`frbench.training.objective.Objective` builds network, penalties and log.
@@ -34,11 +43,13 @@ class TrainingStep(Scoring, Staged, ABC):
     network: Network
     penalties: Sequence[Penalty]
     training_log: TrainingLog
+    mixing: Mixing | None
 
     def __init__(self) -> None:
         super().__init__()
         self._first_rows = OncePerBatch[Batch]()
         self._seed: int | None = None
+        self._first_batch = 0  # of the present stage of the run
 
     @abstractmethod
     def risk(self, out: Outputs, batch: Batch) -> Tensor:
@@ -68,10 +79,13 @@ class TrainingStep(Scoring, Staged, ABC):
 
     def outputs(self, batch: Batch) -> Outputs:
         """Run the network; everything it returns is float32."""
-        features, logits = self.network(batch.x)
-        logits = logits.float()
-        losses = F.cross_entropy(logits, batch.y, reduction="none")
-        return Outputs(features.float(), logits, losses)
+        return run(self.network, batch)
+
+    def companion_outputs(self, network: Network, batch: Batch) -> Outputs:
+        """Run a further network in :meth:`risk`, in the precision in which the first one ran."""
+        trainer = self._trainer
+        with nullcontext() if trainer is None else trainer.precision_plugin.forward_context():
+            return run(network, batch)
 
     def training_outputs(self, batch: Batch) -> Outputs:
         """Run the network in a training step; a method that records the forward wraps this."""
@@ -80,16 +94,34 @@ class TrainingStep(Scoring, Staged, ABC):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute risk and penalties of one batch; nothing is synchronised with the host."""
         self.discard_all()
-        out = self.training_outputs(batch)
-        rows = self.training_rows(out, batch)
+        out, seen = self.mixed(self.as_seen(batch))
+        rows = self.training_rows(out, seen)
         with self.full_precision():
-            terms = self.terms((out, batch) if self.uses_clean else rows, rows)
-        self.training_log.update(*rows, terms)
+            terms = self.terms((out, seen) if self.uses_clean else rows, rows)
+        # With other inputs or attributes there are no verified rows to leave out.
+        self.training_log.update(rows[0], rows[1] if seen is batch else batch, terms)
         return terms["loss"]
+
+    def as_seen(self, batch: Batch) -> Batch:
+        """Return the batch that risk and penalties see."""
+        return batch
+
+    def mixed(self, batch: Batch) -> tuple[Outputs, Batch]:
+        """Run the network, on combined rows where there is a mixing; return its inputs, too."""
+        if self.mixing is None:
+            return self.training_outputs(batch), batch
+        # Not the generators of this process: all must draw the same partners.
+        rng = np.random.default_rng([cast(int, self._seed), self.batches_so_far, 41])
+        return self.mixing.outputs(batch, self.training_outputs, self.network.head, rng)
+
+    @property
+    def batches_so_far(self) -> int:
+        """Training batches of the present stage before this one."""
+        return int(self.trainer.fit_loop.epoch_loop.total_batch_idx) - self._first_batch
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed all generators from (seed, step, rank): resuming at any step draws the same."""
-        step = self.trainer.fit_loop.epoch_loop.total_batch_idx
+        step = self.batches_so_far
         seed = (cast(int, self._seed) * 1_000_003 + step * world_size() + rank()) % 2**32
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002 - users' transforms may use the global generator

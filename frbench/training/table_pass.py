@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from frbench.contracts.batch import Batch
+from frbench.contracts.batch import Batch, Outputs
 from frbench.data.loader import EvalLoader, GroupLoader
-from frbench.distributed import rank, world_size
-from frbench.training.objective import Objective
+from frbench.distributed import all_sum, rank, world_size
+from frbench.training.step import TrainingStep
 
 
 @contextlib.contextmanager
@@ -29,7 +30,7 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 
 def table_batches(
-    objective: Objective, size: int, rows: np.ndarray | None = None
+    objective: TrainingStep, size: int, rows: np.ndarray | None = None
 ) -> Iterator[Batch]:
     """Yield this process's share of the training rows, without random transforms.
 
@@ -47,3 +48,33 @@ def table_batches(
     )
     for batch in batches:
         yield trainer.datamodule.transfer_batch_to_device(batch, objective.device, 0)
+
+
+@torch.no_grad()
+def table_outputs(
+    objective: TrainingStep, names: Sequence[str] = Outputs._fields
+) -> dict[str, Tensor]:
+    """Compute the outputs of each training row, in evaluation mode and without random transforms.
+
+    A collective: each process computes its share of the rows.
+
+    Args:
+        objective: The method, within ``fit`` with a datamodule.
+        names: Which outputs.
+
+    Returns:
+        Outputs by name in table order, the same on every process, float32 [N, ...].
+    """
+    trainer: Any = objective.trainer
+    loader: GroupLoader = trainer.train_dataloader
+    found: dict[str, Tensor] = {}
+    with evaluation_mode(objective):
+        for batch in table_batches(objective, loader.batch_size):
+            with trainer.precision_plugin.forward_context():
+                out = objective.outputs(batch)
+            for name in names:
+                part = getattr(out, name)
+                if name not in found:
+                    found[name] = part.new_zeros(len(loader.dataset), *part.shape[1:])
+                found[name][batch.index] = part
+    return {name: all_sum(rows)[: loader.num_rows] for name, rows in found.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 import torch
@@ -91,7 +92,7 @@ class FRTrain(ManualObjective):
         erm=({"fairness": "none", "robustness": "none", "k": 1},),
     )
 
-    row_state = ("sample_weight", "renewed_at")
+    row_state: Mapping[str, float] = {"sample_weight": 1.0, "renewed_at": -1}
     mix: Tensor
     last_loss: Tensor
     sample_weight: Tensor
@@ -333,7 +334,7 @@ class FRTrain(ManualObjective):
 
     # ---- set-up ----------------------------------------------------------------------------
     def setup(self, stage: str) -> None:
-        """Read the entropy of the labels and make room for one weight per training row."""
+        """Read the entropy of the labels."""
         super().setup(stage)
         data = datamodule_of(self.trainer)
         if stage != "fit":
@@ -345,6 +346,3 @@ class FRTrain(ManualObjective):
             )
         if data is not None:
             self.information.bind_data(data)
-            count = len(data.training.table)
-            self.sample_weight = torch.ones(count, device=self.device)
-            self.renewed_at = torch.full((count,), -1, device=self.device)

@@ -1,0 +1,118 @@
+"""The base of mixing: which rows of the global batch are combined."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from frbench.contracts.batch import Batch, Outputs, Sizes
+from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import CheckedArguments
+from frbench.distributed import all_gather, rank
+
+#: Where rows are combined: the inputs, or the features of the backbone.
+At = Literal["inputs", "features"]
+
+
+class Mixing(CheckedArguments, ABC):
+    """Combines each row of a training batch with another one of the global batch.
+
+    x~_i = t_i x_i + (1 - t_i) x_p(i) with the loss t_i l(x~_i, y_i) + (1 - t_i) l(x~_i, y_p(i)).
+    Label, attribute, group and weight stay those of row i, so that every objective and penalty
+    whose value is a function of the losses takes part. Subclasses write :meth:`pairs`.
+
+    A mixing knows a function from a batch to outputs and one from features to logits, never the
+    method. It keeps its constructor arguments under their own names and has no state.
+
+    Args:
+        at: Whether inputs are combined or the backbone's features; token ids need features.
+    """
+
+    def __init__(self, at: At = "inputs") -> None:
+        self.at = at
+
+    def bind(self, sizes: Sizes) -> None:
+        """Check that such inputs can be combined; called once, in the objective's constructor.
+
+        Raises:
+            UserError: If inputs are token ids and ``at`` is inputs.
+        """
+        if sizes.vocab_size and self.at == "inputs":
+            raise UserError(
+                f"{type(self).__name__}.at: token ids cannot be mixed; set it to features."
+            )
+
+    @abstractmethod
+    def pairs(
+        self, y: np.ndarray, z: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Choose the partners of the global batch.
+
+        Args:
+            y: Labels [B].
+            z: Attributes as training sees them, -1 where unknown [B].
+            rng: The only source of randomness, the same on every process.
+
+        Returns:
+            Position of each row's partner [B], and the share t of the row itself, in [0, 1] [B].
+        """
+
+    def combine(
+        self, x: Tensor, other: Tensor, share: np.ndarray, rng: np.random.Generator
+    ) -> tuple[Tensor, np.ndarray]:
+        """Combine rows with their partners.
+
+        Args:
+            x: Inputs or features of this process's rows [B / W, ...].
+            other: Those of their partners [B / W, ...].
+            share: Shares t [B / W].
+            rng: As for :meth:`pairs`, which has drawn from it before.
+
+        Returns:
+            The combined rows, and the shares that hold for them.
+        """
+        t = torch.as_tensor(share, dtype=x.dtype, device=x.device)
+        return other.lerp(x, t.view(-1, *[1] * (x.ndim - 1))), share
+
+    def outputs(
+        self,
+        batch: Batch,
+        run: Callable[[Batch], Outputs],
+        head: Callable[[Tensor], Tensor],
+        rng: np.random.Generator,
+    ) -> tuple[Outputs, Batch]:
+        """Run the network on combined rows.
+
+        Args:
+            batch: This process's rows.
+            run: From a batch to the outputs of the network.
+            head: From features to logits.
+            rng: The same on every process.
+
+        Returns:
+            Outputs with the losses of both labels, and the batch with the inputs that gave them.
+        """
+        y, z = all_gather(batch.y), all_gather(batch.z)
+        partner, share = self.pairs(y.cpu().numpy(), z.cpu().numpy(), rng)
+        mine = slice(rank() * len(batch.y), (rank() + 1) * len(batch.y))
+        place, share = torch.as_tensor(partner[mine], device=y.device), share[mine]
+        if self.at == "features":
+            out = run(batch)
+            others = all_gather(out.features)[place]
+            features, share = self.combine(out.features, others, share, rng)
+            logits = head(features).float()
+            losses = F.cross_entropy(logits, batch.y, reduction="none")
+            out = Outputs(features, logits, losses)
+        else:
+            x, share = self.combine(batch.x, all_gather(batch.x)[place], share, rng)
+            batch = batch._replace(x=x)
+            out = run(batch)
+        other = F.cross_entropy(out.logits, y[place], reduction="none")
+        own = torch.as_tensor(share, dtype=other.dtype, device=other.device)
+        return out._replace(losses=other.lerp(out.losses, own)), batch

@@ -1,0 +1,251 @@
+"""Training in two stages: an attribute is inferred, then training sees it."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frbench.contracts.batch import Batch, Outputs, Sizes
+from frbench.contracts.errors import UserError
+from frbench.data.loader import GroupLoader
+from frbench.data.module import datamodule_of
+from frbench.group_inference import GroupInference, Rows
+from frbench.training.step import TrainingStep
+from frbench.training.table_pass import table_outputs
+
+
+class InferredAttribute(TrainingStep):
+    """A training step whose risk and penalties see an attribute that a first stage infers.
+
+    Without ``infer`` it is the step itself.
+
+    Attributes:
+        data_sizes: Sizes of the data, which metrics and logs are about.
+        sizes: Sizes that risk and penalties see; other attribute values where ``infer`` is set.
+    """
+
+    infer: GroupInference | None
+    data_sizes: Sizes
+    sizes: Sizes
+    #: Names of the groups that risk and penalties see.
+    seen_names: list[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forget_stages()
+
+    def forget_stages(self) -> None:
+        """Begin with the first stage, if there is one."""
+        self._inferred: Tensor | None = None  # z' of each training row [N]
+        self._row_weights: np.ndarray | None = None  # of the second stage, mean one [N]
+        self._start: dict[str, Tensor] | None = None  # what the second stage begins with
+        self._first_epoch = 0
+        self._first_batch = 0
+
+    @property
+    def identifying(self) -> bool:
+        """Whether training is in the stage that infers the attribute."""
+        return self.infer is not None and self._inferred is None
+
+    def bind_groups(self, train_counts: Tensor, group_names: list[str]) -> None:
+        """Learn how many training rows each group has that risk and penalties see.
+
+        Called before they see a batch: with the groups of the data, or with the inferred ones.
+
+        Args:
+            train_counts: Training rows of each group, y-major [C * A].
+            group_names: Names of the groups in that order.
+        """
+
+    def as_seen(self, batch: Batch) -> Batch:
+        """Return the batch with the inferred attribute in the place of the known one."""
+        if self._inferred is None:
+            return batch
+        z = self._inferred[batch.index]
+        group = torch.where(z < 0, -1, batch.y * self.sizes.num_attributes + z)
+        return batch._replace(z=z, group=group)
+
+    def mixed(self, batch: Batch) -> tuple[Outputs, Batch]:
+        """Run the network; rows are combined in the second stage alone."""
+        if self.identifying:
+            return self.training_outputs(batch), batch
+        return super().mixed(batch)
+
+    def terms(
+        self, given: tuple[Outputs, Batch], rows: tuple[Outputs, Batch]
+    ) -> dict[str, Tensor]:
+        """Return the loss of the first stage, or that of the objective and its penalties."""
+        if not self.identifying:
+            return super().terms(given, rows)
+        risk = cast(GroupInference, self.infer).risk(*rows)
+        # DDP needs a gradient of every parameter, those of penalties and companions included.
+        trained = {id(p) for p in self.network.parameters()}
+        others = [p for p in self.parameters() if p.requires_grad and id(p) not in trained]
+        loss = risk + sum(p.sum() * 0 for p in others) if others else risk
+        return {"loss": loss, "risk": risk}
+
+    # ---- the stages -------------------------------------------------------------------------
+    def check_stages(self) -> None:
+        """Check that the run reaches its second stage.
+
+        Raises:
+            UserError: Naming the option.
+        """
+        if self.infer is None:
+            return
+        name, trainer, length = type(self.infer).__name__, self.trainer, self.infer.length
+        if datamodule_of(trainer) is None:
+            raise UserError(f"{name} visits the training table: fit a datamodule.")
+        if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= length:
+            raise UserError(
+                f"{name}.epochs: the first stage takes {length} epochs, and trainer.max_epochs: "
+                f"{trainer.max_epochs} counts both stages; set it to more."
+            )
+
+    def begin_stages(self) -> None:
+        """Keep what the second stage begins with; called once the module is on its device."""
+        if self._inferred is not None:
+            self._inferred = self._inferred.to(self.device)
+        elif self.infer is not None and self._start is None:
+            self._start = {k: v.detach().cpu().clone() for k, v in self.state_dict().items()}
+
+    def on_train_start(self) -> None:
+        """Check the number of steps, and bind the groups of a run that continues."""
+        if self.infer is None:
+            return
+        steps = self.infer.length * int(self.trainer.num_training_batches)
+        if 0 <= self.trainer.max_steps <= steps:
+            raise UserError(
+                f"{type(self.infer).__name__}.epochs: the first stage takes {steps} steps, and "
+                f"trainer.max_steps: {self.trainer.max_steps} counts both stages; set it to more."
+            )
+        if self._inferred is not None:
+            self._bind_inferred()
+
+    def enter_stage(self) -> None:
+        """Cross into the second stage where it is due, and count its epochs from zero."""
+        if self.infer is None:
+            return
+        if self.identifying and self.trainer.current_epoch >= self.infer.length:
+            self._finish_identifying()
+        if self._inferred is not None:
+            # At an epoch's boundary the loader's state is not restored: told at every epoch.
+            loader = cast(GroupLoader, self.trainer.train_dataloader)
+            loader.first_epoch = self._first_epoch
+            loader.set_epoch(self.trainer.current_epoch)
+
+    def _finish_identifying(self) -> None:
+        infer = cast(GroupInference, self.infer)
+        rows, known = self._table(infer)
+        rng = np.random.default_rng([cast(int, self._seed), 31])
+        z = np.asarray(infer.infer(rows, rng))
+        integer = z.shape == rows.y.shape and np.issubdtype(z.dtype, np.integer)
+        if not integer or z.min() < -1 or z.max() >= self.sizes.num_attributes:
+            raise ValueError(
+                f"{type(infer).__name__}.infer must give {len(rows.y)} integers from -1 to "
+                f"{self.sizes.num_attributes - 1}, got shape {z.shape} of {z.dtype}."
+            )
+        weights = infer.weights(z, rows)
+        z, weights = self.trainer.strategy.broadcast((z, weights))
+        self._inferred = torch.as_tensor(z, dtype=torch.long, device=self.device)
+        self._row_weights = None if weights is None else weights / weights.mean()
+        if infer.begin_anew:
+            self.load_state_dict(cast(dict[str, Tensor], self._start))
+        self._start = None
+        self._first_epoch = self.trainer.current_epoch
+        self._first_batch = self.trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        self._bind_inferred()
+        self.trainer.strategy.setup_optimizers(self.trainer)
+        self.emit(inference_report(z, rows.y, known, self.sizes.num_attributes), False)
+
+    def _table(self, infer: GroupInference) -> tuple[Rows, np.ndarray]:
+        """Return what the inference sees of the training table, and the known attributes."""
+        loader = cast(GroupLoader, self.trainer.train_dataloader)
+        y = loader.dataset.y[: loader.num_rows].numpy()
+        known = loader.dataset.z[: loader.num_rows].numpy()
+        z = known if infer.sees_attribute else np.full_like(known, -1)
+        if not infer.needs_outputs:
+            nothing = np.empty((len(y), 0), np.float32)
+            return Rows(nothing, nothing, nothing[:, :0].sum(1), y, z), known
+        if infer.start is not None:
+            self._take_network(infer.start)
+        out = table_outputs(self)
+        features, logits, losses = (out[name].cpu().numpy() for name in Outputs._fields)
+        return Rows(features, logits, losses, y, z), known
+
+    def _take_network(self, path: str) -> None:
+        """Load the network of a checkpoint."""
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+            found = {k.removeprefix("network."): v for k, v in state.items()
+                     if k.startswith("network.")}  # fmt: skip
+            self.network.load_state_dict(found)
+        except (OSError, KeyError, RuntimeError) as error:
+            raise UserError(
+                f"{type(self.infer).__name__}.start: {path} holds no network like this one "
+                f"({str(error).splitlines()[0]})."
+            ) from error
+
+    def _bind_inferred(self) -> None:
+        data, z = datamodule_of(self.trainer), cast(Tensor, self._inferred)
+        assert data is not None  # checked before training
+        y = torch.as_tensor(data.training.table.y, device=z.device)
+        groups, values = self.sizes.num_groups, self.sizes.num_attributes
+        counts = torch.bincount((y * values + z)[z >= 0], minlength=groups)
+        self.seen_names = [f"y={c},inferred={i}" for c in data.class_names for i in range(values)]
+        self.bind_groups(counts, self.seen_names)
+
+    # ---- checkpoints ------------------------------------------------------------------------
+    def stages_to_save(self) -> dict[str, Any] | None:
+        """Return where the run stands between its stages."""
+        if self.infer is None:
+            return None
+        weights = self._row_weights
+        return {
+            "inferred": None if self._inferred is None else self._inferred.cpu().clone(),
+            "row_weights": None if weights is None else torch.as_tensor(weights),
+            "start": self._start,
+            "first_epoch": self._first_epoch,
+            "first_batch": self._first_batch,
+        }
+
+    def restore_stages(self, stored: dict[str, Any] | None) -> None:
+        """Take back what :meth:`stages_to_save` gave."""
+        if stored is None:
+            return
+        self._inferred = stored["inferred"]
+        weights = stored["row_weights"]
+        self._row_weights = None if weights is None else weights.numpy()
+        self._start = stored["start"]
+        self._first_epoch = stored["first_epoch"]
+        self._first_batch = stored["first_batch"]
+
+
+def inference_report(
+    z: np.ndarray, y: np.ndarray, known: np.ndarray, num_attributes: int
+) -> dict[str, float]:
+    """Return the number of rows of each inferred value, and its agreement with the known ones.
+
+    Args:
+        z: Inferred attributes, -1 where unknown [N].
+        y: Labels [N].
+        known: Attributes of the data, -1 where unknown; used for this report alone [N].
+        num_attributes: A'.
+
+    Returns:
+        Values by ``inferred/rows/<z'>`` and ``inferred/adjusted_rand/<y>``, the adjusted Rand
+        index of inferred and known values within a class.
+    """
+    from sklearn.metrics import adjusted_rand_score
+
+    report = {f"inferred/rows/{i}": float((z == i).sum()) for i in range(num_attributes)}
+    for label in np.unique(y):
+        rows = (y == label) & (z >= 0) & (known >= 0)
+        if rows.any():
+            report[f"inferred/adjusted_rand/{label}"] = float(
+                adjusted_rand_score(known[rows], z[rows])
+            )
+    return report

@@ -1,0 +1,82 @@
+"""State with one value for each training row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frbench.contracts.state import Staged
+from frbench.distributed import all_gather
+
+
+class RowState(Staged):
+    """A module with tensors [N] over the training rows, which change as its buffers do.
+
+    They are allocated from the data when training starts, and are no buffers: DDP does not send
+    them to all processes in each step, and ``state_dict`` does not hold them. A checkpoint keeps
+    them for continuing a run.
+    """
+
+    #: Names of the tensors, and the value that each row begins with; an integer gives int64.
+    row_state: Mapping[str, float] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._proposed_rows: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def allocate_rows(self, count: int) -> None:
+        """Give each row its first value; the base calls this when training starts.
+
+        Args:
+            count: Number of training rows N.
+        """
+        for name, value in self.row_state.items():
+            setattr(self, name, torch.full((count,), value))
+
+    def move_rows(self, device: torch.device) -> None:
+        """Move the tensors to the device of training."""
+        for name in self.row_state:
+            if hasattr(self, name):
+                setattr(self, name, getattr(self, name).to(device))
+
+    def stage_rows(self, index: Tensor, **values: Tensor) -> None:
+        """Propose values of some rows; a collective.
+
+        A row that occurs several times in the global batch gets the mean of its values.
+
+        Args:
+            index: Rows of this process, ``batch.index`` [B / W].
+            **values: Their values by name of the tensor [B / W].
+
+        Raises:
+            ValueError: If ``row_state`` has no such name.
+        """
+        index = all_gather(index)
+        for name, value in values.items():
+            if name not in self.row_state:
+                raise ValueError(f"stage_rows({name}=...): name it in row_state.")
+            self._proposed_rows[name] = index, all_gather(value.detach())
+
+    def discard(self) -> None:
+        """Forget what was proposed."""
+        super().discard()
+        self._proposed_rows.clear()
+
+    def commit(self) -> None:
+        """Write what was proposed."""
+        for name, (index, value) in self._proposed_rows.items():
+            rows: Tensor = getattr(self, name)
+            rows.scatter_reduce_(0, index, value.to(rows), "mean", include_self=False)
+        super().commit()
+
+    def rows_to_save(self) -> dict[str, Any]:
+        """Return copies of the tensors on the CPU, by name."""
+        return {name: getattr(self, name).cpu().clone() for name in self.row_state}
+
+    def restore_rows(self, stored: Mapping[str, Any]) -> None:
+        """Take back what :meth:`rows_to_save` gave."""
+        for name in self.row_state:
+            setattr(self, name, stored[name].clone())
