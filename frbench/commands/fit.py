@@ -28,7 +28,7 @@ usage: frbench {command} [--config FILE.yaml ...] [--data NAME] {needs}[options]
 
   --data NAME                 {data}
   --data.balance HOW          none, class, group, conditional, joint, reweighing
-  --data.via HOW              sample, weight, subsample
+  --data.via HOW              sample, weight, subsample, mixture
   --data.batch_size B         global batch size
   --data.help NAME            all options of a data set
 {model}\

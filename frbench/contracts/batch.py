@@ -4,9 +4,22 @@ import weakref
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
+import torch.nn.functional as F
 from torch import Tensor
 
 T = TypeVar("T")
+#: From float32 logits [B, C] and labels [B] to the loss of each row [B].
+SampleLosses = Callable[[Tensor, Tensor], Tensor]
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the cross-entropy of each row [B].
+
+    Args:
+        logits: Float32 [B, C].
+        y: Labels [B].
+    """
+    return F.cross_entropy(logits, y, reduction="none")
 
 
 class Batch(NamedTuple):

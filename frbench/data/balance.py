@@ -12,7 +12,7 @@ from frbench.contracts.errors import UserError
 from frbench.data.table import Table
 
 Balance = Literal["none", "class", "group", "conditional", "joint", "reweighing"]
-Via = Literal["sample", "weight", "subsample"]
+Via = Literal["sample", "weight", "subsample", "mixture"]
 Marginals = Literal["keep", "uniform"]
 
 
@@ -58,7 +58,11 @@ def target_distribution(p: np.ndarray, balance: Balance, marginals: Marginals) -
 
 
 def cell_weights(
-    p: np.ndarray, balance: Balance, marginals: Marginals, names: list[str] | None = None
+    p: np.ndarray,
+    balance: Balance,
+    marginals: Marginals,
+    names: list[str] | None = None,
+    skip_empty: bool = False,
 ) -> np.ndarray:
     """Weight of each (y, z) cell, Q / P.
 
@@ -67,20 +71,25 @@ def cell_weights(
         balance: What to equalise.
         marginals: For ``joint``, see :func:`target_distribution`.
         names: Names of the cells, y-major, for the error message.
+        skip_empty: Spread Q over the cells that have rows instead of refusing.
 
     Returns:
-        Weights [C, A]; 0 for a cell that neither P nor Q holds.
+        Weights [C, A]; 0 for a cell without rows.
 
     Raises:
         UserError: If Q needs a cell that has no rows.
     """
     q = target_distribution(p, balance, marginals)
     missing = np.flatnonzero(((p == 0) & (q > 0) | np.isnan(q)).ravel())
-    if missing.size:
+    if missing.size and skip_empty:
+        q = np.where(p > 0, q, 0)
+        q = q / q.sum()
+    elif missing.size:
         cells = "; ".join(names[i] if names else f"cell {i}" for i in missing)
         raise UserError(
             f"balance: {balance} needs rows of every cell, but the training table has none of "
-            f"[{cells}]. Merge attribute values, or use balance: class or none."
+            f"[{cells}]. Merge attribute values, set empty_cells: skip, or use balance: class or "
+            "none."
         )
     result: np.ndarray = np.divide(q, p, out=np.zeros_like(p), where=p > 0)
     return result
@@ -131,8 +140,35 @@ def balance_ratio(
     balance: Balance,
     marginals: Marginals = "keep",
     names: list[str] | None = None,
+    power: float = 1.0,
+    beta: float | None = None,
+    skip_empty: bool = False,
 ) -> np.ndarray:
-    """Factor Q / P of each row, apart from the table's own weights [N] (see above)."""
+    """Factor Q / P of each row, apart from the table's own weights.
+
+    Args:
+        table: The training table [N].
+        num_classes: C.
+        num_attributes: A.
+        balance: What to equalise.
+        marginals: For ``joint``: ``keep`` or ``uniform``.
+        names: Names of the cells, for the error message.
+        power: Exponent of the factors, which then have mean one again; 0.5 is their square
+            root, 0 leaves every row alone.
+        beta: Replace the number n of rows of a cell by the effective number
+            (1 - beta^n) / (1 - beta), arXiv 1901.05555, equation 2; None leaves it.
+        skip_empty: Leave out cells without rows that the target needs.
+
+    Returns:
+        Factors, float64 [N].
+
+    Example:
+        >>> t = Table(x=np.zeros(5), y=[0, 0, 0, 0, 1], z=[0, 0, 0, 0, 0])
+        >>> balance_ratio(t, 2, 1, "class").tolist()
+        [0.625, 0.625, 0.625, 0.625, 2.5]
+        >>> balance_ratio(t, 2, 1, "class", power=0.5).round(3).tolist()
+        [0.833, 0.833, 0.833, 0.833, 1.667]
+    """
     ratio = np.ones(len(table))
     if balance == "none":
         return ratio
@@ -144,21 +180,33 @@ def balance_ratio(
     cell = table.y[known] * width + z[known]
     mass = np.bincount(cell, weights=table.weight[known], minlength=num_classes * width)
     p = (mass / mass.sum()).reshape(num_classes, width)
-    ratio[known] = cell_weights(p, balance, marginals, names).ravel()[cell]
+    factor = cell_weights(p, balance, marginals, names, skip_empty).ravel()
+    if beta is not None:
+        n = np.bincount(cell, minlength=len(factor)).clip(min=1)
+        # Through expm1: 1 - beta^n itself would round to 1 for large n, beta^n to 1 for small.
+        log = np.log(beta) if beta else -np.inf
+        factor = factor * n * (1 - beta) / -np.expm1(n * log)
+    if beta is not None or power != 1:
+        factor = factor**power
+        factor /= np.average(factor, weights=p.ravel())
+    ratio[known] = factor[cell]
     return ratio
 
 
-def subsample_rows(ratio: np.ndarray, cell: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def subsample_rows(
+    ratio: np.ndarray, cell: np.ndarray, rng: np.random.Generator, excess: float = 1.0
+) -> np.ndarray:
     """Choose the rows of the largest sub-table whose cell shares follow the ratios Q / P.
 
     Args:
         ratio: Q / P of each row, constant inside each cell [N].
         cell: Cell id of each row [N].
         rng: Source of the random choice inside a cell.
+        excess: Keep so many times the rows, where a cell has them.
 
     Returns:
-        Sorted row positions; floor(n' Q(cell)) rows of each cell, n' = min over cells of
-        n_cell / Q(cell).
+        Sorted row positions; floor(excess n' Q(cell)) rows of each cell, at most all of them,
+        n' = min over cells of n_cell / Q(cell).
 
     Raises:
         UserError: If a cell that the target needs would be left without rows.
@@ -167,7 +215,8 @@ def subsample_rows(ratio: np.ndarray, cell: np.ndarray, rng: np.random.Generator
     # Q(cell) is n_cell times the cell's ratio; the keep rate of a cell is its ratio over the
     # largest one, so the scarcest cell is kept whole.
     wanted = np.bincount(inverse, weights=ratio) / counts
-    keep = np.floor(counts * wanted / wanted.max() + 1e-9).astype(int)
+    rate = np.minimum(1, excess * wanted / wanted.max())
+    keep = np.floor(counts * rate + 1e-9).astype(int)
     if lost := int(((keep == 0) & (wanted > 0)).sum()):
         raise UserError(
             f"via: subsample would leave {lost} of {len(cells)} cells without a row, since the "

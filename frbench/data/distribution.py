@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,10 @@ class TrainingDistribution(ABC):
     balance: Balance
     via: Via | None
     marginals: Marginals
+    balance_power: float
+    balance_beta: float | None
+    empty_cells: Literal["refuse", "skip"]
+    mixture_ratio: float
     corrupt: list[Corruption] | None
     augment: list[Augmentation] | None
     clean_share: float
@@ -127,25 +131,38 @@ class TrainingDistribution(ABC):
             step.bind(self.class_names, self.attribute_names)
             step.seed = self.seed
             table = step.apply(table, rng, self.encode_all)
-        ratio = balance_ratio(
+        ratio = self._ratio(table)
+        if self.effective_via in ("subsample", "mixture"):
+            cell = np.where(table.z < 0, -1, table.y * self.num_attributes + table.z)
+            excess = self.mixture_ratio if self.effective_via == "mixture" else 1.0
+            table = table.take(subsample_rows(ratio, cell, rng, excess))
+            ratio = self._ratio(table) if self.effective_via == "mixture" else np.ones(len(table))
+        weight = table.weight * ratio
+        return TrainingRows(table, clean, weight / weight.mean())
+
+    def _ratio(self, table: Table) -> np.ndarray:
+        """Factor of each row by which the balance changes its weight [N]."""
+        return balance_ratio(
             table,
             self.num_classes,
             self.num_attributes,
             self.balance,
             self.marginals,
             self.group_names,
+            self.balance_power,
+            self.balance_beta,
+            self.empty_cells == "skip",
         )
-        if self.effective_via == "subsample":
-            cell = np.where(table.z < 0, -1, table.y * self.num_attributes + table.z)
-            table = table.take(subsample_rows(ratio, cell, rng))
-            ratio = np.ones(len(table))
-        weight = table.weight * ratio
-        return TrainingRows(table, clean, weight / weight.mean())
 
     @property
     def effective_via(self) -> Via:
         """``via``, or its default: weight for reweighing, sample for the others."""
         return self.via or ("weight" if self.balance == "reweighing" else "sample")
+
+    @property
+    def draws(self) -> bool:
+        """Whether rows are drawn in proportion to the weights of the balance."""
+        return self.effective_via in ("sample", "mixture")
 
     @property
     def changes_shares(self) -> bool:
@@ -162,7 +179,7 @@ class TrainingDistribution(ABC):
     def sampled_shares(self) -> np.ndarray:
         """Expected share of each (y, z) cell in a training batch [C, A]."""
         table, _, weight = self.training
-        weight = weight if self.effective_via == "sample" else np.ones(len(table))
+        weight = weight if self.draws else np.ones(len(table))
         known = table.z >= 0
         cell = table.y[known] * self.num_attributes + table.z[known]
         size = self.num_classes * self.num_attributes

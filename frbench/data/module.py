@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,14 @@ from torch import Tensor
 
 from frbench.contracts.batch import Batch
 from frbench.contracts.errors import UserError
-from frbench.contracts.ranges import CheckedArguments, Count, NotNegativeInt, ProperShare, Share
+from frbench.contracts.ranges import (
+    CheckedArguments,
+    Count,
+    Interval,
+    NotNegativeInt,
+    ProperShare,
+    Share,
+)
 from frbench.data.balance import Balance, Marginals, Via
 from frbench.data.checks import check_inputs
 from frbench.data.contents import contents
@@ -39,8 +46,14 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
         balance: Target of the training distribution: none, class, group (uniform Z), conditional
             (Z uniform given Y), joint (Y and Z independent), reweighing (joint, keep, by weight).
         via: How the target is reached: sample (draw rows; the default), weight (weigh losses; the
-            default of reweighing), subsample.
+            default of reweighing), subsample, or mixture (cut each cell to ``mixture_ratio``
+            times its rows in the subsample, then draw; arXiv 2407.13957).
         marginals: For joint: keep P(Y) and P(Z), or make the cells uniform.
+        balance_power: Exponent of the balance weights; 0.5 takes their square roots.
+        balance_beta: Divide by the effective number of rows of a cell,
+            (1 - beta^n) / (1 - beta), instead of n (arXiv 1901.05555); null takes n.
+        empty_cells: What a cell without rows is that the target needs: refuse, or skip.
+        mixture_ratio: For via: mixture; 1 is subsample.
         corrupt: Steps that damage the training split.
         augment: Steps that extend or replace the training split.
         clean_share: Share of the training rows held out, before corruption, as verified rows (of
@@ -73,6 +86,10 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
         balance: Balance = "none",
         via: Via | None = None,
         marginals: Marginals = "keep",
+        balance_power: Share = 1.0,
+        balance_beta: ProperShare | None = None,
+        empty_cells: Literal["refuse", "skip"] = "refuse",
+        mixture_ratio: Annotated[float, Interval(1)] = 2.0,
         corrupt: list[Corruption] | None = None,
         augment: list[Augmentation] | None = None,
         clean_share: ProperShare = 0.0,
@@ -91,6 +108,10 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
         self.balance = balance
         self.via = via
         self.marginals = marginals
+        self.balance_power = balance_power
+        self.balance_beta = balance_beta
+        self.empty_cells = empty_cells
+        self.mixture_ratio = mixture_ratio
         self.corrupt = corrupt
         self.augment = augment
         self.clean_share = clean_share
@@ -241,10 +262,9 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
                 clean=np.concatenate([table.clean, clean.clean]),
                 synthetic=np.concatenate([table.synthetic, clean.synthetic]),
             )
-        sampled = self.effective_via == "sample"
         uniform = bool(np.allclose(weight, weight[0]))
         batch_weight = np.ones(len(rows))
-        if not sampled:
+        if not self.draws:
             batch_weight[: len(table)] = weight
         dataset = TensorTable(
             rows, batch_weight, self.num_attributes, self.prepare, self.transform
@@ -253,7 +273,7 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
             dataset,
             self.batch_size,
             seed=self.seed,
-            sampling=weight if sampled and not uniform else None,
+            sampling=weight if self.draws and not uniform else None,
             rows_per_group=self.rows_per_group,
             num_clean=len(clean),
             clean_per_batch=self.clean_per_batch,

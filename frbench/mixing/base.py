@@ -8,10 +8,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from frbench.contracts.batch import Batch, Outputs, Sizes
+from frbench.contracts.batch import Batch, Outputs, SampleLosses, Sizes, cross_entropy
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import CheckedArguments
 from frbench.distributed import all_gather, rank
@@ -86,6 +85,7 @@ class Mixing(CheckedArguments, ABC):
         run: Callable[[Batch], Outputs],
         head: Callable[[Tensor], Tensor],
         rng: np.random.Generator,
+        losses: SampleLosses = cross_entropy,
     ) -> tuple[Outputs, Batch]:
         """Run the network on combined rows.
 
@@ -94,6 +94,7 @@ class Mixing(CheckedArguments, ABC):
             run: From a batch to the outputs of the network.
             head: From features to logits.
             rng: The same on every process.
+            losses: From logits and labels to the loss of each row.
 
         Returns:
             Outputs with the losses of both labels, and the batch with the inputs that gave them.
@@ -107,12 +108,11 @@ class Mixing(CheckedArguments, ABC):
             others = all_gather(out.features)[place]
             features, share = self.combine(out.features, others, share, rng)
             logits = head(features).float()
-            losses = F.cross_entropy(logits, batch.y, reduction="none")
-            out = Outputs(features, logits, losses)
+            out = Outputs(features, logits, losses(logits, batch.y))
         else:
             x, share = self.combine(batch.x, all_gather(batch.x)[place], share, rng)
             batch = batch._replace(x=x)
             out = run(batch)
-        other = F.cross_entropy(out.logits, y[place], reduction="none")
+        other = losses(out.logits, y[place])
         own = torch.as_tensor(share, dtype=other.dtype, device=other.device)
         return out._replace(losses=other.lerp(out.losses, own)), batch

@@ -159,6 +159,9 @@ class Objective(CheckedArguments, InferredAttribute):
         own = [p for p in self.parameters() if p.requires_grad and id(p) not in penalised]
         return [{"params": own}, *(g for p in self.penalties for g in p.parameter_groups())]
 
+    def bind_data(self, data: GroupDataModule) -> None:
+        """Read what depends on the training rows, before fitting; penalties do the same."""
+
     def on_epoch_weights(self, train: Any) -> np.ndarray | None:
         """Give each training row a weight for the coming epoch, or None to leave them.
 
@@ -278,6 +281,7 @@ class Objective(CheckedArguments, InferredAttribute):
             check_layers(self, self.trainer.strategy)
             check_fit(self.needs, data, self.trainer)
             to_spec(self)  # an argument that was not kept must fail now, not at saving
+            self.bind_data(data)
             for penalty in self.penalties:
                 penalty.bind_data(data)
         names = data.val_names if stage in ("fit", "validate") else data.test_names

@@ -10,10 +10,9 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from frbench.contracts.batch import Batch, OncePerBatch, Outputs
+from frbench.contracts.batch import Batch, OncePerBatch, Outputs, SampleLosses, cross_entropy
 from frbench.data.module import datamodule_of
 from frbench.distributed import rank, world_size
 from frbench.mixing import Mixing
@@ -24,12 +23,11 @@ from frbench.training.row_state import RowState
 from frbench.training.scoring import Scoring
 
 
-def run(network: Network, batch: Batch) -> Outputs:
+def run(network: Network, batch: Batch, losses: SampleLosses = cross_entropy) -> Outputs:
     """Run a network on a batch; everything it returns is float32."""
     features, logits = network(batch.x)
     logits = logits.float()
-    losses = F.cross_entropy(logits, batch.y, reduction="none")
-    return Outputs(features.float(), logits, losses)
+    return Outputs(features.float(), logits, losses(logits, batch.y))
 
 
 class TrainingStep(Scoring, RowState, ABC):
@@ -79,7 +77,16 @@ class TrainingStep(Scoring, RowState, ABC):
 
     def outputs(self, batch: Batch) -> Outputs:
         """Run the network; everything it returns is float32."""
-        return run(self.network, batch)
+        return run(self.network, batch, self.sample_losses)
+
+    def sample_losses(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Return the loss of each row in training, before weights [B]; by default cross-entropy.
+
+        Args:
+            logits: Of these rows, float32 [B, C].
+            y: Their labels [B].
+        """
+        return cross_entropy(logits, y)
 
     def companion_outputs(self, network: Network, batch: Batch) -> Outputs:
         """Run a further network in :meth:`risk`, in the precision in which the first one ran."""
@@ -112,7 +119,9 @@ class TrainingStep(Scoring, RowState, ABC):
             return self.training_outputs(batch), batch
         # Not the generators of this process: all must draw the same partners.
         rng = np.random.default_rng([cast(int, self._seed), self.batches_so_far, 41])
-        return self.mixing.outputs(batch, self.training_outputs, self.network.head, rng)
+        return self.mixing.outputs(
+            batch, self.training_outputs, self.network.head, rng, self.sample_losses
+        )
 
     @property
     def batches_so_far(self) -> int:

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from frbench.contracts.errors import UserError
+from frbench.data import TwoGaussians
 from frbench.data.balance import (
+    balance_ratio,
     balance_weights,
     effective_sample_size,
     subsample_rows,
@@ -122,3 +124,86 @@ def test_an_empty_cell_is_named():
 def test_effective_sample_size():
     assert effective_sample_size(np.ones(7)) == 7
     assert effective_sample_size(np.array([1.0, 0, 0])) == 1
+
+
+COUNTS = [3498, 184, 56, 1057]
+
+
+def cells(counts, width=2):
+    """A table with so many rows of each cell, y-major."""
+    cell = np.repeat(np.arange(len(counts)), counts)
+    return Table(np.zeros((len(cell), 1)), cell // width, cell % width)
+
+
+def per_cell(counts, width=2, mean_one=True, **options):
+    """Weight of each cell that has rows, of mean one over these cells."""
+    t = cells(counts, width)
+    cell = t.y * width + t.z
+    ratio = balance_ratio(t, len(counts) // width, width, **options)
+    assert ratio.mean() == pytest.approx(1)
+    found = np.array([ratio[cell == c][0] for c in np.unique(cell)])
+    return found / found.mean()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, [0.046628, 0.886448, 2.912613, 0.154311]),
+        ({"power": 0.5}, [0.265204, 1.156327, 2.096020, 0.482450]),
+        ({"beta": 0.9999}, [0.054803, 0.887248, 2.896681, 0.161269]),
+        ({"power": 0.0}, [1, 1, 1, 1]),
+        ({"beta": 0.0}, [1, 1, 1, 1]),
+        ({"beta": 1 - 1e-12}, [0.046628, 0.886448, 2.912613, 0.154311]),
+    ],
+)
+def test_powers_and_effective_numbers_of_the_uniform_balance(options, expected):
+    found = per_cell(COUNTS, balance="joint", marginals="uniform", **options)
+    assert found == pytest.approx(np.array(expected), abs=1e-6)
+
+
+def test_effective_numbers_of_classes():
+    found = per_cell([3682, 1113], width=1, balance="class", beta=0.9999)
+    assert found == pytest.approx(np.array([0.509640, 1.490360]), abs=1e-6)
+
+
+def test_a_full_group_is_never_taken_for_an_empty_one():
+    """1 - beta^n rounds to 1 for them: SubpopBench gives such groups the weight 0."""
+    counts = [71629, 66874, 22880, 1387]
+    found = per_cell(counts, balance="joint", marginals="uniform", beta=0.99)
+    assert found == pytest.approx(np.ones(4), abs=1e-6)
+
+
+def test_power_zero_leaves_every_row_alone():
+    t = table(unknown=True)
+    assert (balance_ratio(t, 3, 2, "joint", power=0.0) == 1).all()
+
+
+def test_empty_cells_are_refused_or_left_out():
+    t = cells([30, 0, 10, 20])
+    with pytest.raises(UserError, match="empty_cells: skip"):
+        balance_ratio(t, 2, 2, "joint", "uniform")
+    q = shares_of(t, balance_ratio(t, 2, 2, "joint", "uniform", skip_empty=True))
+    assert q == pytest.approx(np.array([1, 0, 1, 1]) / 3)
+    one_class = cells([0, 0, 10, 20])
+    assert (balance_ratio(one_class, 2, 2, "class", skip_empty=True) == 1).all()
+
+
+def shares_of(t, weight):
+    q = np.bincount(t.y * 2 + t.z, weights=weight, minlength=4)
+    return q / q.sum()
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"), [(1.0, [56] * 4), (2.0, [112, 112, 56, 112]), (1e9, COUNTS)]
+)
+def test_a_mixture_cuts_and_then_draws(ratio, expected):
+    """From subsampling, ratio 1, to drawing alone, ratio without end."""
+    data = TwoGaussians(
+        n=40, balance="joint", marginals="uniform", via="mixture", mixture_ratio=ratio
+    )
+    data.splits["train"] = cells(COUNTS)
+    rows, _, weight = data.training
+    assert rows.counts(2, 2).ravel().tolist() == expected
+    assert shares_of(rows, weight) == pytest.approx([0.25] * 4)
+    assert data.sampled_shares == pytest.approx(np.full((2, 2), 0.25))
+    assert data.draws and data.changes_shares
