@@ -21,7 +21,8 @@ train and evaluate (options of Lightning's command line)
   test       evaluate on test:   frbench test --ckpt_path runs/.../best.ckpt [new.csv]
   predict    score a file:       frbench predict --ckpt_path runs/.../best.ckpt new.csv
   export     write a model as one file for torch or ONNX:      frbench export --to torch best.ckpt
-  dfr        refit the last layer on group-balanced held-out rows:  frbench dfr --ckpt_path ...
+  postprocess  fit a last layer or decisions on held-out rows:  frbench postprocess --method AFR
+  dfr        the same of one method:                        frbench dfr --ckpt_path ...
   gan        train a generator and make pairs that differ in the attribute:  frbench gan --help
 
 compare
@@ -46,6 +47,7 @@ COMMANDS = {
     "test": "fit",
     "predict": "predict",
     "export": "export",
+    "postprocess": "postprocess",
     "dfr": "dfr",
     "gan": "gan",
     "bench": "bench",

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from frbench.commands.postprocess import over_results
 from frbench.contracts.errors import UserError
-from frbench.postprocessing.base import Head
-from frbench.postprocessing.dfr import DFR, STRENGTHS
-from frbench.support.atomic import check_writable, replacing
+from frbench.support.atomic import check_writable
 from frbench.support.parser import Parser, seed
-
-if TYPE_CHECKING:
-    from frbench.data.module import GroupDataModule
-    from frbench.objectives import Objective
-
 
 EXAMPLES = """\
 examples:
@@ -26,8 +17,9 @@ examples:
   frbench dfr --ckpt_path best.ckpt --held_out train --out dfr.ckpt --data.root /elsewhere
   frbench dfr --results results/celeba --methods ERM
 
-Options of the data may follow and override the checkpoint's. With --results every finished run
-of a grid is refitted, tested, and added to its results as another method, <method>+DFR.
+The same as frbench postprocess --method DFR. Options of the data may follow and override the
+checkpoint's. With --results every finished run of a grid is refitted, tested, and added to its
+results as another method, <method>+DFR.
 """
 
 
@@ -45,7 +37,7 @@ def _parser() -> Parser:
     parser.add_argument("--out", type=Path, help="file to write; default dfr.ckpt beside the old")
     parser.add_argument("--held_out", choices=("val", "train"), default="val")
     parser.add_argument("--redraws", type=int, help="balanced draws; default 20, train: 10")
-    parser.add_argument("--strengths", type=float, nargs="+", default=STRENGTHS, metavar="C")
+    parser.add_argument("--strengths", type=float, nargs="+", metavar="C")
     parser.add_argument("--seed", type=seed, default=0)
     return parser
 
@@ -68,83 +60,25 @@ def main(argv: list[str]) -> int:
         )
     if args.results is None and args.methods is not None:
         raise UserError("--methods chooses among the runs of --results; leave it out.")
-    settings = DFR(redraws, tuple(args.strengths), args.seed)
+    from frbench.postprocessing.dfr import DFR, STRENGTHS
+    from frbench.runs.postprocess import Request, fit_behind
+
+    method = DFR(redraws, STRENGTHS if args.strengths is None else args.strengths, args.seed)
+    request = Request(method, args.held_out, data=extra, key="dfr")
     if args.results is not None:
-        return _over_results(args, extra, settings)
+        return over_results(args.results, args.methods, request, "DFR", "dfr", own_settings=False)
     out = args.out or args.ckpt_path.with_name("dfr.ckpt")
     if out.exists():
         raise UserError(f"{out} is there already; remove it, or give another --out.")
     check_writable(out.parent, "--out")
-    _, data, head = _refit(args.ckpt_path, out, extra, settings, args.held_out)
-    for strength, score in head.scores.items():
-        chosen = "  <- chosen" if strength == head.strength else ""
+    model, data, found = fit_behind(args.ckpt_path, out, request)
+    for strength, score in found["scores"]:
+        chosen = "  <- chosen" if strength == found["strength"] else ""
         print(f"C {strength:<6g} worst group on the second half {score:.4f}{chosen}")
-    name = type(data).__name__
+    weight: np.ndarray = model.network.head.state_dict()["weight"].numpy()
     print(
-        f"{settings.redraws} draws of {head.per_group} rows of each group; "
-        f"{np.count_nonzero(head.weight.any(0))} of {head.weight.shape[1]} features are used\n"
-        f"written to {out}; next: frbench test --data {name} ... --ckpt_path {out}"
-    )
-    return 0
-
-
-def _refit(
-    path: Path, out: Path, extra: list[str], settings: DFR, held_out: Literal["val", "train"]
-) -> tuple[Objective, GroupDataModule, Head]:
-    import torch
-
-    from frbench.runs.build import checkpoint_data
-    from frbench.runs.checkpoint import load, read_checkpoint
-    from frbench.training.extract import reweight
-
-    checkpoint = read_checkpoint(path)
-    data = checkpoint_data(checkpoint, path, extra)
-    data.setup("fit")
-    objective = load(path)
-    changed, head = reweight(checkpoint, objective, data, settings, held_out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as part:
-        torch.save(changed, part)
-    return objective, data, head
-
-
-def _over_results(args: argparse.Namespace, extra: list[str], settings: DFR) -> int:
-    """Refit every finished run of a grid and append what its test tables say."""
-    from pytorch_lightning import Trainer
-
-    from frbench.callbacks import SanityCheck
-    from frbench.grids.revisit import revisit
-
-    def wanted(record: dict[str, Any], records: dict[str, Any]) -> bool:
-        chosen = args.methods is None or record["method"] in args.methods
-        return chosen and f"{record['cell']}-dfr" not in records
-
-    def visit(record: dict[str, Any], best: Path) -> dict[str, Any]:
-        start = time.monotonic()
-        out = best.with_name("dfr.ckpt")
-        model, data, head = _refit(best, out, extra, settings, args.held_out)
-        sanity = SanityCheck()
-        trainer = Trainer(
-            accelerator="auto", devices=1, logger=False, enable_progress_bar=False,
-            enable_checkpointing=False, enable_model_summary=False, callbacks=[sanity],
-        )  # fmt: skip
-        metrics: dict[str, float] = {}
-        for evaluate in (trainer.validate, trainer.test):
-            evaluate(model, datamodule=data, verbose=False)
-            metrics |= model.evaluation.flat()
-        changes = {
-            "cell": f"{record['cell']}-dfr",
-            "method": f"{record['method']}+DFR",
-            "metrics": metrics,
-            "warnings": dict(sanity.raised),
-            "dfr": {"strength": head.strength, "per_group": head.per_group},
-            "seconds": round(time.monotonic() - start, 3),
-        }
-        return {**record, **changes}
-
-    count = revisit(args.results, "refitting", wanted, visit)
-    print(
-        f"{count} runs refitted in {args.results / 'results.jsonl'}; next: frbench report "
-        f"{args.results}"
+        f"{redraws} draws of {found['per_group']} rows of each group; "
+        f"{np.count_nonzero(weight.any(0))} of {weight.shape[1]} features are used\n"
+        f"written to {out}; next: frbench test --data {type(data).__name__} ... --ckpt_path {out}"
     )
     return 0

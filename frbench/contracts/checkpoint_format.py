@@ -17,7 +17,8 @@ csv_rows_in_all       all rows that each had when the checkpoint was written
 stages                inferred attributes [N] and where the run stands between its stages, or None
 sample_weight,        state that a method needs to continue training (``FRTrain``, ``BPF``)
 renewed_at, adversary
-dfr                   how ``frbench dfr`` refitted the last layer
+postprocess           what ``frbench postprocess`` fitted, on which rows, and how it came about
+dfr                   the same of ``frbench dfr``
 ====================  ==========================================================================
 
 Classes are stored by their public name (:func:`frbench.contracts.spec.public_name`). An issue that
@@ -112,7 +113,7 @@ def _nothing_learnt(checkpoint: dict[str, Any], section: dict[str, Any]) -> None
 
 
 def _one_stage(checkpoint: dict[str, Any], section: dict[str, Any]) -> None:
-    """Upgrade format 3: no attribute was inferred."""
+    """Upgrade format 3: no attribute was inferred, and no map was behind a model."""
     section["stages"] = None
 
 

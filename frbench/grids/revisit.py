@@ -42,7 +42,9 @@ def revisit(
     todo = [
         record
         for record in records.values()
-        if record["status"] == "ok" and "dfr" not in record and wanted(record, records)
+        if record["status"] == "ok"
+        and not {"dfr", "postprocess"} & record.keys()
+        and wanted(record, records)
     ]
     for record in track(todo, what):
         best = folder / "runs" / record["cell"] / "checkpoints" / "best.ckpt"

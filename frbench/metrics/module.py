@@ -44,6 +44,7 @@ class GroupCounts(Metric):
             otherwise both are those of binned scores, see `rank_error`.
         min_group_rows: Rows that a group needs to take part in minima, gaps and ratios, see
             `frbench.metrics.count_metrics`.
+        expected: Whether `update` is given probabilities of decisions, whose sums are counted.
         **kwargs: Passed to `torchmetrics.Metric`.
 
     Raises:
@@ -82,6 +83,7 @@ class GroupCounts(Metric):
         metrics: Sequence[CountMetric] = (),
         exact: bool = False,
         min_group_rows: int = 0,
+        expected: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -97,8 +99,9 @@ class GroupCounts(Metric):
         check_metrics(metrics)
         self.metrics = tuple(metrics)
         slots, scored = num_attributes + 1, len(positive_classes(num_classes))
+        decided = torch.float64 if expected else torch.int64
         for name, shape, dtype in (
-            ("counts", (num_classes, slots, num_classes), torch.int64),
+            ("counts", (num_classes, slots, num_classes), decided),
             ("histogram", (scored, 2, slots, NUM_BINS), torch.int64),
             ("ranks", (scored, 2, RANK_BINS), torch.int64),
             ("score_sum", (scored, 2, slots), torch.float64),
@@ -113,13 +116,15 @@ class GroupCounts(Metric):
             self.add_state("cells", [], dist_reduce_fx="cat")
 
     @torch.no_grad()
-    def update(self, logits: Tensor, y: Tensor, z: Tensor) -> None:
+    def update(self, logits: Tensor, y: Tensor, z: Tensor, decision: Tensor | None = None) -> None:
         """Add a batch.
 
         Args:
-            logits: Logits of any float type [B, C].
+            logits: Logits of any float type [B, C]; score metrics come from them.
             y: Labels, long in 0..C-1 [B].
             z: Attributes, long in 0..A-1, -1 where unknown [B].
+            decision: Predicted classes where they are not those of the largest logits, long [B];
+                or the probability of each, whose sums are counted, float64 [B, C].
         """
         classes, slots = self.num_classes, self.num_attributes + 1
         logits = logits.float()
@@ -132,7 +137,13 @@ class GroupCounts(Metric):
         diverged = (logits - logits).sum(1).double()
         logits = logits.nan_to_num()
         pred = logits.argmax(1)
-        self.counts.view(-1).index_add_(0, (y * slots + slot) * classes + pred, one)
+        cell = (y * slots + slot) * classes
+        if decision is not None and decision.ndim == 2:
+            each = decision.double() * one[:, None]
+            self.counts.view(-1, classes).index_add_(0, cell // classes, each)
+        else:
+            chosen = pred if decision is None else decision
+            self.counts.view(-1).index_add_(0, cell + chosen, one.to(self.counts.dtype))
 
         log_p = logits.double().log_softmax(1)
         p = log_p.exp()
@@ -202,6 +213,7 @@ class GroupCounts(Metric):
             self.train_counts,
             metrics=self.metrics,
             min_group_rows=self.min_group_rows,
+            rows=counts[:, :-1].sum(-1).round() if counts.dtype.kind == "f" else None,
             ranks=ranks,
         )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Count, NotNegativeInt, Positive, checked
-from frbench.postprocessing.base import Head, LastLayer
+from frbench.postprocessing.base import Head, HeldOut, LastLayer
+from frbench.postprocessing.linear import check_classes
 
 #: Rows of the other half that a group needs to take part in the choice of C.
 MIN_GROUP_ROWS = 10
@@ -44,10 +45,13 @@ class DFR(LastLayer):
         >>> rng = np.random.default_rng(0)
         >>> y, z = np.repeat([0, 1], 100), np.tile([0, 0, 0, 1, 1, 1, 1, 1], 25)
         >>> features = np.stack([y + 0.3 * rng.normal(size=200), z.astype(float)], 1)
-        >>> head = DFR(redraws=5, strengths=[0.3]).fit(features, y, 2 * y + z, 2)
+        >>> rows = HeldOut(features, np.zeros((200, 2)), y, z, 2, 2)
+        >>> head = DFR(redraws=5, strengths=[0.3]).fit(rows)
         >>> (features @ head.weight.T + head.bias).argmax(1)[[0, 199]].tolist()
         [0, 1]
     """
+
+    uses_all: ClassVar[bool] = True
 
     redraws: Count = 20
     strengths: Sequence[Positive] = STRENGTHS
@@ -57,52 +61,37 @@ class DFR(LastLayer):
         if not self.strengths:
             raise UserError("DFR.strengths: give at least one number.")
 
-    def fit(
-        self,
-        features: np.ndarray,
-        y: np.ndarray,
-        group: np.ndarray,
-        num_classes: int,
-        names: Sequence[str] | None = None,
-    ) -> Head:
-        """Fit the last layer.
+    def fit(self, rows: HeldOut) -> Head:
+        """Fit the last layer; standardisation is folded into it.
 
         Args:
-            features: Features of the held-out rows [N, D].
-            y: Their labels, int [N].
-            group: Their groups, -1 where unknown, which leaves a row out [N].
-            num_classes: C.
-            names: Names of the groups, for messages.
-
-        Returns:
-            The layer for features as they are: standardisation is folded into it.
+            rows: Outputs of the network on held-out rows.
 
         Raises:
             UserError: If a class has no rows, or a group that occurs fewer than two.
         """
         from frbench.support.stratified import cut
 
-        known = np.flatnonzero(group >= 0)
-        features, y, group = features[known], y[known], group[known]
+        rows = rows.take(rows.z >= 0)
+        features, y, group, num_classes = rows.features, rows.y, rows.group, rows.num_classes
         groups, counts = np.unique(group, return_counts=True)
         if len(counts) == 0 or counts.min() < 2:
             rare = groups[counts < 2]
-            name = "any group" if not len(rare) else names[rare[0]] if names else rare[0]
+            name = rows.name(rare[0]) if len(rare) else "any group"
             raise UserError(
-                f"DFR halves the held-out rows of each group, but has fewer than two of {name}; "
-                "use a larger held-out split, or --held_out train."
+                f"{type(self).__name__} halves the held-out rows of each group, but has fewer "
+                f"than two of {name}; use a larger held-out split, or the training split."
             )
-        if len(absent := np.setdiff1d(np.arange(num_classes), y)):
-            raise UserError(f"DFR has no held-out rows of class {absent[0]}.")
+        check_classes(type(self).__name__, y, num_classes)
         mean, scale = features.mean(0), features.std(0)
         scale[scale == 0] = np.inf  # a feature that never varies gets no weight
         x = (features - mean) / scale
         rng = np.random.default_rng([self.seed, 21])
         half = cut(group, (1, 1), rng)
         held = half == 1
-        rows = {g: int((held & (group == g)).sum()) for g in groups}
+        sizes = {g: int((held & (group == g)).sum()) for g in groups}
         # Chance decides which of several groups of a few rows looks worst.
-        compared = [g for g in groups if rows[g] >= MIN_GROUP_ROWS] or list(groups)
+        compared = [g for g in groups if sizes[g] >= MIN_GROUP_ROWS] or list(groups)
         scores, ties = {}, {}
         for strength in self.strengths:
             weight, bias = self._mean_fit(x, y, group, half == 0, strength, num_classes)
@@ -113,7 +102,12 @@ class DFR(LastLayer):
         best = max(scores, key=ties.__getitem__)
         weight, bias = self._mean_fit(x, y, group, np.ones(len(y), bool), best, num_classes)
         weight = weight / scale
-        return Head(weight, bias - weight @ mean, best, scores, int(counts.min()))
+        report = {
+            "strength": best,
+            "scores": [[float(c), float(score)] for c, score in scores.items()],
+            "per_group": int(counts.min()),
+        }
+        return Head(weight, bias - weight @ mean, report)
 
     def _mean_fit(
         self,
@@ -137,9 +131,15 @@ class DFR(LastLayer):
         for redraw in range(self.redraws):
             rng = np.random.default_rng([self.seed, 22, redraw])
             rows = np.concatenate([rng.choice(m, size, replace=False) for m in members])
+            drawn = self._inputs(x, y, rows, redraw)
             for label in range(1 if num_classes == 2 else 0, num_classes):
                 model = LogisticRegression(C=strength, solver="liblinear", random_state=0, **l1)
-                model.fit(x[rows], y[rows] == label)
+                model.fit(drawn, y[rows] == label)
                 weight[label] += model.coef_[0] / self.redraws
                 bias[label] += model.intercept_[0] / self.redraws
         return weight, bias
+
+    def _inputs(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray, redraw: int) -> np.ndarray:
+        """Return the inputs of the rows of one draw."""
+        drawn: np.ndarray = x[rows]
+        return drawn

@@ -85,7 +85,7 @@ def checkpoint_data(checkpoint: dict[str, Any], path: Path, extra: list[str]) ->
     if stored is None:
         raise UserError(
             f"{path} does not say what data it was trained on; use the functions of "
-            "frbench.training.extract in Python."
+            "frbench.training.postprocess in Python."
         )
     data = build(extra, stored)
     restore(data, read_section(checkpoint), path)

@@ -15,6 +15,7 @@ from frbench import (
     networks,
     objectives,
     penalties,
+    postprocessing,
 )
 from frbench.data.module import GroupDataModule
 
@@ -25,6 +26,7 @@ _BASES = {
     "penalty": penalties.Penalty,
     "infer": group_inference.GroupInference,
     "mixing": mixing.Mixing,
+    "postprocessing": postprocessing.Postprocessor,
 }
 
 
@@ -34,13 +36,15 @@ def import_all() -> dict[str, type]:
 
     jsonargparse resolves a bare class name among the classes that are imported.
     """
-    packages = (callbacks, data, group_inference, mixing, networks, objectives, penalties)
+    packages = (
+        callbacks, data, group_inference, mixing, networks, objectives, penalties, postprocessing,
+    )  # fmt: skip
     found = {name: getattr(package, name) for package in packages for name in package.__all__}
     return {**found, "GeneratedFaces": gan.GeneratedFaces}
 
 
 def exported(
-    kind: Literal["data", "model", "network", "penalty", "infer", "mixing"],
+    kind: Literal["data", "model", "network", "penalty", "infer", "mixing", "postprocessing"],
 ) -> list[str]:
     """List the names of frbench's concrete classes of one kind.
 

@@ -15,7 +15,7 @@ from frbench.metrics import Evaluation, evaluate
 from frbench.runs.environment import environment
 from frbench.support.atomic import replacing, write_text
 from frbench.training.objective import Objective
-from frbench.training.scoring import Decision
+from frbench.training.scoring import Decision, in_numpy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,24 +49,24 @@ def write_scores(
         UserError: If the file or a column is missing.
     """
     decision = decision or Decision()
-    decision.check(model.num_classes)
+    _check(model, decision)
     predicted: np.ndarray | None = None
     if decision.needs_all:  # the scores of all rows first, then the table
         predicted = decision.predict(model.predict_proba(str(source)))
     unseen: dict[str, int] = {}
     rows_done, unknown = 0, 0
     with replacing(out) as part, part.open("w", newline="", encoding="utf-8") as file:
-        for rows, probabilities in model.score(str(source)):
+        for rows, probabilities, codes, shares in model.score(str(source)):
             n = len(probabilities)
-            codes = (
-                decision.predict(probabilities)
-                if predicted is None
-                else predicted[rows_done : rows_done + n]
-            )
+            if predicted is not None:
+                codes = predicted[rows_done : rows_done + n]
+            elif decision.chosen:
+                codes = decision.predict(probabilities)
             frame = _kept(model, rows, keep)
             labels = {"y": rows.y, "z": rows.z}
             columns = {"prediction": model.classes_[codes]}
             columns |= _probabilities(model, probabilities)
+            columns |= _shares(model, shares)
             columns |= {k: v for k, v in labels.items() if v is not None}
             frame = frame.assign(**columns)
             frame.to_csv(file, index=False, header=not rows_done, lineterminator="\n")
@@ -81,7 +81,7 @@ def write_scores(
     record = {
         "rows": rows_done,
         "classes": model.classes_.tolist(),
-        "decision": decision.chosen or "largest probability",
+        "decision": decision.chosen or _rule(model),
         "attribute_use": model.attribute_use or "none",
         "values_unseen_in_training": unseen,
         "labels_unknown_to_the_model": unknown,
@@ -103,20 +103,45 @@ def write_split(model: Objective, name: str, out: Path, decision: Decision | Non
     import pandas as pd
 
     decision = decision or Decision()
-    decision.check(model.num_classes)
+    _check(model, decision)
     data = model.encoding
     table = data.splits[name]
-    probabilities = model.table_logits(table).softmax(1).numpy()
+    probabilities, codes, shares = in_numpy(model.table_outcome(table))
     attributes = np.array([*data.attribute_names, None], dtype=object)
     columns = {
         "row": np.arange(len(table)),
-        "prediction": model.classes_[decision.predict(probabilities)],
+        "prediction": model.classes_[
+            decision.predict(probabilities) if decision.chosen else codes
+        ],
         **_probabilities(model, probabilities),
+        **_shares(model, shares),
         "y": model.classes_[table.y],
         "z": attributes[table.z],
     }
     with replacing(out) as part:
         pd.DataFrame(columns).to_csv(part, index=False)
+
+
+def _check(model: Objective, decision: Decision) -> None:
+    """Check a decision; a model with a map decides by it alone."""
+    decision.check(model.num_classes)
+    if decision.chosen and model.postprocess is not None:
+        raise UserError(
+            f"--{next(iter(decision.chosen))}: this checkpoint decides by "
+            f"{type(model.postprocess).__name__}; use the checkpoint it was made from."
+        )
+
+
+def _rule(model: Objective) -> str:
+    """Say what turns probabilities into predictions, where no option does."""
+    return "largest probability" if model.postprocess is None else type(model.postprocess).__name__
+
+
+def _shares(model: Objective, shares: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Columns of the probabilities of decisions, which are what a randomised map is."""
+    if shares is None:
+        return {}
+    return {f"decides({name})": shares[:, i] for i, name in enumerate(model.classes_)}
 
 
 def _probabilities(model: Objective, probabilities: np.ndarray) -> dict[str, np.ndarray]:
@@ -172,18 +197,19 @@ def evaluate_file(
         UserError: If the file lacks labels or a column.
     """
     decision = decision or Decision()
-    decision.check(model.num_classes)
+    _check(model, decision)
     if not attributes and not decision.chosen:
         return Evaluation({"test": model.evaluate(str(source))})
-    y, z, scores, frames = [], [], [], []
-    for rows, probabilities in model.score(str(source)):
+    y, z, scores, frames, codes = [], [], [], [], []
+    for rows, probabilities, decided, _ in model.score(str(source)):
         table, kept = model.encoding.labelled(rows)
         y.append(table.y)
         z.append(table.z)
         scores.append(probabilities[kept])
+        codes.append(decided[kept])
         frames.append(_columns(rows.columns, attributes)[kept])
     labels, probability = np.concatenate(y), np.concatenate(scores)
-    predicted = decision.predict(probability)
+    predicted = decision.predict(probability) if decision.chosen else np.concatenate(codes)
     given = np.concatenate(frames)
     names = list(model.encoding.class_names)
 

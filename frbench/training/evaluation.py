@@ -15,7 +15,7 @@ from frbench.distributed import all_sum, rank
 from frbench.metrics import Evaluation, GroupCounts, risk_invariance
 from frbench.metrics.family import RISKS
 from frbench.metrics.own import CountMetric
-from frbench.training.lean import LeanModule
+from frbench.training.decisions import Deciding
 
 #: Rows that a group needs, by default, to take part in what chooses a checkpoint and in tables.
 MIN_GROUP_ROWS = 10
@@ -23,7 +23,7 @@ MIN_GROUP_ROWS = 10
 RANK_ERROR = 0.005
 
 
-class Evaluated(LeanModule):
+class Evaluated(Deciding):
     """A module that counts its predictions on every table of validation and test.
 
     A subclass has ``num_classes`` and ``num_attributes``.
@@ -78,10 +78,11 @@ class Evaluated(LeanModule):
             metrics=self.metrics,
             exact=exact,
             min_group_rows=self.min_group_rows,
+            expected=self.expected_decisions,
         )
 
     def _evaluate(self, batch: Batch, dataloader_idx: int) -> None:
-        logits = self.forward(batch.x)
+        found = self.outcome(batch.x, batch.z, batch.index)
         while dataloader_idx >= len(self._evaluators):  # loaders without a datamodule
             stage = "test" if self.trainer.testing else "val"
             self._evaluated.append(f"{stage}/{len(self._evaluated)}" if self._evaluated else stage)
@@ -90,9 +91,11 @@ class Evaluated(LeanModule):
                 self.num_attributes,
                 metrics=self.metrics,
                 min_group_rows=self.min_group_rows,
+                expected=self.expected_decisions,
             )
             self._evaluators.append(metric.to(self.device))
-        self._metrics()[dataloader_idx].update(logits, batch.y, batch.z)
+        counted = found.shares if self.expected_decisions else found.decision
+        self._metrics()[dataloader_idx].update(found.logits, batch.y, batch.z, counted)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count predictions; no collective runs here."""
@@ -105,9 +108,11 @@ class Evaluated(LeanModule):
     def predict_step(
         self, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> dict[str, Tensor]:
-        """Return row, label, attribute and class probabilities [B, C]."""
-        probabilities = self.forward(batch.x).float().softmax(1)
-        return {"index": batch.index, "y": batch.y, "z": batch.z, "probabilities": probabilities}
+        """Return row, label, attribute, class probabilities [B, C], and decisions of a map."""
+        logits, _, decision = self.outcome(batch.x, batch.z, batch.index)
+        found = {"index": batch.index, "y": batch.y, "z": batch.z}
+        found["probabilities"] = logits.float().softmax(1)
+        return found if decision is None else {**found, "decision": decision}
 
     def _metrics(self) -> list[GroupCounts]:
         return list(self._evaluators)

@@ -22,6 +22,7 @@ from frbench.metrics.own import metric_paths
 from frbench.mixing import Mixing
 from frbench.networks import MLP, BagOfWords, Network, SmallCNN
 from frbench.penalties import Penalty
+from frbench.postprocessing import OutputMap
 from frbench.training.checks import (
     Needs,
     check_fit,
@@ -63,6 +64,8 @@ class Objective(CheckedArguments, InferredAttribute):
         scheduler_interval: Whether it counts epochs or steps.
         infer: Which attribute training sees, where it is not the data's.
         mixing: Which rows of a batch are combined; none by default.
+        postprocess: Map from outputs to decisions, fitted after training by ``frbench
+            postprocess``.
 
     Raises:
         UserError: For an unknown optimiser or scheduler, or arguments it does not take, or a
@@ -97,6 +100,7 @@ class Objective(CheckedArguments, InferredAttribute):
         scheduler_interval: Literal["epoch", "step"] = "epoch",
         infer: GroupInference | None = None,
         mixing: Mixing | None = None,
+        postprocess: OutputMap | None = None,
     ) -> None:
         super().__init__()
         self.infer = infer
@@ -129,6 +133,7 @@ class Objective(CheckedArguments, InferredAttribute):
         self.scheduler = scheduler
         self.scheduler_options = scheduler_options
         self.scheduler_interval = scheduler_interval
+        self.attach(postprocess)
         self.training_log = TrainingLog(self.data_sizes.num_groups)
         self.reset_evaluators()
         self._check_combination()
@@ -143,6 +148,12 @@ class Objective(CheckedArguments, InferredAttribute):
                     f"model.{axis}: {type(self).__name__} {why}, which {type(part).__name__} does "
                     "not work with; leave one of them out."
                 )
+
+    def attach(self, postprocess: OutputMap | None) -> None:
+        """Take a map from outputs to decisions, or none; it is part of the model from then on."""
+        self.postprocess = postprocess
+        if postprocess is not None:
+            postprocess.bind(self.data_sizes, self.network.num_features)
 
     # ---- what a subclass writes -------------------------------------------------------------
     @property
@@ -278,6 +289,11 @@ class Objective(CheckedArguments, InferredAttribute):
             if self.infer is None:
                 self.seen_names = data.group_names
                 self.bind_groups(torch.as_tensor(data.train_counts).flatten(), data.group_names)
+            if self.postprocess is not None:
+                raise UserError(
+                    f"model.postprocess: {type(self.postprocess).__name__} is fitted after "
+                    "training, by frbench postprocess; leave it out of frbench fit."
+                )
             check_layers(self, self.trainer.strategy)
             check_fit(self.needs, data, self.trainer)
             to_spec(self)  # an argument that was not kept must fail now, not at saving
@@ -314,9 +330,11 @@ class Objective(CheckedArguments, InferredAttribute):
         """Restore what only training needs."""
         if self._trainer is not None and self.trainer.state.fn == "fit":
             run = read_section(checkpoint)
-            if "dfr" in run:
+            if record := run.get("postprocess") or run.get("dfr"):
+                command = "postprocess" if "postprocess" in run else "dfr"
+                what = "Outputs" if record.get("kind") == "map" else "The last layer"
                 raise UserError(
-                    "The last layer of this checkpoint was refitted by frbench dfr; continue "
+                    f"{what} of this checkpoint was refitted by frbench {command}; continue "
                     "training from the run's last.ckpt."
                 )
             check_same_data(run, datamodule_of(self.trainer))

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from frbench.contracts.errors import UserError
 from frbench.data.learnt import CHUNK, NewRows
 from frbench.data.module import GroupDataModule
 from frbench.data.table import Table
+from frbench.training.decisions import Outcome
 from frbench.training.evaluation import Evaluated
 
 
@@ -109,8 +109,9 @@ class Scoring(Evaluated):
     @property
     def attribute_use(self) -> str:
         """Say whether a decision depends on the attribute of its row, empty if it does not."""
-        if self.reads_attribute:
-            return f"{type(self).__name__} reads the attribute of each row to decide"
+        deciding = [part for part in (self, self.postprocess) if part is not None]
+        if reading := [type(p).__name__ for p in deciding if p.reads_attribute]:
+            return f"{reading[0]} reads the attribute of each row to decide"
         if self.encoding.attribute_as_input:
             return "the attribute is among the inputs of the model"
         return ""
@@ -121,40 +122,62 @@ class Scoring(Evaluated):
         return max(1, CHUNK // batch_size) * batch_size
 
     @torch.inference_mode()
-    def table_logits(self, table: Table) -> Tensor:
-        """Run the network over rows in their order, in the batches of evaluation [N, C].
+    def table_outcome(self, table: Table, places: np.ndarray | None = None) -> Outcome:
+        """Run the model over rows in their order, in the batches of evaluation.
 
         Args:
             table: Rows as the data set's tables hold them; labels are not looked at.
+            places: Place of each row in its file or table, by which decisions are drawn; by
+                default that in ``table`` [N].
         """
         self.eval()
-        loader = self.encoding.table_loader(table, "new")
-        parts = [self(batch.x.to(self.device)).float().cpu() for batch in loader]
-        return torch.cat(parts) if parts else torch.zeros(0, self.num_classes)
+        order = torch.arange(len(table)) if places is None else torch.as_tensor(places)
+        parts = []
+        for batch in self.encoding.table_loader(table, "new"):
+            x, z, at = (c.to(self.device) for c in (batch.x, batch.z, order[batch.index]))
+            logits, *decided = self.outcome(x, z, at)
+            parts.append([logits.float().cpu(), *(d if d is None else d.cpu() for d in decided)])
+        if not parts:
+            return Outcome(torch.zeros(0, self.num_classes))
+        columns = zip(*parts, strict=True)
+        return Outcome(*(None if c[0] is None else torch.cat(c) for c in columns))  # type: ignore[arg-type]
 
-    def score(self, source: Any) -> Iterator[tuple[NewRows, np.ndarray]]:
+    def score(self, source: Any) -> Iterator[Scored]:
         """Score another file, or rows in memory, part by part.
 
         Args:
             source: A file or folder, a DataFrame, an array of inputs, or a list of texts.
 
         Yields:
-            Rows and their class probabilities [N, C].
+            Rows with their class probabilities and decisions.
         """
+        first = 0
         for part in self.encoding.new_parts(source, self.chunk_size()):
             rows = self.encoding.new_rows(part)
             n = len(rows.x)
-            table = Table(rows.x, np.zeros(n, np.int64), np.full(n, -1))
-            yield rows, self.table_logits(table).softmax(1).numpy()
+            z = np.full(n, -1)
+            if self.reads_attribute_of_rows and rows.z is not None:
+                z = self.encoding.name_codes(rows.z, "attribute").clip(min=-1)
+            found = self.table_outcome(
+                Table(rows.x, np.zeros(n, np.int64), z), first + np.arange(n)
+            )
+            yield Scored(rows, *in_numpy(found))
+            first += n
+
+    @property
+    def reads_attribute_of_rows(self) -> bool:
+        """Whether a map behind the model is given the attribute of each row."""
+        return self.postprocess is not None and self.postprocess.reads_attribute
 
     def predict_proba(self, source: Any) -> np.ndarray:
         """Return class probabilities [N, C] in the order of ``classes_``; see :meth:`score`."""
-        parts = [probabilities for _, probabilities in self.score(source)]
+        parts = [part.probabilities for part in self.score(source)]
         return np.concatenate(parts) if parts else np.zeros((0, self.num_classes))
 
     def predict(self, source: Any) -> np.ndarray:
         """Return the names of the predicted classes [N]; see :meth:`score`."""
-        predicted: np.ndarray = self.classes_[self.predict_proba(source).argmax(1)]
+        parts = [part.codes for part in self.score(source)]
+        predicted: np.ndarray = self.classes_[np.concatenate(parts) if parts else []]
         return predicted
 
     @torch.inference_mode()
@@ -166,10 +189,35 @@ class Scoring(Evaluated):
         """
         data = self.encoding
         counts = self.evaluator(data, exact=True)
+        first = 0
         for part in data.new_parts(source, self.chunk_size()):
-            table, _ = data.labelled(data.new_rows(part))
-            self.eval()
-            for batch in data.table_loader(table, "new") if len(table) else ():
-                counts.update(self(batch.x.to(self.device)).cpu(), batch.y, batch.z)
+            table, kept = data.labelled(data.new_rows(part))
+            logits, *decided = self.table_outcome(table, first + np.flatnonzero(kept))
+            y, z = torch.as_tensor(table.y), torch.as_tensor(table.z)
+            counts.update(logits, y, z, decided[not self.expected_decisions])
+            first += len(kept)
         found: dict[str, float] = counts.compute()
         return found
+
+
+class Scored(NamedTuple):
+    """Rows of a file with what a model says of them.
+
+    Attributes:
+        rows: The rows.
+        probabilities: Class probabilities [N, C].
+        codes: Predicted classes [N].
+        shares: Probability of each decision [N, C]; None if the largest probability decides.
+    """
+
+    rows: NewRows
+    probabilities: np.ndarray
+    codes: np.ndarray
+    shares: np.ndarray | None
+
+
+def in_numpy(found: Outcome) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return probabilities, predicted classes, and probabilities of decisions if there are any."""
+    probabilities = found.logits.softmax(1).numpy()
+    codes = probabilities.argmax(1) if found.decision is None else found.decision.numpy()
+    return probabilities, codes, None if found.shares is None else found.shares.numpy()

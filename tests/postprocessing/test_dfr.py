@@ -12,10 +12,11 @@ from frbench import load
 from frbench.commands.dfr import main
 from frbench.contracts.errors import UserError
 from frbench.data import Digits
+from frbench.postprocessing import HeldOut
 from frbench.postprocessing.dfr import DFR
 from frbench.report.records import Results
 from frbench.runs.checkpoint import read_checkpoint
-from frbench.training.extract import extract
+from frbench.training.postprocess import outputs
 
 pytestmark = pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning")
 
@@ -32,6 +33,16 @@ def rows(n=300, classes=2, seed=0):
     return features, y, 2 * y + z
 
 
+def held(features, y, group, classes=2, names=()):
+    """The same rows as outputs of a network; DFR does not look at its logits."""
+    z = np.where(group < 0, -1, group % 2)
+    return HeldOut(features, np.zeros((len(y), classes)), y, z, classes, 2, names=tuple(names))
+
+
+def scores_of(head):
+    return dict(map(tuple, head.report["scores"]))
+
+
 def sklearn_l1(strength):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -42,7 +53,7 @@ def sklearn_l1(strength):
 def test_the_layer_is_the_mean_of_balanced_l1_regressions(classes):
     """Against scikit-learn's own pipeline, one model a draw and class, averaged by predictions."""
     features, y, group = rows(classes=classes)
-    head = DFR(redraws=4, strengths=[0.3], seed=5).fit(features, y, group, classes)
+    head = DFR(redraws=4, strengths=[0.3], seed=5).fit(held(features, y, group, classes))
     scaler = StandardScaler().fit(features)
     members = [np.flatnonzero(group == g) for g in range(2 * classes)]
     size = min(map(len, members))
@@ -58,18 +69,19 @@ def test_the_layer_is_the_mean_of_balanced_l1_regressions(classes):
             model.steps[1][1].fit(scaler.transform(features[drawn]), y[drawn] == label)
             logits[:, label] += model.decision_function(features) / 4
     assert np.allclose(features @ head.weight.T + head.bias, logits, atol=1e-10)
-    assert head.per_group == size
+    assert head.report["per_group"] == size
     assert not head.weight[:, 2].any()  # the feature that never varies
 
 
 def test_strength_is_chosen_on_the_other_half():
     features, y, group = rows(n=600)
-    head = DFR(redraws=3, strengths=[1e-4, 0.3, 10.0], seed=1).fit(features, y, group, 2)
-    assert set(head.scores) == {1e-4, 0.3, 10.0}
-    assert head.scores[1e-4] == 0  # everything is zero: one class is never predicted
-    assert head.strength == max(head.scores, key=head.scores.get) != 1e-4
-    tied = DFR(redraws=1, strengths=[2e-4, 1e-4]).fit(features, y, group, 2)
-    assert tied.strength == 2e-4  # of equals the first
+    head = DFR(redraws=3, strengths=[1e-4, 0.3, 10.0], seed=1).fit(held(features, y, group, 2))
+    scores = scores_of(head)
+    assert set(scores) == {1e-4, 0.3, 10.0}
+    assert scores[1e-4] == 0  # everything is zero: one class is never predicted
+    assert head.report["strength"] == max(scores, key=scores.get) != 1e-4
+    tied = DFR(redraws=1, strengths=[2e-4, 1e-4]).fit(held(features, y, group, 2))
+    assert tied.report["strength"] == 2e-4  # of equals the first
 
 
 def test_halves_do_not_overlap(monkeypatch):
@@ -84,24 +96,24 @@ def test_halves_do_not_overlap(monkeypatch):
 
     monkeypatch.setattr(DFR, "_mean_fit", spy)
     features, y, group = rows()
-    head = DFR(redraws=1, strengths=[0.5, 2.0]).fit(features, y, group, 2)
+    head = DFR(redraws=1, strengths=[0.5, 2.0]).fit(held(features, y, group, 2))
     first = seen[0][0]
     assert np.array_equal(first, seen[1][0]) and seen[2][0].all()
     for g in range(4):
         assert abs(first[group == g].mean() - 0.5) <= 0.5 / (group == g).sum() + 1e-9
-    for strength, (_, x, (weight, bias)) in zip(head.scores, seen, strict=False):
+    for strength, (_, x, (weight, bias)) in zip(scores_of(head), seen, strict=False):
         worst = 1.0
         for g in range(4):
             second = np.flatnonzero(~first & (group == g))
             right = [np.argmax(weight @ x[i] + bias) == y[i] for i in second]
             if len(second) >= 10:  # smaller groups have no part in the choice
                 worst = min(worst, np.mean(right))
-        assert head.scores[strength] == worst
+        assert scores_of(head)[strength] == worst
 
 
 def test_it_uses_less_of_the_spurious_feature_than_a_plain_fit():
     features, y, group = rows(n=2000)
-    head = DFR(strengths=[0.3], redraws=5).fit(features, y, group, 2)
+    head = DFR(strengths=[0.3], redraws=5).fit(held(features, y, group, 2))
     plain = make_pipeline(StandardScaler(), sklearn_l1(0.3)).fit(features, y)
 
     def worst(hit):
@@ -114,8 +126,8 @@ def test_it_uses_less_of_the_spurious_feature_than_a_plain_fit():
 def test_rows_without_attribute_are_left_out():
     features, y, group = rows()
     group[:50] = -1
-    one = DFR(redraws=2, strengths=[0.3]).fit(features, y, group, 2)
-    two = DFR(redraws=2, strengths=[0.3]).fit(features[50:], y[50:], group[50:], 2)
+    one = DFR(redraws=2, strengths=[0.3]).fit(held(features, y, group, 2))
+    two = DFR(redraws=2, strengths=[0.3]).fit(held(features[50:], y[50:], group[50:], 2))
     assert np.array_equal(one.weight, two.weight)
 
 
@@ -126,11 +138,13 @@ def test_rows_without_attribute_are_left_out():
         (lambda f, y, g: DFR(strengths=[]), "strengths"),
         (lambda f, y, g: DFR(strengths=[0.0]), "strengths"),
         (
-            lambda f, y, g: DFR().fit(f[:3], y[:3], np.array([0, 0, 3]), 2, list("abcd")),
+            lambda f, y, g: DFR().fit(
+                held(f[:3], np.array([0, 0, 1]), np.array([0, 0, 3]), 2, "abcd")
+            ),
             "two of d",
         ),
-        (lambda f, y, g: DFR().fit(f, y, g * 0 - 1, 2), "two of any group"),
-        (lambda f, y, g: DFR().fit(f, y * 0, g, 2), "class 1"),
+        (lambda f, y, g: DFR().fit(held(f, y, g * 0 - 1)), "two of any group"),
+        (lambda f, y, g: DFR().fit(held(f, y * 0, g)), "class 1"),
     ],
 )
 def test_what_cannot_be_fitted_is_said(make, words):
@@ -151,13 +165,13 @@ def test_a_checkpoint_is_refitted_and_tested(in_tmp, capsys):
         assert same != key.startswith("network.head."), key
     # What the command computed is what the network now gives.
     data = Digits(n=400, n_eval=400)
-    features, y, group = extract(old, data, "val")
-    head = DFR(3, (1.0, 0.1)).fit(features, y, group, 2)
+    rows = outputs(old, data, "val")
+    head = DFR(3, (1.0, 0.1)).fit(rows)
     x = torch.as_tensor(data.splits["val"].x)
-    expected = torch.as_tensor(features @ head.weight.T + head.bias)
+    expected = torch.as_tensor(rows.features @ head.weight.T + head.bias)
     assert torch.allclose(new(x).double(), expected, atol=1e-4)
     record = read_checkpoint(in_tmp / "r/checkpoints/dfr.ckpt")["frbench"]["dfr"]
-    assert record["strength"] == head.strength and record["held_out"] == "val"
+    assert record["strength"] == head.report["strength"] and record["fitted_on"]["name"] == "val"
     evaluate("test", in_tmp / "r/checkpoints/dfr.ckpt")
     assert '"dfr"' in (in_tmp / "r/test.json").read_text()
 
@@ -198,11 +212,11 @@ def test_a_head_of_one_logit_and_heads_by_attribute(in_tmp, capsys):
     best = in_tmp / "r/checkpoints/best.ckpt"
     run("dfr", "--ckpt_path", best, "--redraws=3", "--strengths=1")
     data = Digits(n=400, n_eval=400)
-    features, y, group = extract(load(best), data, "val")
-    head = DFR(3, (1.0,)).fit(features, y, group, 2)
+    rows = outputs(load(best), data, "val")
+    head = DFR(3, (1.0,)).fit(rows)
     new = load(in_tmp / "r/checkpoints/dfr.ckpt")
     logits = new(torch.as_tensor(data.splits["val"].x))
-    expected = torch.as_tensor(features @ head.weight.T + head.bias)
+    expected = torch.as_tensor(rows.features @ head.weight.T + head.bias)
     assert torch.allclose((logits[:, 1] - logits[:, 0]).double(),
                           expected[:, 1] - expected[:, 0], atol=1e-4)  # fmt: skip
     run("fit", *SMALL, *QUICK, "--model=DomainIndependent", "--run_dir=d")
