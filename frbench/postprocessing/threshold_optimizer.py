@@ -80,9 +80,9 @@ class ThresholdOptimizer(ThresholdMap):
     For one rate, each group's trade-off curve is the upper convex hull of (rate, objective) over
     all thresholds, and the best common rate on a grid of ``grid_size`` steps is taken. For
     equalized odds, the hulls are those of the ROC curves: of the points (FPR, min_g TPR_g) the
-    best is taken, and a group whose curve lies above it mixes in the constant FPR. Two thresholds, or
-    two and a constant, give each group its point. Of equal points the smallest rate is taken. The
-    probabilities of decisions are those of fairlearn's class of this name (grid, ties and
+    best is taken, and a group whose curve lies above it mixes in the constant FPR. Two thresholds,
+    or two and a constant, give each group its point. Of equal points the smallest rate is taken.
+    The probabilities of decisions are those of fairlearn's class of this name (grid, ties and
     thresholds between scores as there).
 
     Args:
