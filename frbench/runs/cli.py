@@ -35,6 +35,7 @@ from frbench.runs import wandb as wandb_run
 from frbench.runs.catalogue import import_all
 from frbench.runs.causes import one_line
 from frbench.runs.checkpoint import explained, read_description, restore
+from frbench.runs.environment import environment
 from frbench.runs.folder import choose_run_dir, give_back
 from frbench.runs.options import check_configs, known_options, option_values
 from frbench.runs.output import log_final_table, print_metrics, write_new
@@ -241,6 +242,8 @@ class FrbenchCLI(LightningCLI):
             data = self.datamodule
             names = data.test_names if subcommand == "test" else data.val_names
             log_final_table(self.trainer.loggers, found, names)
+            if self.model.attribute_use:
+                print(f"note: {self.model.attribute_use}")
             print_metrics(found, names)
             checkpoint = read_description(str(kwargs["ckpt_path"]))
             differs = changes(checkpoint.get("tables") or {}, data.contents, tuple(names))
@@ -250,7 +253,9 @@ class FrbenchCLI(LightningCLI):
                 "data": fingerprint(self.datamodule),
                 "selection": checkpoint.get("selection"),
                 "held_out": not differs,
+                "attribute_use": self.model.attribute_use or "none",
                 "metrics": found.flat(),
+                **environment(),
             }
             print(f"written to {write_new(folder, subcommand, record)}")
 
@@ -291,7 +296,7 @@ def train(argv: list[str]) -> FrbenchCLI:
         if stored["data"] and (argv[0] == "fit" or not named):
             check_spec(stored["data"], GroupDataModule)
             words.append(f"--data={json.dumps(stored['data'])}")
-        if stored.get("metrics"):
+        if stored.get("metrics") and not option_values(argv, "--metrics"):  # which replace them
             for path in stored["metrics"]:
                 check_trusted(path)  # before the parser's caller imports it
             words.append(f"--metrics={json.dumps(stored['metrics'])}")

@@ -11,7 +11,18 @@ import torch
 from command import QUICK, rows, run
 
 from frbench import UserError, load
-from frbench.data import AmazonReviews, CelebA, ImageTable, TableData, TextTable
+from frbench.data import (
+    MNIST,
+    AmazonReviews,
+    CelebA,
+    ColouredMNIST,
+    Digits,
+    ImageScenario,
+    ImageTable,
+    QMNISTWriters,
+    TableData,
+    TextTable,
+)
 from frbench.data.images.drawn_celeba import draw_celeba
 from frbench.runs.checkpoint import read_description
 
@@ -58,6 +69,9 @@ def write_held_out(data, split: str, folder: Path) -> Path:
     if isinstance(data, TableData):
         frame = data.read().iloc[table.x.index]
         frame.to_csv(folder / "new.csv", index=False)
+    elif isinstance(table.x, np.ndarray) and table.x.ndim > 1:  # arrays of images
+        np.savez(folder / "new.npz", x=table.x, y=y.astype(str), z=z.astype(str))
+        return folder / "new.npz"
     elif isinstance(data, AmazonReviews):
         table.x.assign(y=y, z=z).to_csv(folder / "new.csv", index=False)
     else:
@@ -138,11 +152,47 @@ def image_set() -> tuple[list[str], ImageTable]:
     return words, ImageTable("t.csv", split=None, **options)
 
 
-SETS = [table_set, binned_set, text_set, reviews_set, celeba_set, image_set]
+def drawn(cls: type, **options: object) -> tuple[list[str], object]:
+    """A set whose tables are arrays, and its words."""
+    words = [f"--data={cls.__name__}", *(f"--data.{k}={v}" for k, v in options.items())]
+    return words, cls(**options)
+
+
+def scenario_set() -> tuple[list[str], ImageScenario]:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([3, 7, 8], 40)
+    images = rng.integers(0, 30 * labels[:, None, None], (120, 8, 6), dtype=np.uint8)
+    np.savez("t.npz", images=images, labels=labels)
+    return drawn(ImageScenario, images="t.npz", n=100, n_eval=80, task="c", attribute="z+v")
+
+
+def digits_set() -> tuple[list[str], Digits]:
+    return drawn(Digits, n=100, n_eval=100)
+
+
+def mnist_set() -> tuple[list[str], MNIST]:
+    return drawn(MNIST, n=100, n_eval=100, labels=[[1], [2, 3], [0]])
+
+
+def coloured_set() -> tuple[list[str], ColouredMNIST]:
+    return drawn(ColouredMNIST, n=100, n_eval=100, target="colour")
+
+
+def writers_set() -> tuple[list[str], QMNISTWriters]:
+    return drawn(QMNISTWriters, max_train=100)
+
+
+SHARED = [mnist_set, coloured_set, writers_set]
+SETS = [table_set, binned_set, text_set, reviews_set, celeba_set, image_set, scenario_set,
+        digits_set, *SHARED[:2], pytest.param(writers_set, marks=pytest.mark.slow)]  # fmt: skip
 
 
 @pytest.mark.parametrize("make", SETS, ids=lambda make: make.__name__)
-def test_held_out_rows_are_evaluated_by_the_checkpoint_alone(make, in_tmp, capsys):
+def test_held_out_rows_are_evaluated_by_the_checkpoint_alone(
+    make, in_tmp, capsys, request, monkeypatch
+):
+    if make in SHARED:
+        request.getfixturevalue("shared_data")
     words, data = make()
     train(*words)
     run("test", "--ckpt_path", BEST, *QUICK[1:])
@@ -153,6 +203,7 @@ def test_held_out_rows_are_evaluated_by_the_checkpoint_alone(make, in_tmp, capsy
     probabilities = load(BEST).table_logits(data.splits[name]).softmax(1)
     for gone in Path().glob("t.*"):
         shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    monkeypatch.setenv("FRBENCH_DATA", "nowhere")
     capsys.readouterr()
     run("test", "--ckpt_path", BEST, new)
     expected = {

@@ -66,6 +66,8 @@ class Scenario(GroupDataModule):
 
     #: Height and width of the images.
     image_shape: tuple[int, int]
+    #: Image labels of each class, if the options give none; None where only the images say.
+    usual_labels: list[list[int]] | None = [list(range(5)), list(range(5, 10))]
 
     def __init__(
         self,
@@ -98,7 +100,7 @@ class Scenario(GroupDataModule):
         self.eta = eta
         self.z_rates = z_rates
         self.family = family
-        self.labels = [list(range(5)), list(range(5, 10))] if labels is None else labels
+        self.labels = self.usual_labels if labels is None else labels
         self.colours = colours
         self.y_rates = y_rates
         self.v_rates = v_rates
@@ -107,10 +109,9 @@ class Scenario(GroupDataModule):
         self.z_to_v = z_to_v
         self.attribute = attribute
         self.overwrite = overwrite
-        classes = len(self.labels)
-        every = [label for group in self.labels for label in group]
-        if classes < 2 or not all(self.labels) or len(set(every)) < len(every):
-            raise UserError(f"{name}: labels must be disjoint lists, one per class: {labels}.")
+        if self.labels is not None:
+            self._check_labels(self.labels)
+        classes = 2 if self.labels is None else len(self.labels)
         p_z = self._attribute_law(classes)
         self.model = StructuralModel(
             task,
@@ -140,11 +141,35 @@ class Scenario(GroupDataModule):
         shown = values_by_name[:values]
         if attribute == "z+v":
             shown = tuple(f"{z}&{side}" for z in shown for side in ("left", "right"))
-        self.class_names = tuple(_span(group) for group in self.labels)
         self.attribute_names = shown
         self._factors: dict[str, dict[str, np.ndarray]] = {}
-        shape = self.image_shape
-        self.sizes = Sizes(classes, len(shown), (3, shape[0] + self._rows_beside, shape[1]))
+        self.name_classes()
+
+    def name_classes(self) -> None:
+        """Set the names of the classes and the sizes, unless only the images say them."""
+        self.class_names = self._spans()
+        self.sizes = self._sizes()
+
+    def _spans(self) -> tuple[str, ...]:
+        return tuple(_span(group) for group in self.groups)
+
+    def _sizes(self) -> Sizes:
+        height, width = self.image_shape
+        shape = (3, height + self._rows_beside, width)
+        return Sizes(len(self.class_names), len(self.attribute_names), shape)
+
+    @property
+    def groups(self) -> list[list[int]]:
+        """The image labels of each class."""
+        assert self.labels is not None
+        return self.labels
+
+    def _check_labels(self, groups: list[list[int]]) -> None:
+        every = [label for group in groups for label in group]
+        if len(groups) < 2 or not all(groups) or len(set(every)) < len(every):
+            raise UserError(
+                f"{type(self).__name__}: labels must be disjoint lists, one per class: {groups}."
+            )
 
     def _attribute_law(self, classes: int) -> np.ndarray:
         """P(Z | Y) from ``z_rates`` [C, A]."""
@@ -199,12 +224,11 @@ class Scenario(GroupDataModule):
         y, t, z, v = law.sample(n, rng)
         images, labels = self._pools[split]
         chosen = np.zeros(n, np.int64)
-        for c in reversed(range(len(self.labels))):
-            members = np.flatnonzero(np.isin(labels, self.labels[c]))
+        for c, group in reversed(list(enumerate(self.groups))):
+            members = np.flatnonzero(np.isin(labels, group))
             if not len(members):
                 raise UserError(
-                    f"{type(self).__name__}: the {split} images show none of the labels "
-                    f"{self.labels[c]}."
+                    f"{type(self).__name__}: the {split} images show none of the labels {group}."
                 )
             chosen = np.where(t == c, rng.choice(members, n), chosen)
         mark = v if self.task == "c" else None

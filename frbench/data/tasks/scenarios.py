@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 from zipfile import BadZipFile
@@ -99,9 +101,14 @@ class ImageScenario(Scenario):
         labels: The image labels of each class; by default the lower and the upper half.
         **kwargs: Further arguments of :class:`Scenario`.
 
+    The images are read on first use, not by the constructor.
+
     Raises:
-        UserError: If the file lacks an array, or inputs are not images of one or three channels.
+        UserError: On first use, if the file lacks an array, or inputs are not images of one or
+            three channels.
     """
+
+    usual_labels = None
 
     def __init__(
         self,
@@ -110,13 +117,53 @@ class ImageScenario(Scenario):
         **kwargs: Any,
     ) -> None:
         self.images = images
-        self._source = _source(images)
-        self.image_shape = self._source["train"].images[np.arange(1)].shape[-2:]
-        if labels is None:
-            values = np.unique(np.concatenate([pool.labels for pool in self._source.values()]))
-            half = len(values) // 2
-            labels = [values[:half].tolist(), values[half:].tolist()]
         super().__init__(labels=labels, **kwargs)
+
+    @property
+    def files(self) -> list[str]:
+        """The file, or those of the data set."""
+        return [self.images] if isinstance(self.images, str) else self.images.files
+
+    @cached_property
+    def _source(self) -> dict[str, Pool]:
+        return _source(self.images, self.folders)
+
+    # ---- what only the images say -----------------------------------------------------------
+    def name_classes(self) -> None:
+        """Leave names and sizes open until they are asked for."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the classes by their image labels."""
+        return self._spans() if self.restored is None else tuple(self.restored["class_names"])
+
+    @cached_property
+    def sizes(self) -> Sizes:  # type: ignore[override]
+        """Sizes, the shape of the inputs from the images."""
+        return self._sizes()
+
+    @property
+    def image_shape(self) -> tuple[int, int]:  # type: ignore[override]
+        """Height and width of the images."""
+        known = None if self.restored is None else self.restored.get("image_shape")
+        if known is None:
+            known = self._source["train"].images[np.arange(1)].shape[-2:]
+        return known[0], known[1]
+
+    @cached_property
+    def groups(self) -> list[list[int]]:
+        """The image labels of each class; by default halves of those that occur."""
+        if self.labels is not None:
+            return self.labels
+        values = np.unique(np.concatenate([pool.labels for pool in self._source.values()]))
+        half = len(values) // 2
+        groups = [values[:half].tolist(), values[half:].tolist()]
+        self._check_labels(groups)
+        return groups
+
+    def learn(self) -> dict[str, Any]:
+        """Return names, and the shape of the images."""
+        return {**super().learn(), "image_shape": list(self.image_shape)}
 
     def pools(self) -> dict[str, Pool]:
         """Divide the images of a file; those of a data set are divided."""
@@ -129,14 +176,15 @@ class ImageScenario(Scenario):
         return {k: Pool(pool.images[rows], pool.labels[rows]) for k, rows in parts.items()}
 
 
-def _source(images: GroupDataModule | str) -> dict[str, Pool]:
-    """Read and check the images of a file or a data set."""
+def _source(images: GroupDataModule | str, folders: Sequence[Path]) -> dict[str, Pool]:
+    """Read and check the images of a file, its path tried from the folders, or of a data set."""
     if isinstance(images, str):
-        if not Path(images).is_file():
+        path = next((p for f in folders if (p := f / images).is_file()), None)
+        if path is None:
             raise UserError(f"data.images: there is no file {images}.")
         try:
             # Opened here: np.load leaves a damaged archive open.
-            with open(images, "rb") as raw, np.load(raw) as file:
+            with path.open("rb") as raw, np.load(raw) as file:
                 pools = {"train": Pool(file["images"], file["labels"].astype(np.int64))}
         except (KeyError, ValueError, OSError, TypeError, BadZipFile) as error:
             raise UserError(

@@ -114,6 +114,13 @@ def test_images_of_a_file(tmp_path):
     assert [len(pools[k].labels) for k in ("train", "val", "test")] == [72, 12, 36]
 
 
+def test_a_constructor_reads_no_file():
+    data = ImageScenario("nowhere.npz", task="b")
+    assert data.files == ["nowhere.npz"]
+    with pytest.raises(UserError, match="no file nowhere.npz"):
+        data.setup("fit")
+
+
 def test_images_of_a_data_set():
     inner = Digits(n=200, n_eval=100)
     data = ImageScenario(images=inner, task="a", n=150, n_eval=60)
@@ -175,7 +182,7 @@ def test_wrong_files_are_named(tmp_path):
         ("h.npz", "with arrays images and labels"),
     ):
         with pytest.raises(UserError, match=words):
-            ImageScenario(str(tmp_path / file))
+            _ = ImageScenario(str(tmp_path / file)).sizes
 
 
 def test_training_shows_what_the_oracle_says():
