@@ -18,6 +18,7 @@ from unittest import mock
 
 from frbench.commands import bench
 from frbench.grids import executors
+from frbench.support.files import file_hashes
 
 GRID = """
 data: {d: {data: Digits}}
@@ -27,6 +28,8 @@ seeds: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 """
 #: As many metrics as a run of four groups records.
 METRICS = {f"test/metric_{i}": i / 7 for i in range(300)}
+#: A file of the data: this one.
+FILES = file_hashes([str(Path(__file__).resolve())])
 
 
 def fake(cell, folder):
@@ -34,6 +37,7 @@ def fake(cell, folder):
     return {
         "cell": cell.key, "data": cell.data, "method": cell.method, "settings": cell.settings,
         "seed": cell.seed, "fold": cell.fold, "status": "ok", "metrics": METRICS, "seconds": 0.0,
+        "data_files": FILES,
     }  # fmt: skip
 
 

@@ -92,10 +92,15 @@ class Progress:
     def __call__(self, cell: Cell, record: dict[str, Any]) -> None:
         """Show that a cell is done; failures stay on the screen."""
         name = f"{cell.data} {cell.method} seed {cell.seed}"
-        if record["status"] == "failed":
-            self.bar.print(f"failed: cell {cell.index} ({name}): {record['error']}", markup=False)
-        elif not self.console.is_terminal:
-            self.bar.print(f"cell {cell.index} {name}: {record['seconds']:.1f} s", markup=False)
+        failed = record["status"] == "failed"
+        if failed:
+            line = f"failed: cell {cell.index} ({name}): {record['error']}"
+        else:
+            line = f"cell {cell.index} {name}: {record['seconds']:.1f} s"
+        if not self.console.is_terminal:
+            print(line, file=self.console.file)
+        elif failed:
+            self.bar.print(line, markup=False)
         self.bar.update(self.task, advance=1, description=name)
 
 
@@ -189,12 +194,11 @@ def main(argv: list[str]) -> int:
             f"\ninterrupted; the same command continues ({queue.finished()} of {len(cells)} done)"
         )
         return stop.status
-    recent = queue.results.recent()
-    failed = [(c, recent[c.key]) for c in cells if recent.get(c.key, {}).get("status") == "failed"]
+    failed = queue.failed()
     if args.jobs > 1:
-        for cell, record in failed:
+        for cell, reason in failed:
             print(f"failed: cell {cell.index} ({cell.data} {cell.method} seed {cell.seed}): "
-                  f"{record['error']}", file=sys.stderr)  # fmt: skip
+                  f"{reason}", file=sys.stderr)  # fmt: skip
     done = queue.finished()
     died = [worker.returncode for worker in workers if worker.returncode]
     if died:

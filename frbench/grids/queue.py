@@ -15,9 +15,9 @@ from frbench.support.files import file_hashes
 
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[bool]:
-    """Hold a cell's lock; gives False where another process holds it. Death releases it."""
+    """Lock a cell by its log; gives False where another process has. Death releases it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    with (folder / "log.txt").open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -41,22 +41,30 @@ class Queue:
     def __init__(self, cells: Sequence[Cell], out: Path, results: Results) -> None:
         self.cells = cells
         self.out = out
+        self.runs = out / "runs"
         self.results = results
+        self._hashes: dict[str, str | None] = {}  # of each data file, when it was first asked for
 
     def folder(self, cell: Cell) -> Path:
         """The folder of a cell's run."""
-        return self.out / "runs" / cell.key
+        return self.runs / cell.key
 
     def is_open(self, cell: Cell) -> bool:
         """Whether a cell is to be run: it has not succeeded, nor failed in this session."""
-        if self.results.was_tried(cell.key):
+        head = self.results.heads().get(cell.key)
+        if head is None:
+            return True
+        if cell.key in self.results.recent:
             return False
-        return not self.results.is_finished(cell.key) or self.has_changed(cell)
+        return head.status != "ok" or self.has_changed(cell)
 
     def has_changed(self, cell: Cell) -> bool:
         """Whether the files of a cell's data are not those that its record names."""
-        files = self.results.latest().get(cell.key, {}).get("data_files", {})
-        return bool(files) and files != file_hashes(list(files))
+        head = self.results.heads().get(cell.key)
+        files = {} if head is None else head.data_files
+        if new := [name for name in files if name not in self._hashes]:
+            self._hashes |= file_hashes(new)
+        return any(self._hashes[name] != before for name, before in files.items())
 
     def __iter__(self) -> Generator[Cell, None, None]:
         """Yield the open cells; each is claimed until the next one is asked for."""
@@ -71,5 +79,12 @@ class Queue:
 
     def finished(self) -> int:
         """Number of cells whose latest record says that they succeeded."""
-        records = self.results.latest()
-        return sum(records.get(c.key, {}).get("status") == "ok" for c in self.cells)
+        heads = self.results.heads()
+        return sum(c.key in heads and heads[c.key].status == "ok" for c in self.cells)
+
+    def failed(self) -> list[tuple[Cell, str]]:
+        """The cells that failed in this session, each with the reason."""
+        heads = self.results.heads()
+        recent = [c for c in self.cells if c.key in self.results.recent]
+        records = [(c, heads[c.key].record()) for c in recent if heads[c.key].status == "failed"]
+        return [(c, str((record or {}).get("error", ""))) for c, record in records]
