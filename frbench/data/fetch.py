@@ -73,17 +73,20 @@ class TensorTable(Dataset[Batch]):
     def __getitem__(self, key: tuple[np.ndarray, np.ndarray | None]) -> Batch:
         array, seeds = key
         rows = torch.as_tensor(array)
-        x = torch.as_tensor(self.x[rows])
-        if self.augment is None and isinstance(self.x, Tensor):
+        # index_select takes a half to a tenth of the time of x[rows].
+        whole = isinstance(self.x, Tensor)
+        x = self.x.index_select(0, rows) if whole else torch.as_tensor(self.x[rows])
+        if self.augment is None and whole:
             x = self.prepare(x)
         else:
             # Sample by sample: what is large stays in the processor's cache, and in a worker
             # default_collate writes it straight into the memory shared with the trainer.
             x = default_collate(list(self._samples(x, seeds)))
-        return Batch(
-            x, self.y[rows], self.z[rows], self.group[rows], self.weight[rows], self.clean[rows],
-            rows, self.synthetic[rows],
-        )  # fmt: skip
+        y, z, group, weight, clean, synthetic = (
+            column.index_select(0, rows)
+            for column in (self.y, self.z, self.group, self.weight, self.clean, self.synthetic)
+        )
+        return Batch(x, y, z, group, weight, clean, rows, synthetic)
 
     def _samples(self, x: Tensor, seeds: np.ndarray | None) -> Iterator[Tensor]:
         """Prepare and transform the inputs of a batch, one by one."""

@@ -27,6 +27,10 @@ class LogSteps(Callback):
         pl_module.log_step()
 
 
+#: Batches whose rows are added to the sums together: one sum costs as much as many.
+BATCHES = 32
+
+
 class TrainingLog:
     """Sums over the epoch, per group, and the terms of the latest step.
 
@@ -41,6 +45,7 @@ class TrainingLog:
         # Rows: groups, then samples without attribute; columns: count, correct, sum of losses.
         self.sums = torch.zeros(num_groups + 1, 3, dtype=torch.float64)
         self.terms: dict[str, Tensor] = {}
+        self._waiting: list[tuple[Tensor, Tensor, Tensor]] = []  # group, correct, loss of rows
         self._logged_step = -1
 
     def to(self, device: torch.device) -> None:
@@ -49,16 +54,26 @@ class TrainingLog:
 
     def reset(self) -> None:
         """Begin an epoch."""
+        self._waiting.clear()
         self.sums.zero_()
 
-    @torch.no_grad()
     def update(self, out: Outputs, batch: Batch, terms: dict[str, Tensor]) -> None:
         """Add a batch to the epoch's sums and keep its terms."""
         correct = out.logits.argmax(1) == batch.y
-        columns = torch.stack([torch.ones_like(out.losses), correct, out.losses], 1)
-        slot = batch.group % len(self.sums)  # -1, no attribute, is the last row
-        self.sums.index_add_(0, slot, columns.double())
+        self._waiting.append((batch.group, correct, out.losses.detach()))
+        if len(self._waiting) == BATCHES:
+            self._add_waiting()
         self.terms = {name: value.detach() for name, value in terms.items()}
+
+    def _add_waiting(self) -> None:
+        """Add the rows of the latest batches, in their order, to the sums."""
+        if not self._waiting:
+            return
+        group, correct, losses = (torch.cat(column) for column in zip(*self._waiting, strict=True))
+        self._waiting.clear()
+        columns = torch.stack([torch.ones_like(losses), correct, losses], 1)
+        slot = group % len(self.sums)  # -1, no attribute, is the last row
+        self.sums.index_add_(0, slot, columns.double())
 
     def step_metrics(
         self, step: int, state: dict[str, Tensor], optimizers: Sequence[Optimizer]
@@ -95,6 +110,7 @@ class TrainingLog:
         Returns:
             Values by ``train/<metric>``, overall and of each group.
         """
+        self._add_waiting()
         sums = all_sum(self.sums).cpu()
         total = sums.sum(0)
         accuracy = sums[:-1, 1] / sums[:-1, 0]
@@ -112,9 +128,11 @@ class TrainingLog:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch's sums over all processes (a collective)."""
+        self._add_waiting()
         return {"sums": all_sum(self.sums).cpu().clone(), "logged_step": self._logged_step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the epoch's sums back; rank 0 holds them all."""
+        self._waiting.clear()
         self.sums = state["sums"].to(self.sums) * (rank() == 0)
         self._logged_step = state["logged_step"]
