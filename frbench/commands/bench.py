@@ -15,6 +15,7 @@ from typing import IO, Any
 from frbench.contracts.errors import UserError
 from frbench.grids.executors import in_process, start_workers
 from frbench.grids.grid import Cell, check_option, read_grid
+from frbench.grids.outlook import estimate, wrong_cells
 from frbench.grids.queue import Queue
 from frbench.report.records import Results
 from frbench.support.atomic import check_writable, replacing
@@ -26,6 +27,7 @@ EXAMPLES = """\
 examples:
   frbench bench demo --jobs 2                     a grid that is shipped with frbench
   frbench bench grid.yaml --list                  print the cells and stop
+  frbench bench grid.yaml --check                 read every option, estimate time and disk
   frbench bench grid.yaml --trainer.max_epochs 1  any option of `frbench fit` overrides the grid's
   frbench bench grid.yaml --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
 
@@ -49,7 +51,15 @@ def _parser() -> Parser:
     parser.add_argument(
         "--keep_last", action="store_true", help="keep the last checkpoint of finished runs, too"
     )
+    parser.add_argument(
+        "--retry_failed", action="store_true", help="run only the runs that have failed"
+    )
     parser.add_argument("--list", action="store_true", help="print the cells and stop")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="read the options of every run, estimate time and disk, and stop",
+    )
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     return parser
 
@@ -108,6 +118,7 @@ def _worker_words(args: argparse.Namespace, extra: list[str], queue: Queue) -> l
     """Return the words of the command that makes a process work on the same queue."""
     words = ["bench", args.grid, f"--worker={queue.results.since}", f"--out={queue.out}"]
     words += [f"--shard={args.shard}", *extra]
+    words += ["--retry_failed"] if args.retry_failed else []
     words += [] if args.index is None else [f"--index={args.index}"]
     return words + (["--keep_last"] if args.keep_last else [])
 
@@ -122,6 +133,21 @@ def _end(workers: list[subprocess.Popen[bytes]], number: int) -> None:
     except KeyboardInterrupt:
         for worker in workers:
             worker.kill()
+
+
+def _check(queue: Queue, jobs: int) -> int:
+    """Say what is wrong with a grid and what it will take, and run nothing."""
+    wrong = wrong_cells(queue.cells)
+    for line in wrong:
+        print(line)
+    records = queue.results.latest()
+    failed = sum(records.get(c.key, {}).get("status") == "failed" for c in queue.cells)
+    print(
+        f"{len(queue.cells)} runs: {queue.finished()} finished, {failed} failed; "
+        f"{'their options are right' if not wrong else f'{len(wrong)} problems'}\n"
+        f"{estimate(queue, jobs)}"
+    )
+    return 2 if wrong else 0
 
 
 def main(argv: list[str]) -> int:
@@ -153,6 +179,8 @@ def main(argv: list[str]) -> int:
     if args.jobs < 1:
         raise UserError(f"--jobs must be at least 1, got {args.jobs}.")
     out = Path(args.out or Path("results") / Path(args.grid).stem)
+    if args.check:
+        return _check(Queue(cells, out, Results(out / "results.jsonl")), args.jobs)
     try:
         check_writable(out, "--out")
         (out / "runs").mkdir(parents=True, exist_ok=True)
@@ -166,7 +194,10 @@ def main(argv: list[str]) -> int:
         ) from error
     file = out / "results.jsonl"
     since = file.stat().st_size if args.worker is None else args.worker
-    queue = Queue(cells, out, Results(file, since))
+    results = Results(file, since)
+    if args.retry_failed:
+        cells = [c for c in cells if results.latest().get(c.key, {}).get("status") == "failed"]
+    queue = Queue(cells, out, results)
     if args.worker is not None:
         end_with_parent()
         try:
@@ -174,6 +205,9 @@ def main(argv: list[str]) -> int:
         except KeyboardInterrupt as error:
             return as_stop(error).status
         return 0
+    if wrong := wrong_cells([cell for cell in cells if queue.is_open(cell)]):
+        more = f" (and {len(wrong) - 1} more: --check lists them)" if wrong[1:] else ""
+        raise UserError(f"{wrong[0]}{more}")
     start = time.monotonic()
     workers: list[subprocess.Popen[bytes]] = []
     try:

@@ -146,9 +146,8 @@ def import_class(path: str) -> type:
         return result
     except Exception as error:  # whatever the user's own file does when it is imported
         raise UserError(
-            f"Cannot import {path!r} ({type(error).__name__}: {error}). "
-            "Run where its file can be imported, or put its "
-            "folder on PYTHONPATH."
+            f"Cannot import {path!r} ({type(error).__name__}: {error}). Run where "
+            "its file can be imported, or put its folder on PYTHONPATH."
         ) from error
 
 

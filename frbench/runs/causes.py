@@ -80,6 +80,11 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
+def _missing_package(error: BaseException) -> UserError | None:
+    missing = re.search(r"HINT: Try running `(pip install [^`]*)`", str(error))
+    return UserError(f"A package is missing: {missing[1]}.") if missing else None
+
+
 def misconfigured(error: BaseException) -> UserError:
     """Say what Lightning refuses, with the remedy where the machine lacks a device."""
     text = " ".join(str(error).split())
@@ -110,12 +115,16 @@ def one_line(hidden: tuple[str, ...] = (), options: Sequence[str] = ()) -> Itera
         raise broken or UserError(readable(str(error), hidden, options)) from error
     except MisconfigurationException as error:
         raise misconfigured(error) from error
+    except ModuleNotFoundError as error:
+        if (missing := _missing_package(error)) is None:
+            raise
+        raise missing from error
     except ValueError as error:
         # A UserError of a constructor arrives wrapped by the parser that called it.
         if (user_error := cause(error)) is not None:
             raise user_error from None
-        if missing := re.search(r"HINT: Try running `(pip install [^`]*)`", str(error)):
-            raise UserError(f"A package is missing: {missing[1]}.") from error
+        if (missing := _missing_package(error)) is not None:
+            raise missing from error
         if "is not in bounds" in str(error):
             raise UserError(f"seed_everything: {error}.") from error
         if "Given value" not in str(error):  # of training itself

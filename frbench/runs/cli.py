@@ -303,23 +303,33 @@ def train(argv: list[str]) -> FrbenchCLI:
         argv = [argv[0], *words, *argv[1:]]
     elif argv[0] in ("validate", "test") and "--help" not in argv:
         raise UserError(f"frbench {argv[0]} needs --ckpt_path, the trained model.")
+    try:
+        with one_line(LINKED, known_options()), explained(paths[-1] if paths else None):
+            return command_line(FrbenchCLI, argv)
+    finally:
+        give_back()
+
+
+def command_line(kind: type[FrbenchCLI], args: Any) -> FrbenchCLI:
+    """Build the command line, which runs the command.
+
+    Args:
+        kind: Its class.
+        args: What its ``parse_arguments`` reads.
+    """
     common = {"allow_abbrev": False, "exit_on_error": False}
     usage = {name: {"usage": f"frbench {name} [options]", **common} for name in
              ("fit", "validate", "test")}  # fmt: skip
-    try:
-        with one_line(LINKED, known_options()), explained(paths[-1] if paths else None):
-            return FrbenchCLI(
-                Objective,
-                GroupDataModule,
-                subclass_mode_model=True,
-                subclass_mode_data=True,
-                save_config_callback=RecordRun,
-                seed_everything_default=0,
-                auto_configure_optimizers=False,
-                load_from_checkpoint_support=False,
-                trainer_defaults={"num_sanity_val_steps": 0, "use_distributed_sampler": False},
-                parser_kwargs={"prog": "frbench", **common, **usage},
-                args=argv,
-            )
-    finally:
-        give_back()
+    return kind(
+        Objective,
+        GroupDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        save_config_callback=RecordRun,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+        trainer_defaults={"num_sanity_val_steps": 0, "use_distributed_sampler": False},
+        parser_kwargs={"prog": "frbench", **common, **usage},
+        args=args,
+    )

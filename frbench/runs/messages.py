@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import inspect
 import re
@@ -66,17 +67,36 @@ def _near_options(name: str, options: Sequence[str]) -> list[str]:
     return meant[:3] or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
 
 
+def _refused(text: str) -> list[tuple[type, str]]:
+    """List the classes that refuse an option, and the option."""
+    found = re.findall(r"class_path '([\w.]+)': (?:Option|Key) '([\w.]+)' is not", text)
+    refused = [(import_class(path), name) for path, name in found]
+    tried: set[type] = set()
+    for path in re.findall(r"class_path '([\w.]+)'", text):
+        with contextlib.suppress(UserError):
+            tried.add(import_class(path))
+    # Where a list or one object may be given, the object's own base is tried beside its class.
+    return [
+        (cls, name)
+        for cls, name in refused
+        if not any(other is not cls and issubclass(other, cls) for other in tried)
+    ]
+
+
 def _sorted_out(given: str) -> str:
-    """Say how options beside a class_path are to be written."""
+    """Say how options beside a class_path are to be written; empty if there are none."""
     try:
-        entry = dict(ast.literal_eval(given))
-    except (SyntaxError, TypeError, ValueError):
-        entry = {"class_path": "CLASS", "option": "value"}
-    name = entry.pop("class_path", "CLASS")
-    init_args = ", ".join(f"{k}: {v}" for k, v in entry.items())
+        entry = ast.literal_eval(given)
+        name = entry.pop("class_path")
+        init_args = {**entry.pop("init_args", {}), **entry}
+    except (AttributeError, KeyError, SyntaxError, TypeError, ValueError):
+        return ""
+    options = ", ".join(f"{k}: {v}" for k, v in init_args.items())
     return (
-        f"options beside class_path stand in init_args: {{class_path: {name}, init_args: "
-        f"{{{init_args:.200}}}}}."
+        f"options of a class stand in init_args: {{class_path: {name}, init_args: "
+        f"{{{options:.200}}}}}."
+        if entry
+        else ""
     )
 
 
@@ -108,17 +128,11 @@ def readable(message: str, hidden: tuple[str, ...] = (), options: Sequence[str] 
         return "--data is missing: name a data set, --data Digits say."
 
     value = re.search(r" Given value: (.*?)(?: - (?:Expected|Problem)|$)", text)
-    # The class of a list's items is tried as the class of the item, too, and has no options.
-    tried = [(p, p.rpartition(".")[2] in ("Callback", "Logger")) for p in re.findall(
-        r"class_path '([\w.]+)'", text)]  # fmt: skip
-    refused = re.findall(r"class_path '([\w.]+)': (?:Option|Key) '([\w.]+)' is not", text)
-    if any(not base for _, base in tried):
-        bases_tried = {path for path, base in tried if base}
-        refused = [(path, name) for path, name in refused if path not in bases_tried]
+    if value and (hint := _sorted_out(value[1])):
+        return f"{key}: {hint}"
+    refused = _refused(text)
     if refused:
-        cls, name = import_class(refused[-1][0]), refused[-1][1]
-        if name == "class_path" and value:
-            return f"{key}: {_sorted_out(value[1])}"
+        cls, name = refused[-1]
         known = [n for n in init_parameters(cls) if n not in hidden]
         hint = _near(name, known)
         if inspect.isabstract(cls):

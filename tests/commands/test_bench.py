@@ -259,6 +259,65 @@ def test_list_prints_the_cells_and_runs_nothing(tiny: Path, capsys) -> None:
     assert not Path("out").exists()
 
 
+WRONG = (
+    "methods:\n  good: {model: ERM}\n  option: {model: GroupDRO, model.etaa: 3}\n"
+    "  bare: {model: ERM, model.penalties: ConditionalMMD}\n  name: {model: GrupDRO}\n"
+    "  type: {model: ERM, model.lr: fast}\n  key: {model: ERM, trainer.max_epoch: 3}\n"
+    "  own: {model: own_syntax.Mine}\nseeds: [0, 1]\n"
+)
+
+
+def test_a_grid_is_read_whole_before_its_first_run(
+    in_tmp: Path, capsys: pytest.CaptureFixture
+) -> None:
+    Path("own_syntax.py").write_text("class Mine(:\n")
+    Path("grid.yaml").write_text(BASE + DATA + WRONG)
+    assert run() == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "(digits option)" in error and "eta?" in error
+    assert "5 more" in error
+    assert lines() == [] and not list(Path("out/runs").iterdir())
+    assert run("--check") == 2
+    *said, total, _ = capsys.readouterr().out.splitlines()
+    parts = ["did you mean eta", "[ConditionalMMD]", "GroupDRO", "float", "--trainer.max_epochs",
+             "own_syntax.py:1"]  # fmt: skip
+    assert len(said) == len(parts)
+    assert all(part in line for part, line in zip(parts, said, strict=True)), said
+    assert total.startswith("14 runs: 0 finished, 0 failed; 6 problems")
+
+
+def test_check_estimates_time_and_disk_from_finished_runs(tiny: Path, capsys) -> None:
+    assert run("--check") == 0
+    assert "not known before a run has finished; --index 0" in capsys.readouterr().out
+    assert not Path("out").exists()
+    assert run("--index=0") == 0
+    (record,) = lines()
+    capsys.readouterr()
+    assert run("--check", "--jobs=3") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "4 runs: 1 finished, 0 failed; their options are right"
+    seconds = f"{record['seconds']:.0f} s" if record["seconds"] < 30 else "0 h"
+    size = sum(p.stat().st_size for p in Path("out/runs").rglob("*") if p.is_file()) * 3 / 2**20
+    assert f"about {seconds}" in said[1] and f"{size:,.1f} MB" in said[1]
+    assert "3 runs, from the 1 that have finished" in said[1]
+
+
+def test_failed_runs_alone_are_run_again_where_asked_for(
+    in_tmp: Path, capsys: pytest.CaptureFixture
+) -> None:
+    methods = "methods: {bad: {model: GroupDRO, model.eta: -1}, new: {model: ERM}}\n"
+    Path("grid.yaml").write_text(BASE + DATA + methods)
+    assert run("--index=0") == 1
+    assert run("--retry_failed") == 1
+    assert [r["method"] for r in lines()] == ["bad", "bad"]
+    capsys.readouterr()
+    assert main(["report", "out"]) == 2  # nothing but failed runs
+    assert "eta" in capsys.readouterr().err
+    assert run() == 1
+    assert main(["report", "out"]) == 0
+    assert "FAILED digits bad seed 0" in capsys.readouterr().out
+
+
 # ---- several processes -------------------------------------------------------------------------
 def test_jobs_share_a_grid_without_loss_or_repetition(tiny: Path) -> None:
     code, out, err = finish(start("--jobs=2"))

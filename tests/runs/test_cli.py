@@ -397,6 +397,14 @@ def test_an_interrupted_run_says_how_to_continue(own: Path, capsys: pytest.Captu
 
 # ---- errors ------------------------------------------------------------------------------------
 TRAIN = ["fit", *SMALL, *QUICK]
+OWN_PARTS = """from pytorch_lightning import Callback
+class Broken(Callback):
+    def __init__(self):
+        raise RuntimeError("no such device")
+class Net(__import__("frbench.networks").networks.Network):
+    def build(self, sizes):
+        return 1 / 0
+"""
 #: Arguments, and what the message must hold: the key and the remedy.
 ERRORS: dict[str, tuple[list[str], list[str]]] = {
     "unknown command": (["train"], ["'train'", "fit", "bench"]),
@@ -468,7 +476,9 @@ ERRORS: dict[str, tuple[list[str], list[str]]] = {
     "binary config": (["fit", "--config", "good.ckpt"], ["good.ckpt", "YAML"]),
     "key in config": (
         ["fit", "--config=key.yaml", *TRAIN[1:]], ["trainer.max_epoch", "trainer.max_epochs"]),
-    "flat config": (["fit", "--config=flat.yaml"], ["data", "init_args"]),
+    "flat config": (
+        ["fit", "--config=flat.yaml"],
+        ["data", "{class_path: Digits, init_args: {n: 5}}"]),
     "no checkpoint": (["test", *SMALL], ["--ckpt_path"]),
     "missing checkpoint": (["test", *SMALL, "--ckpt_path=no.ckpt"], ["no.ckpt"]),
     "missing checkpoint to continue": ([*TRAIN, "--ckpt_path", "no.ckpt"], ["no.ckpt"]),
@@ -496,6 +506,35 @@ ERRORS: dict[str, tuple[list[str], list[str]]] = {
     "strategy without device": (
         [*TRAIN, "--trainer.strategy=fsdp"], ["FSDP"]),
     "file as folder": ([*TRAIN, "--run_dir=text.ckpt"], ["--run_dir", "text.ckpt"]),
+    "device that is not there": (
+        [*TRAIN, "--trainer.accelerator=mps"], ["--trainer.accelerator", "auto", "cpu"]),
+    "option by its last part": ([*TRAIN, "--lr=0.1"], ["--lr;", "--model.lr"]),
+    "option by its usual name": ([*TRAIN, "--seed=1"], ["--seed;", "--seed_everything"]),
+    "list without brackets": (
+        [*TRAIN, "--model.penalties=ConditionalMMD"], ["model.penalties", "[ConditionalMMD]"]),
+    "missing import in a file": (
+        [*TRAIN, "--model=own_import.Mine"], ["own_import.py:2", "no_such_package"]),
+    "syntax of a file": ([*TRAIN, "--model=own_syntax.Mine"], ["own_syntax.py:1", "SyntaxError"]),
+    "name in a file": (
+        [*TRAIN, "--trainer.callbacks+=own_name.Mine"], ["own_name.py:2", "'Callbak'"]),
+    "error of a callback": (
+        [*TRAIN, "--trainer.callbacks+=own_parts.Broken"], ["own_parts.py:4", "no such device"]),
+    "error of a network": (
+        [*TRAIN, "--model.network=own_parts.Net"], ["own_parts.py:7", "ZeroDivisionError"]),
+    "option of a callback": (
+        [*TRAIN, "--trainer.callbacks+=LearningRateMonitor", "--trainer.callbacks.interval=step"],
+        ["LearningRateMonitor", "'interval'", "logging_interval"]),
+    "value of a callback": (
+        [*TRAIN, "--trainer.callbacks+=LearningRateMonitor",
+         "--trainer.callbacks.logging_interval=steps"],
+        ["trainer.callbacks.logging_interval", "'epoch'", "'steps'"]),
+    "refusal of a callback": (
+        [*TRAIN, "--trainer.callbacks+=Timer", "--trainer.callbacks.duration=long"],
+        ["Timer", "'long'", "DD:HH:MM:SS"]),
+    "package of a logger": ([*TRAIN, "--trainer.logger=CometLogger"], ["pip install", "comet"]),
+    "option of timm": (
+        [*TRAIN, "--model.network=Timm", "--model.network.options={bogus: 1}"],
+        ["model.network.options", "resnet18", "bogus"]),
     "data command": (["data", "--data=Adul"], ["'Adul'", "Adult"]),
     "option of data command": (["data", "--data=Digits", "--data.m=3"], ["'m'"]),
 }  # fmt: skip
@@ -523,6 +562,12 @@ def wrong_files(own: Path, a_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) 
     Path("broken.yaml").write_text("data: [1, 2\nmodel: }")
     Path("list.yaml").write_text("- 1\n- 2\n")
     Path("key.yaml").write_text("trainer:\n  max_epoch: 3\n")
+    Path("own_import.py").write_text("import os\nimport no_such_package\nclass Mine: ...\n")
+    Path("own_syntax.py").write_text("class Mine(:\n    pass\n")
+    Path("own_name.py").write_text(
+        "from pytorch_lightning import Callback\nclass Mine(Callbak): ...\n"
+    )
+    Path("own_parts.py").write_text(OWN_PARTS)
     Path("flat.yaml").write_text("data:\n  class_path: Digits\n  n: 5\n")
     return own
 
