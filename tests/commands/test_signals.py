@@ -108,21 +108,33 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path, command):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs /proc")
 def test_forty_sigterms_at_random_moments_of_a_grid_with_two_workers(tmp_path, command):
-    (tmp_path / "grid.yaml").write_text(TINY + f"seeds: {list(range(12))}\n")
+    (tmp_path / "grid.yaml").write_text(TINY + f"seeds: {list(range(6))}\n")
     words = ("bench", "grid.yaml", "--out=out", "--jobs=2")
     file = tmp_path / "out" / "results.jsonl"
-    rng, before, statuses = np.random.default_rng(19), b"", []
+    rng, statuses = np.random.default_rng(19), []
+
+    def rows() -> int:
+        logs = (tmp_path / "out" / "runs").glob("*/metrics.csv")
+        return sum(log.read_bytes().count(b"\n") for log in logs)
+
     for _ in range(40):
-        bench, start = command(tmp_path, *words), time.monotonic()
-        delay = rng.uniform(0, 2.5)
-        bench.signal_when(lambda: time.monotonic() > start + delay, signal.SIGTERM)  # noqa: B023
+        before = file.read_bytes() if file.exists() else b""
+        # Moments of work, not of time, which another load would shift; then a while of its own.
+        goal, pause = rows() + rng.integers(0, 28), rng.uniform(0, 0.5)
+        reached = []
+
+        def due(goal=goal, pause=pause, reached=reached) -> bool:
+            if not reached and rows() >= goal:
+                reached.append(time.monotonic() + pause)
+            return bool(reached) and time.monotonic() > reached[0]
+
+        bench = command(tmp_path, *words)
+        bench.signal_when(due, signal.SIGTERM)
         statuses.append(bench.end())
         assert not processes_in(tmp_path)
-        assert file.read_bytes().startswith(before) if before else True
-        before = file.read_bytes() if file.exists() else b""
+        assert (file.read_bytes() if file.exists() else b"").startswith(before)
         if statuses[-1] == 0:  # all done: begin anew
             (tmp_path / "out").rename(tmp_path / f"out-{len(statuses)}")
-            before = b""
     # A shell gives the death by the signal itself, before the first line of Python, as 143, too.
     ended = [status for status in statuses if status in (143, -signal.SIGTERM)]
     assert len(ended) >= 36 and set(statuses) <= {*ended, 0}, (statuses, log_of(tmp_path))
