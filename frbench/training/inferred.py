@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import numpy as np
@@ -183,7 +184,7 @@ class InferredAttribute(TrainingStep):
             found = {k.removeprefix("network."): v for k, v in state.items()
                      if k.startswith("network.")}  # fmt: skip
             self.network.load_state_dict(found)
-        except (OSError, KeyError, RuntimeError) as error:
+        except (OSError, EOFError, KeyError, RuntimeError, UnpicklingError) as error:
             raise UserError(
                 f"{type(self.infer).__name__}.start: {path} holds no network like this one "
                 f"({str(error).splitlines()[0]})."

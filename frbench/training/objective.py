@@ -266,6 +266,9 @@ class Objective(CheckedArguments, InferredAttribute):
         """Check that data, trainer and method fit, and build the evaluators."""
         spare(self.trainer)
         data = datamodule_of(self.trainer)
+        if stage == "fit":
+            self.forget_stages()
+            self.check_stages()
         if data is None:
             if missing := [name for name in self.row_state if not hasattr(self, name)]:
                 raise UserError(
@@ -283,8 +286,6 @@ class Objective(CheckedArguments, InferredAttribute):
             )
         self.group_names = data.group_names
         if stage == "fit":
-            self.forget_stages()
-            self.check_stages()
             self.allocate_rows(len(data.training.table))
             if self.infer is None:
                 self.seen_names = data.group_names

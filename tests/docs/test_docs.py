@@ -92,12 +92,13 @@ def test_what_extending_shows_works_together(in_tmp, monkeypatch):
         names.append(re.match(r"# (my_\w+)\.py\n", code)[1])
         (in_tmp / f"{names[-1]}.py").write_text(code)
         sys.modules.pop(names[-1], None)
-    fit, test = (shlex.split(line)[1:] for line in blocks(page, "")[0].splitlines())
+    *fits, test = (shlex.split(line)[1:] for line in blocks(page, "")[0].splitlines())
     try:
-        assert main([*fit, *SMALL, "--trainer.max_epochs=2"]) == 0
+        for fit in fits:
+            assert main([*fit, *SMALL, "--trainer.max_epochs=2"]) == 0
         assert main([*test, *SMALL]) == 0
         assert '"test/P/two_worst_groups_accuracy": ' in Path("mine/test.json").read_text()
-        config = Path("mine/config.yaml").read_text()
+        config = "".join(Path(f"{run}/config.yaml").read_text() for run in ("mine", "second"))
         assert all(f"{name}." in config for name in names)
     finally:
         for name in names:

@@ -27,6 +27,8 @@ from frbench.data.step import TableStep
 from frbench.data.tables.table_data import TableData
 from frbench.data.texts.text_table import TextTable
 from frbench.gan import Generator
+from frbench.group_inference import GroupInference
+from frbench.mixing import Mixing
 from frbench.networks import MLP, Network
 from frbench.objectives import ERM, Objective
 from frbench.penalties import Penalty
@@ -34,7 +36,8 @@ from frbench.support.files import find
 
 OBJECTIVES, DATA, NETWORKS = found(Objective), found(GroupDataModule), found(Network)
 PENALTIES = found(Penalty)
-CHECKED = [*OBJECTIVES, *NETWORKS, *PENALTIES, *DATA, *found(TableStep), *found(Generator)]
+PARTS = [*NETWORKS, *PENALTIES, *found(GroupInference), *found(Mixing)]
+CHECKED = [*OBJECTIVES, *PARTS, *DATA, *found(TableStep), *found(Generator)]
 FILES = {
     "ACSIncome": "acs/acs_income_2018_test.npz", "Adult": "adult/adult.data",
     "AmazonReviews": "amazon/reviews_Musical_Instruments_5.json",
@@ -89,15 +92,16 @@ def test_every_class_is_public():  # so its stored name survives a move of its f
     from frbench.runs.catalogue import import_all
 
     known = import_all()
-    for base in (Objective, GroupDataModule, Network, Penalty):
+    named = (Objective, GroupDataModule, Network, Penalty, GroupInference, Mixing)
+    for base in named:
         for cls in found(base):
             assert known[cls.__name__] is cls  # and so its bare name resolves
-    for base in (Objective, GroupDataModule, Network, Penalty, TableStep, Generator):
+    for base in (*named, TableStep, Generator):
         for cls in found(base):
             assert public_name(cls).count(".") == 2
 
 
-@pytest.mark.parametrize("cls", [*OBJECTIVES, *NETWORKS, *PENALTIES], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [*OBJECTIVES, *PARTS], ids=lambda cls: cls.__name__)
 def test_constructors_keep_their_arguments(cls):
     instance = cls(2, 2, [2], network=MLP(hidden=[3])) if cls in OBJECTIVES else cls()
     assert all(hasattr(instance, name) for name in init_parameters(cls))

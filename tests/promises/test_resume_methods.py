@@ -9,6 +9,8 @@ from promises import SLOW, found, others_slow
 from resumable import FILTERS, check_resume, small_network, two_gaussians
 
 from frbench.data import Digits, GanPairs
+from frbench.group_inference import Clusters, Errors, GroupInference
+from frbench.mixing import LISA, Mixing, Mixup
 from frbench.objectives import ARL, BPF, ERM, IRW, IRWO, FRTrain, GroupDRO, Objective
 from frbench.penalties import Adversary, Penalty
 
@@ -77,6 +79,35 @@ def test_every_penalty_at_every_position(tmp_path, cls):
     # One with state of its own is met twice: its buffers must not be mixed up.
     model = partial(lambda: build(ERM, penalties=[cls(weight=0.5), cls(weight=2.0)]))
     check(tmp_path, model)
+
+
+@pytest.mark.promise("resume")
+@pytest.mark.parametrize("cls", others_slow(found(GroupInference)))
+def test_every_inference_in_its_stages_and_between_them(tmp_path, cls):
+    check(tmp_path, lambda: build(GroupDRO, infer=cls(), adjustment=0.5), epochs=3)
+
+
+@pytest.mark.promise("resume")
+@pytest.mark.parametrize("cls", others_slow(found(Mixing)))
+def test_every_mixing_inside_an_epoch_and_between_two(tmp_path, cls):
+    def model():
+        return ERM(2, 2, [3, 12, 8], network=small_network(), mixing=cls(), lr=0.01)
+
+    data = partial(Digits, n=STEPS * 32, n_eval=60, batch_size=32)
+    check(tmp_path, model, data=data, at=[1, STEPS, STEPS + 3])
+
+
+@pytest.mark.slow
+@pytest.mark.promise("resume", ARL, BPF, Errors, Clusters, LISA, Mixup)
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [
+        (ARL, lambda: {"infer": Clusters(2, clusters=2), "mixing": Mixup(at="features")}),
+        (BPF, lambda: {"infer": Errors(via="weight"), "mixing": LISA()}),
+    ],
+)
+def test_axes_together(tmp_path, cls, options):
+    check(tmp_path, lambda: build(cls, **options()), epochs=4)
 
 
 @pytest.mark.slow

@@ -25,6 +25,8 @@ from frbench.data.module import GroupDataModule
 from frbench.data.step import Augmentation
 from frbench.data.table import Table
 from frbench.distributed import all_gather, all_sum, rank, world_size
+from frbench.group_inference import EIIL, Clusters, Errors, GroupInference
+from frbench.mixing import LISA, Mixing, Mixup
 from frbench.networks import MLP, Network
 from frbench.objectives import (
     ARL,
@@ -63,6 +65,15 @@ class Rows(GroupDataModule):
 
     #: Evaluation in batches of B / W rows or fewer: the ranks then have different numbers of them.
     is_small = False
+
+
+class Pictures(Rows):
+    """The same rows as images of 2 x 2 pixels."""
+
+    sizes = Sizes(2, 3, (1, 2, 2))
+
+    def tables(self):
+        return {k: t.replace(x=t.x.reshape(-1, 1, 2, 2)) for k, t in super().tables().items()}
 
 
 class Marked(Augmentation):
@@ -159,6 +170,12 @@ SPECIAL = {
                           {"balance": "class", "via": "weight"}),
     "irwo": (IRWO, {"alpha": 0.3, "quantile": 0.8}, {}),
     "dro-batchnorm": (GroupDRO, {"network": NormedMLP(), "penalties": [ConditionalMMD(0.5)]}, {}),
+    "jtt-schedule": (ERM, {"infer": Errors(1, 5.0, via="weight"), "scheduler": "StepLR",
+                           "scheduler_options": {"step_size": 1}}, {}),
+    "dro-eiil-lisa": (GroupDRO, {"eta": 0.5, "infer": EIIL(), "mixing": LISA(), "penalties": [
+        Adversary(0.5, lr=0.05)]}, {}),
+    "arl-clusters": (ARL, {"adversary_lr": 0.5, "infer": Clusters(clusters=2, via="weight"),
+                           "mixing": Mixup(at="features")}, {}),
     "bpf": (BPF, {"alpha": 0.3, "max_change": None, "eta": 0.2}, {}),
 }  # fmt: skip
 #: Options under which 20 steps reach every part of a method; defaults for all that is not named.
@@ -172,6 +189,7 @@ class Case(NamedTuple):
     options: dict[str, Any]
     data: dict[str, Any]
     subjects: list[Any]
+    rows: type[Rows] = Rows
 
 
 def cases() -> dict[str, Case]:
@@ -182,8 +200,9 @@ def cases() -> dict[str, Case]:
     for name, (cls, options, data) in SPECIAL.items():
         ours = next(c for c in cls.__mro__ if c.__module__.startswith("frbench."))
         penalties = [type(p) for p in options.get("penalties", ())]
-        penalties = [p for p in penalties if p.__module__.startswith("frbench.")]
-        made[name] = Case(cls, options, data, [ours, *penalties, data.get("balance", "none")])
+        parts = [type(options[axis]) for axis in ("infer", "mixing") if axis in options]
+        parts += [p for p in penalties if p.__module__.startswith("frbench.")]
+        made[name] = Case(cls, options, data, [ours, *parts, data.get("balance", "none")])
     for cls in found(Objective):
         options = SHORT.get(cls.__name__, {})
         clean = cls(2, 3, [4], network=MLP(hidden=[6]), **options).uses_clean
@@ -194,6 +213,14 @@ def cases() -> dict[str, Case]:
         for cls in (ERM, GroupDRO):
             options = {"penalties": [penalty(0.5)]}
             made[f"{cls.__name__} and {penalty.__name__}"] = Case(cls, options, {}, [cls, penalty])
+    for inference in found(GroupInference):
+        options = {"infer": inference()}
+        made[f"ERM and {inference.__name__}"] = Case(ERM, options, {}, [ERM, inference])
+    for mixing in found(Mixing):
+        options = {"mixing": mixing()}
+        made[f"GroupDRO and {mixing.__name__}"] = Case(
+            GroupDRO, options, {}, [GroupDRO, mixing], Pictures
+        )
     for balance in get_args(Balance):
         made[f"balance {balance}"] = Case(ERM, {}, {"balance": balance}, [ERM, balance])
     return made
@@ -218,9 +245,9 @@ class Lonely(Callback):
 def train(name: str, out: Path) -> dict:
     case = CASES[name]
     seed_everything(3, verbose=False)
-    data = Rows(batch_size=4 if name in TWO_ROWS else 20, **case.data)
+    data = case.rows(batch_size=4 if name in TWO_ROWS else 20, **case.data)
     options = {"network": MLP(hidden=[6]), **case.options}
-    model = case.cls(2, 3, [4], optimizer="SGD", lr=0.1, **options)
+    model = case.cls(2, 3, list(case.rows.sizes.input_shape), optimizer="SGD", lr=0.1, **options)
     lonely = Lonely()
     processes = world_size_of_launch()
     run = trainer(

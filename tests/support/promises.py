@@ -46,6 +46,16 @@ SILENT = {
         "input": "wrong options and tables: tests/data/test_module.py",
         "load": "not measured",
     },
+    "Inference": {
+        "input": "options: tests/promises/test_contracts.py; what does not combine with it: "
+        "tests/group_inference",
+        "load": "one pass over the table, whose outputs are held once",
+    },
+    "Mixing": {
+        "input": "options: tests/promises/test_contracts.py; what does not combine with it: "
+        "tests/mixing",
+        "load": "nothing is kept from one batch to the next",
+    },
     "Augmentation": {
         "devices": _STEP + ", from the seed and so the same on every process",
         "precision": _STEP,
@@ -78,8 +88,8 @@ SILENT = {
 #: Subjects that are no class.
 OTHERS = ("frbench bench", "frbench fit", "checkpoints", "configuration files", "results files")
 #: Stand for their axis where a test would take long for every class: an objective, one with a
-#: training step of its own, a penalty.
-STAND_INS = ("GroupDRO", "FRTrain", "Adversary")
+#: training step of its own, a penalty, an inference, a mixing.
+STAND_INS = ("GroupDRO", "FRTrain", "Adversary", "Errors", "LISA")
 SLOW = pytest.mark.slow
 DASH = "–"
 PAGE = ROOT / "docs" / "promises.md"
@@ -115,12 +125,15 @@ def subjects() -> dict[str, list[str]]:
     from frbench.data.balance import Balance
     from frbench.data.module import GroupDataModule
     from frbench.data.step import Augmentation, Corruption
+    from frbench.group_inference import GroupInference
     from frbench.metrics.names import DIRECTION
+    from frbench.mixing import Mixing
     from frbench.objectives import Objective
     from frbench.penalties import Penalty
 
     classes = {
-        "Objective": Objective, "Penalty": Penalty, "Data": GroupDataModule,
+        "Objective": Objective, "Penalty": Penalty,
+        "Inference": GroupInference, "Mixing": Mixing, "Data": GroupDataModule,
         "Corruption": Corruption, "Augmentation": Augmentation,
     }  # fmt: skip
     named = {kind: [cls.__name__ for cls in found(base)] for kind, base in classes.items()}
