@@ -169,7 +169,7 @@ def test_a_finished_run_stands_for_the_first_stage(tmp_path):
 
 
 def test_no_checkpoint_is_chosen_in_the_first_stage(tmp_path):
-    run, model = fit(
+    run, _ = fit(
         tmp_path, lambda: make(infer=Errors(2)), data, epochs=4, patience=1, every=0
     )  # fmt: skip
     best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)

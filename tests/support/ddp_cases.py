@@ -172,7 +172,7 @@ SPECIAL = {
     "dro-batchnorm": (GroupDRO, {"network": NormedMLP(), "penalties": [ConditionalMMD(0.5)]}, {}),
     "jtt-schedule": (ERM, {"infer": Errors(1, 5.0, via="weight"), "scheduler": "StepLR",
                            "scheduler_options": {"step_size": 1}}, {}),
-    "dro-eiil-lisa": (GroupDRO, {"eta": 0.5, "infer": EIIL(), "mixing": LISA(), "penalties": [
+    "eiil-lisa-dro": (GroupDRO, {"eta": 0.5, "infer": EIIL(), "mixing": LISA(), "penalties": [
         Adversary(0.5, lr=0.05)]}, {}),
     "arl-clusters": (ARL, {"adversary_lr": 0.5, "infer": Clusters(clusters=2, via="weight"),
                            "mixing": Mixup(at="features")}, {}),
