@@ -23,6 +23,7 @@ class Properties(NamedTuple):
             renamed (exchangeable); None: neither, parts of the model belong to single values.
         erm: Options under which training gives the network that ERM gives.
         one_group: Options under which a batch of one group has ERM's risk; None if there are none.
+        compares: Whether a penalty compares attribute values, and so is zero where there is one.
 
     Example:
         >>> from frbench.objectives import CVaR, GroupDRO
@@ -35,6 +36,7 @@ class Properties(NamedTuple):
     attributes: Literal["unseen", "exchangeable"] | None = "unseen"
     erm: tuple[dict[str, Any], ...] = ()
     one_group: dict[str, Any] | None = None
+    compares: bool = True
 
 
 class StepProperties(NamedTuple):

@@ -28,7 +28,7 @@ class LogitAdjustment(ERM):
 
     n_c are the training rows of class c. With tau = 1 the network is unbiased for uniform
     classes: the same as the balanced softmax. Source: arXiv 2007.07314, equation 10; arXiv
-    2007.10740, equation 3. Beside ``data.balance: class`` the classes would be balanced twice.
+    2007.10740. Beside ``data.balance: class`` the classes would be balanced twice.
 
     Args:
         tau: Strength; 0 is ERM.

@@ -2,7 +2,16 @@
 
 from frbench.penalties.adversary import Adversary
 from frbench.penalties.base import Penalty
+from frbench.penalties.dependence import HGR, HSIC, Covariance, Wasserstein
+from frbench.penalties.invariance import IRM, PGI, InformationBottleneck, SpectralDecoupling, VREx
 from frbench.penalties.mmd import ConditionalMMD, MarginalMMD
+from frbench.penalties.moments import CORAL, Fishr
 from frbench.penalties.mutual_information import MutualInformation
+from frbench.penalties.scores import Gap
+from frbench.penalties.statistics import EuclidProjection, KLProjection, Violation
 
-__all__ = ["Adversary", "ConditionalMMD", "MarginalMMD", "MutualInformation", "Penalty"]
+__all__ = [
+    "CORAL", "HGR", "HSIC", "IRM", "PGI", "Adversary", "ConditionalMMD", "Covariance",
+    "EuclidProjection", "Fishr", "Gap", "InformationBottleneck", "KLProjection", "MarginalMMD",
+    "MutualInformation", "Penalty", "SpectralDecoupling", "VREx", "Violation", "Wasserstein",
+]  # fmt: skip

@@ -50,7 +50,7 @@ def mean_of_present(value: Tensor, present: Tensor) -> Tensor:
         value: A number or a vector of each environment [E, ...].
         present: Which environments have rows [E].
     """
-    share = present / present.sum().clamp(min=1)
+    share = present.to(value) / present.sum().clamp(min=1)
     return (value.movedim(0, -1) * share).sum(-1)
 
 

@@ -147,7 +147,10 @@ def test_names_of_attribute_values(cls, data):
         close(method(make(x, y, z, weight), True), twin(make(x, y, other, weight), True))
 
 
-@pytest.mark.parametrize("cls", PENALTIES, ids=lambda cls: cls.__name__)
+COMPARING = [cls for cls in PENALTIES if cls.properties.compares]
+
+
+@pytest.mark.parametrize("cls", COMPARING, ids=lambda cls: cls.__name__)
 @drawn
 @given(rows=columns())
 def test_with_one_attribute_value_there_is_nothing_to_penalise(cls, rows):

@@ -1,0 +1,305 @@
+"""Penalties over statistics of a classifier that are ratios of sums, linear in the scores."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from frbench.contracts.batch import Batch, Outputs
+from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Count, Interval, NotNegative, NotNegativeInt
+from frbench.distributed import all_gather, all_total
+from frbench.penalties.scores import ScorePenalty
+
+Statistic = Literal[
+    "positive_rate", "true_positive_rate", "false_positive_rate", "positive_predictive_value",
+    "false_omission_rate", "accuracy", "false_negative_false_positive_ratio", "f_score",
+]  # fmt: skip
+#: A statistic is sum_i (a0_i + a_i h_i) / sum_i (b0_i + b_i h_i): (a0, a, b0, b) of a row whose
+#: label is not the positive class, and of one whose label is.
+COEFFICIENTS: dict[str, tuple[tuple[int, int, int, int], tuple[int, int, int, int]]] = {
+    "positive_rate": ((0, 1, 1, 0), (0, 1, 1, 0)),
+    "true_positive_rate": ((0, 0, 0, 0), (0, 1, 1, 0)),
+    "false_positive_rate": ((0, 1, 1, 0), (0, 0, 0, 0)),
+    "positive_predictive_value": ((0, 0, 0, 1), (0, 1, 0, 1)),
+    "false_omission_rate": ((0, 0, 1, -1), (1, -1, 1, -1)),
+    "accuracy": ((1, -1, 1, 0), (0, 1, 1, 0)),
+    "false_negative_false_positive_ratio": ((0, 0, 0, 1), (1, -1, 0, 0)),
+    "f_score": ((0, 0, 0, 1), (0, 2, 1, 1)),
+}
+#: A denominator below it means that a statistic has no value.
+SMALLEST = 1e-8
+
+
+class StatisticPenalty(ScorePenalty):
+    """A penalty on statistics of each attribute value against those of all rows.
+
+    Args:
+        weight: Factor of the term in the loss.
+        statistics: Names of the statistics; by default the positive rate.
+        positive_class: Label that the score is about.
+        schedule: ``start``, ``before``, ``ramp`` and ``reset_optimizer`` of
+            :class:`~frbench.penalties.Penalty`.
+
+    Raises:
+        UserError: For an unknown statistic or none, or no such class.
+    """
+
+    coefficients: Tensor
+
+    def __init__(
+        self,
+        weight: NotNegative = 1.0,
+        statistics: list[Statistic] | None = None,
+        positive_class: NotNegativeInt = 1,
+        **schedule: Any,
+    ) -> None:
+        super().__init__(weight, positive_class, **schedule)
+        self.statistics = ["positive_rate"] if statistics is None else statistics
+        if not self.statistics:
+            raise UserError(f"{type(self).__name__}.statistics: give at least one statistic.")
+        rows = torch.tensor([COEFFICIENTS[name] for name in self.statistics]).float()
+        self.register_buffer("coefficients", rows.transpose(0, 1), persistent=False)  # [2, K, 4]
+
+
+class Violation(StatisticPenalty):
+    """Relative violation of equal statistics, sum_z v_z with v_z = abs(stat_z / stat - 1).
+
+    stat_z is the statistic of the rows of z in the global batch and stat that of all rows, both
+    of the scores h_i = P(y = positive_class): positive_rate, true_positive_rate,
+    false_positive_rate, positive_predictive_value, false_omission_rate, accuracy,
+    false_negative_false_positive_ratio, f_score. Several statistics are summed: equalized odds is
+    ``[true_positive_rate, false_positive_rate]``. Source: arXiv 2310.17256
+    and its released code.
+
+    A z on which a statistic has no value is left out of it; rows of unknown attribute take no
+    part. Where stat is 0, v_z is the difference.
+
+    Args:
+        weight: Factor of the term in the loss.
+        statistics: Names of the statistics; by default the positive rate.
+        reduce: norm, (sum_z v_z^p)^(1/p); log_sum_exp, log mean_z exp v_z.
+        p: Of the norm, at least 1.
+        positive_class: Label that the score is about.
+        schedule: ``start``, ``before``, ``ramp`` and ``reset_optimizer`` of
+            :class:`~frbench.penalties.Penalty`.
+
+    Raises:
+        UserError: For an unknown statistic or none, p below 1, or no such class.
+
+    Example:
+        >>> from frbench.contracts.batch import Sizes
+        >>> penalty = Violation(statistics=["true_positive_rate", "false_positive_rate"])
+        >>> penalty.bind(Sizes(2, 2, (1,)))
+        >>> h = torch.tensor([0.9, 0.4, 0.6, 0.2])
+        >>> logits = torch.stack([torch.zeros(4), h.logit()], 1)
+        >>> y, z = torch.tensor([1, 0, 1, 0]), torch.tensor([0, 0, 1, 1])
+        >>> batch = Batch(logits, y, z, 2 * y + z, torch.ones(4), y > 1, y, y > 1)
+        >>> round(penalty(Outputs(logits, logits, h), batch).item(), 4)  # 0.4 + 0.6667
+        1.0667
+    """
+
+    def __init__(
+        self,
+        weight: NotNegative = 1.0,
+        statistics: list[Statistic] | None = None,
+        reduce: Literal["norm", "log_sum_exp"] = "norm",
+        p: Annotated[float, Interval(1)] = 1.0,
+        positive_class: NotNegativeInt = 1,
+        **schedule: Any,
+    ) -> None:
+        super().__init__(weight, statistics, positive_class, **schedule)
+        self.reduce = reduce
+        self.p = p
+
+    def violations(self, out: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return v [A, K], 0 where a statistic has no value, and where it has one [A, K]."""
+        score = self.log_odds(out).sigmoid()[:, None]
+        a0, a, b0, b = self.coefficients[(batch.y == self.positive_class).long()].unbind(2)
+        columns = torch.cat([a0 + a * score, b0 + b * score], 1) * batch.weight[:, None]
+        slots = self.sizes.num_attributes + 1  # -1, no attribute, is the last slot
+        sums = columns.new_zeros(slots, columns.shape[1])
+        sums = all_total(sums.index_add(0, batch.z % slots, columns))[:-1]
+        above, below = torch.cat([sums, sums.sum(0, keepdim=True)]).chunk(2, 1)
+        present = below > SMALLEST
+        statistic = torch.where(present, above, 0.0) / torch.where(present, below, 1.0)
+        of_z, overall = statistic[:-1], statistic[-1]
+        scale = torch.where(overall > SMALLEST, overall, 1.0)
+        value = ((of_z - overall) / scale).abs()
+        return torch.where(present[:-1], value, 0.0), present[:-1]
+
+    def forward(self, out: Outputs, batch: Batch) -> Tensor:
+        """Return the sum over the statistics of the reduced violation."""
+        violation, present = self.violations(out, batch)
+        if self.reduce == "norm":
+            norms: Tensor = torch.linalg.vector_norm(violation, self.p, dim=0)
+            return norms.sum()
+        count = present.sum(0)
+        mean = torch.where(present, violation, -1e30).logsumexp(0) - count.clamp(min=1).log()
+        return torch.where(count > 0, mean, 0.0).sum()
+
+
+class _Projection(StatisticPenalty):
+    """Distance of the scores to the nearest ones whose statistics are equal.
+
+    With c the statistics of all rows in the batch, a constraint is linear in the scores, for each
+    z and statistic k: sum over the rows of z of w_i (g_ik h_i + r_ik) = 0, g = a - c b and
+    r = a0 - c b0.
+    """
+
+    @abstractmethod
+    def divergence(self, odds: Tensor, g: Tensor, r: Tensor, member: Tensor) -> Tensor:
+        """Return the distance of each row to the nearest scores, which are constant [B].
+
+        Args:
+            odds: Log-odds of the scores [B].
+            g: Slopes of the constraints [B, K].
+            r: Their constants [B, K].
+            member: Weight of each row in each z [B, A].
+        """
+
+    def multipliers(self, score: Tensor, slope: Tensor, g: Tensor, r: Tensor, member: Tensor
+                    ) -> Tensor:  # fmt: skip
+        """Return the Newton step of the multipliers at these scores [A, K].
+
+        Args:
+            score: Scores [B].
+            slope: Their derivatives by the multiplier of a constraint with g = 1 [B].
+            g: As for :meth:`divergence`, like the next two.
+            r: Constants.
+            member: Weights.
+        """
+        residual = member.T @ (g * score[:, None] + r)
+        k = g.shape[1]
+        squares = (g[:, :, None] * g[:, None, :] * slope[:, None, None]).flatten(1)
+        curvature = (member.T @ squares).view(-1, k, k)
+        # Without rows of z, or with redundant statistics, there is no curvature.
+        damping = 1e-7 * curvature.diagonal(dim1=1, dim2=2).amax(1) + 1e-12
+        if k == 1:
+            step: Tensor = residual / (curvature[:, 0] + damping[:, None])
+            return step
+        eye = torch.eye(k, dtype=g.dtype, device=g.device)
+        step = torch.linalg.solve(curvature + damping[:, None, None] * eye, residual)
+        return step
+
+    def forward(self, out: Outputs, batch: Batch) -> Tensor:
+        """Return the mean distance over the rows whose attribute is known."""
+        positive = batch.y == self.positive_class
+        rows = torch.stack([self.log_odds(out), positive, batch.z, batch.weight], 1)
+        odds, positive, z, weight = all_gather(rows).unbind(1)
+        with torch.no_grad():
+            values = torch.arange(self.sizes.num_attributes, device=z.device)
+            member = (z[:, None] == values) * weight[:, None]
+            known = member.sum(1)
+            a0, a, b0, b = self.coefficients[positive.long()].unbind(2)
+            score = odds.sigmoid()[:, None]
+            above, below = known @ (a0 + a * score), known @ (b0 + b * score)
+            valid = below > SMALLEST
+            target = torch.where(valid, above, 0.0) / torch.where(valid, below, 1.0)
+            g, r = (a - target * b) * valid, (a0 - target * b0) * valid
+        mean: Tensor = known @ self.divergence(odds, g, r, member)
+        return mean / known.sum().clamp(min=1e-12)
+
+
+class KLProjection(_Projection):
+    """Mean KL(h* || h) to the nearest scores h* whose statistics are equal over attribute values.
+
+    h* minimises sum_i w_i KL(h*_i || h_i) among the scores whose statistics are, on each z, those
+    of all rows in the batch: h*_i = sigmoid(logit h_i - sum_k lambda_zk g_ik). The multipliers
+    lambda come from Newton's method, without a gradient; h* is constant. Source: arXiv
+    2310.17256, there by a general convex solver.
+
+    A constraint without rows is left out; rows of unknown attribute take no part.
+
+    Args:
+        weight: Factor of the term in the loss.
+        statistics: Names of the statistics, as for :class:`Violation`.
+        steps: Newton steps; three or four reach six digits, more are needed where almost all
+            scores are 0 or 1.
+        positive_class: Label that the score is about.
+        schedule: ``start``, ``before``, ``ramp`` and ``reset_optimizer`` of
+            :class:`~frbench.penalties.Penalty`.
+
+    Raises:
+        UserError: For an unknown statistic or none, no step, or no such class.
+
+    Example:
+        >>> from frbench.contracts.batch import Sizes
+        >>> penalty = KLProjection()
+        >>> penalty.bind(Sizes(2, 2, (1,)))
+        >>> h = torch.tensor([0.9, 0.4, 0.6, 0.2])
+        >>> logits = torch.stack([torch.zeros(4), h.logit()], 1)
+        >>> y, z = torch.tensor([1, 0, 1, 0]), torch.tensor([0, 0, 1, 1])
+        >>> batch = Batch(logits, y, z, 2 * y + z, torch.ones(4), y > 1, y, y > 1)
+        >>> round(penalty(Outputs(logits, logits, h), batch).item(), 4)
+        0.0426
+    """
+
+    def __init__(
+        self,
+        weight: NotNegative = 1.0,
+        statistics: list[Statistic] | None = None,
+        steps: Count = 4,
+        positive_class: NotNegativeInt = 1,
+        **schedule: Any,
+    ) -> None:
+        super().__init__(weight, statistics, positive_class, **schedule)
+        self.steps = steps
+
+    @torch.no_grad()
+    def nearest(self, odds: Tensor, g: Tensor, r: Tensor, member: Tensor) -> Tensor:
+        """Return h* of each row [B]; the arguments are those of :meth:`divergence`."""
+        z = member.argmax(1)
+        fitted, multiplier = odds.sigmoid(), torch.zeros_like(member.T @ g)
+        for _ in range(self.steps):
+            step = self.multipliers(fitted, fitted * (1 - fitted), g, r, member)
+            multiplier = multiplier + step.clamp(-10, 10)
+            fitted = (odds - (multiplier[z] * g).sum(1)).sigmoid()
+        return fitted
+
+    def divergence(self, odds: Tensor, g: Tensor, r: Tensor, member: Tensor) -> Tensor:
+        """Return KL(h* || h) of each row [B]."""
+        fitted = self.nearest(odds, g, r, member)
+        entropy: Tensor = torch.special.entr(fitted) + torch.special.entr(1 - fitted)
+        return F.binary_cross_entropy_with_logits(odds, fitted, reduction="none") - entropy
+
+
+class EuclidProjection(_Projection):
+    """Mean squared distance to the nearest scores h* whose statistics are equal.
+
+    As :class:`KLProjection` with sum_i w_i (h*_i - h_i)^2, which has the closed form h* = h -
+    g' (g g')^-1 (g h + r); that h* lies in [0, 1] is not asked for. Source: arXiv 2310.17256.
+
+    Args:
+        weight: Factor of the term in the loss.
+        statistics: Names of the statistics, as for :class:`Violation`.
+        positive_class: Label that the score is about.
+        schedule: ``start``, ``before``, ``ramp`` and ``reset_optimizer`` of
+            :class:`~frbench.penalties.Penalty`.
+
+    Raises:
+        UserError: For an unknown statistic or none, or no such class.
+
+    Example:
+        >>> from frbench.contracts.batch import Sizes
+        >>> penalty = EuclidProjection()
+        >>> penalty.bind(Sizes(2, 2, (1,)))
+        >>> h = torch.tensor([0.9, 0.4, 0.6, 0.2])  # each moves by 0.125
+        >>> logits = torch.stack([torch.zeros(4), h.logit()], 1)
+        >>> y, z = torch.tensor([1, 0, 1, 0]), torch.tensor([0, 0, 1, 1])
+        >>> batch = Batch(logits, y, z, 2 * y + z, torch.ones(4), y > 1, y, y > 1)
+        >>> round(penalty(Outputs(logits, logits, h), batch).item(), 6)
+        0.015625
+    """
+
+    def divergence(self, odds: Tensor, g: Tensor, r: Tensor, member: Tensor) -> Tensor:
+        """Return (h* - h)^2 of each row [B]."""
+        score = odds.sigmoid()
+        with torch.no_grad():
+            multiplier = self.multipliers(score, torch.ones_like(score), g, r, member)
+            fitted = score - (multiplier[member.argmax(1)] * g).sum(1)
+        return (fitted - score).square()
