@@ -1,0 +1,84 @@
+"""Temperatures that calibrate the scores of each group."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frbench.contracts.batch import Sizes
+from frbench.contracts.ranges import NotNegativeInt
+from frbench.postprocessing.base import GroupMap, HeldOut
+from frbench.postprocessing.linear import log_softmax
+
+
+class TemperatureScaling(GroupMap):
+    """Logits divided by a temperature of each group (Guo et al., arXiv 1706.04599, per group).
+
+    T_a minimises the cross-entropy of logits / T over the held-out rows of attribute value a;
+    calibration then holds within groups as far as one number reaches. Rows of unknown attribute
+    get the temperature of all rows. Predictions stay; probabilities and every score metric change.
+
+    Args:
+        attribute: What tells the group of a row, see :class:`GroupMap`.
+        seed: Without effect: nothing is drawn.
+
+    Raises:
+        UserError: If an attribute value has no held-out rows.
+
+    Example:
+        >>> method = TemperatureScaling()
+        >>> method.bind(Sizes(2, 1, (1,)), 0)
+        >>> logits = np.array([[0, 4.0], [0, 4.0], [0, 4.0], [0, 4.0]])
+        >>> y, z = np.array([1, 1, 1, 0]), np.zeros(4, int)
+        >>> rows = HeldOut(np.zeros((4, 0)), logits, y, z, 2, 1)
+        >>> fitted = method.fit(rows)
+        >>> round(4 / fitted["temperature"]["0"], 4)  # log(3): three in four are right
+        1.0986
+    """
+
+    binary = False
+    temperature: Tensor
+
+    def __init__(
+        self,
+        attribute: Literal["known", "inferred"] = "known",
+        seed: NotNegativeInt = 0,
+    ) -> None:
+        super().__init__(attribute, seed)
+
+    def bind(self, sizes: Sizes, num_features: int) -> None:
+        """Create the buffer: one temperature a group, and the last for rows of none."""
+        super().bind(sizes, num_features)
+        ones = torch.ones(sizes.num_attributes + 1, dtype=torch.float64)
+        self.register_buffer("temperature", ones)
+
+    def fit(self, rows: HeldOut) -> dict[str, Any]:
+        """Choose the temperatures."""
+        known = self.fit_attribute(rows)
+        members = [known.z == a for a in range(self.num_attributes)]
+        found = [_best(known.logits[m], known.y[m]) for m in members]
+        found.append(_best(rows.logits, rows.y))
+        self.temperature.copy_(torch.tensor(found, dtype=torch.float64))
+        names = [*self.names_of(rows), "unknown"]
+        return {"temperature": dict(zip(names, found, strict=True))}
+
+    def scores(self, logits: Tensor, features: Tensor, z: Tensor) -> Tensor:
+        """Return logits / T of the row's group."""
+        group = self.groups(features, z)
+        return logits / self.temperature[group][:, None].to(logits.dtype)
+
+
+def _best(logits: np.ndarray, y: np.ndarray) -> float:
+    """Return the temperature of least cross-entropy, in [exp(-6), exp(6)]."""
+    from scipy.optimize import minimize_scalar
+
+    at = np.arange(len(y)), y
+
+    def loss(log_t: float) -> float:
+        return -float(log_softmax(logits * np.exp(-log_t))[at].mean())
+
+    found = minimize_scalar(loss, bounds=(-6, 6), method="bounded", options={"xatol": 1e-9})
+    return float(np.exp(found.x))

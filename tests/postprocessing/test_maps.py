@@ -1,0 +1,377 @@
+"""Maps from outputs to decisions, on outputs of an imagined network."""
+
+import itertools
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from held_out import accuracy, decisions, fitted, rates, scored
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from frbench.contracts.errors import UserError
+from frbench.postprocessing import (
+    Barycentre,
+    CalibratedOdds,
+    EqOddsMixing,
+    ExponentiatedGradient,
+    GroupThresholds,
+    HeldOut,
+    Part,
+    RejectOption,
+    RelaxedEqualizedOdds,
+    TemperatureScaling,
+    ThresholdMap,
+    ThresholdOptimizer,
+)
+from frbench.postprocessing.base import draw
+from frbench.postprocessing.rules import curve, upper_hull
+
+#: Column of :func:`rates` that a constraint holds equal.
+HELD = {
+    "demographic_parity": [0], "true_positive_rate": [1], "false_positive_rate": [2],
+    "false_negative_rate": [1], "true_negative_rate": [2], "equalized_odds": [1, 2],
+}  # fmt: skip
+
+
+class Scores(ClassifierMixin, BaseEstimator):
+    """A classifier whose input is its score, for fairlearn."""
+
+    def fit(self, x, y):
+        return self
+
+    def predict_proba(self, x):
+        return np.stack([1 - x[:, 0], x[:, 0]], 1)
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+@pytest.mark.parametrize("constraint", list(HELD))
+@pytest.mark.parametrize(("attributes", "digits"), [(2, None), (3, 1)])
+def test_threshold_optimizer_decides_as_fairlearn_does(constraint, attributes, digits):
+    from fairlearn.postprocessing import ThresholdOptimizer as Reference
+
+    rows = scored(attributes=attributes, digits=digits)
+    score = rows.probabilities[:, 1:]
+    theirs = constraint if constraint in ("demographic_parity", "equalized_odds") else (
+        f"{constraint}_parity"
+    )  # fmt: skip
+    for objective, flip in itertools.product(("accuracy", "balanced_accuracy"), (False, True)):
+        method, _ = fitted(ThresholdOptimizer(constraint, objective, flip=flip), rows)
+        reference = Reference(
+            estimator=Scores(), constraints=theirs, objective=f"{objective}_score", flip=flip,
+            prefit=True, predict_method="predict_proba",
+        )  # fmt: skip
+        reference.fit(score, rows.y, sensitive_features=rows.z)
+        expected = reference._pmf_predict(score, sensitive_features=rows.z)[:, 1]
+        assert np.abs(decisions(method, rows) - expected).max() <= 1e-12
+
+
+@pytest.mark.parametrize("constraint", list(HELD))
+def test_the_constraint_holds_on_the_fitted_table(constraint):
+    rows = scored(n=2000, attributes=3, unknown=20)
+    for method in (
+        ThresholdOptimizer(constraint),
+        *([RelaxedEqualizedOdds(0.0, constraint)] if constraint in
+          ("equalized_odds", "demographic_parity", "true_positive_rate") else []),
+    ):  # fmt: skip
+        chance = decisions(fitted(method, rows)[0], rows)
+        assert np.ptp(rates(chance, rows), axis=0)[HELD[constraint]].max() < 1e-3
+        own = rows.probabilities[:, 1] > 0.5
+        assert np.array_equal(chance[rows.z < 0], own[rows.z < 0])  # the network's decision
+
+
+def test_tolerance_zero_is_equalized_odds_and_one_the_best_thresholds():
+    rows = scored(n=900, attributes=3)
+    exact = fitted(RelaxedEqualizedOdds(0.0), rows)[1]["value"]
+    grid = fitted(ThresholdOptimizer("equalized_odds", grid_size=20_000), rows)[1]["value"]
+    assert 0 <= exact - grid < 1e-4  # the grid of the one can only miss the optimum
+    values = []
+    for tolerance in (0.0, 0.02, 0.1, 0.3, 1.0):
+        method, report = fitted(RelaxedEqualizedOdds(tolerance), rows)
+        chance = decisions(method, rows)
+        found = rates(chance, rows)
+        assert np.ptp(found[:, 1:], axis=0).max() <= tolerance + 1e-9
+        assert accuracy(chance, rows) == pytest.approx(report["value"], abs=1e-12)
+        values.append(report["value"])
+    assert values == sorted(values)
+    best = sum(
+        max(
+            ((score > t) == y).sum()
+            for t in [-1.0, *score]
+        )
+        for a in range(3)
+        for score, y in [(rows.probabilities[rows.z == a, 1], rows.y[rows.z == a] == 1)]
+    ) / len(rows.y)  # fmt: skip
+    assert values[-1] == pytest.approx(best, abs=1e-12)
+
+
+def test_relaxed_odds_beat_every_mixture_of_a_coarse_search():
+    """Reference: all pairs of ROC points of two groups within the tolerance."""
+    rows = scored(n=60, seed=3)
+    value = fitted(RelaxedEqualizedOdds(0.1), rows)[1]["value"]
+    best = 0.0
+    groups = []
+    for a in range(2):
+        one = curve(rows.probabilities[rows.z == a, 1], rows.y[rows.z == a])
+        right = one.true_positives + one.negatives - one.false_positives
+        groups.append((one.rates, right))
+    for (r0, n0), (r1, n1) in itertools.product(zip(*groups[0], strict=True),
+                                                zip(*groups[1], strict=True)):  # fmt: skip
+        if np.abs(r0 - r1).max() <= 0.1:
+            best = max(best, (n0 + n1) / 60)
+    assert best > 0 and value >= best - 1e-12
+
+
+def test_the_hull_of_many_points_is_that_of_the_definition():
+    rng = np.random.default_rng(0)
+    x = np.sort(rng.random(400).round(2))
+    y = rng.random(400).round(2)
+    order = np.lexsort([y, x])
+    x, y = x[order], y[order]
+    hull = upper_hull(x, y)
+    hull = hull[np.append(np.diff(x[hull]) > 0, True)]  # the first edge may be vertical
+    value = np.interp(x, x[hull], y[hull])
+    assert (y <= value + 1e-12).all() and (np.diff(np.diff(y[hull]) / np.diff(x[hull])) < 0).all()
+
+
+def test_equal_odds_by_flips_against_a_search_over_flips():
+    rows = scored(n=1500, seed=2)
+    method, report = fitted(EqOddsMixing(), rows)
+    chance = decisions(method, rows)
+    found = rates(chance, rows)
+    assert np.ptp(found[:, 1:], axis=0).max() < 1e-9
+    assert accuracy(chance, rows) == pytest.approx(report["value"])
+    hard = rows.probabilities[:, 1] > 0.5
+    best = 0.0
+    for stay, flip in itertools.product(np.linspace(0, 1, 41), repeat=2):
+        first = rates(np.where(hard, stay, flip), rows)[0, 1:]
+        # The other group's flips that give it the same rates.
+        own = rates(hard.astype(float), rows)[1, 1:]
+        matrix = np.stack([own, 1 - own], 1)
+        other = np.linalg.solve(matrix, first)
+        if other.min() >= 0 and other.max() <= 1:
+            both = np.where(rows.z == 0, np.where(hard, stay, flip), np.where(hard, *other))
+            best = max(best, accuracy(both, rows))
+    assert report["value"] >= best - 1e-12
+
+
+def test_fair_decisions_are_left_as_they_are():
+    """Copies of one group: no constraint binds."""
+    one = scored(n=300, attributes=1)
+    one = one._replace(logits=one.logits + np.stack([0 * one.y, 2.0 * one.y], 1))
+    copies = HeldOut(
+        *(np.concatenate([c, c]) for c in one[:3]), np.repeat([0, 1], 300), 2, 2
+    )  # fmt: skip
+    own = copies.probabilities[:, 1] > 0.5
+    assert np.array_equal(decisions(fitted(EqOddsMixing(), copies)[0], copies), own)
+    assert np.array_equal(decisions(fitted(CalibratedOdds(), copies)[0], copies), own)
+    assert np.array_equal(decisions(fitted(Barycentre(), copies)[0], copies), own)
+
+
+@pytest.mark.parametrize("cost", ["false_negative_rate", "false_positive_rate", "weighted"])
+def test_calibrated_odds_withholds_scores_until_the_costs_are_equal(cost):
+    rows = scored(n=1000)
+    drawn = np.random.default_rng(0).random(1000) < rows.probabilities[:, 1]
+    rows = rows._replace(y=drawn.astype(int))  # calibrated scores
+    method, report = fitted(CalibratedOdds(cost), rows)
+    (name, r), *_ = report["withheld"].items()
+    assert 0 < r <= 1
+    after = report["cost"]
+    assert "limited" in report or after["0"] == pytest.approx(after["1"], abs=1e-12)
+    # By definition: the mean cost of scores of which a share r is the base rate.
+    here = rows.z == int(name)
+    score, y, base = rows.probabilities[here, 1], rows.y[here], rows.y[here].mean()
+    mixed = r * base + (1 - r) * score  # costs are linear in the score
+    by_hand = {"false_negative_rate": (1 - mixed[y == 1]).mean(),
+               "false_positive_rate": mixed[y == 0].mean()}  # fmt: skip
+    by_hand["weighted"] = (1 - base) * by_hand["false_positive_rate"] + base * by_hand[
+        "false_negative_rate"
+    ]
+    assert after[name] == pytest.approx(by_hand[cost])
+    chance = decisions(method, rows)
+    expected = np.where(score > 0.5, 1 - r, 0) + r * (base > 0.5)
+    assert np.allclose(chance[here], expected)
+
+
+@pytest.mark.parametrize("gap", ["demographic_parity", "equal_opportunity", "average_odds"])
+def test_reject_option_against_a_loop_over_its_grid(gap):
+    rows = scored(n=400, seed=5)
+    method, report = fitted(RejectOption(gap, 0.05, 0, thresholds=12, margins=9), rows)
+    score = rows.probabilities[:, 1]
+    best, nearest = (-1.0, None), (9.0, None)
+    for t in np.linspace(0.01, 0.99, 12):
+        for m in np.linspace(0, min(t, 1 - t), 9):
+            chosen = np.where(np.abs(score - t) <= m, rows.z == 0, score > t).astype(float)
+            found = rates(chosen, rows)
+            size = {"demographic_parity": found[0, 0] - found[1, 0],
+                    "equal_opportunity": found[0, 1] - found[1, 1],
+                    "average_odds": (found[0] - found[1])[1:].mean()}[gap]  # fmt: skip
+            balanced = (chosen[rows.y == 1].mean() + 1 - chosen[rows.y == 0].mean()) / 2
+            nearest = min(nearest, (abs(size), (t, m)))
+            if abs(size) <= 0.05:
+                best = max(best, (balanced, (t, m)), key=lambda pair: pair[0])
+    assert best[1] is not None
+    assert report["balanced_accuracy"] == pytest.approx(best[0])
+    assert rates(decisions(method, rows), rows).shape == (2, 3)
+    tight = fitted(RejectOption(gap, 0.0, 0, thresholds=5, margins=4), rows)[1]
+    assert "limited" in tight or tight["gap"] == 0
+
+
+def test_barycentre_of_the_example():
+    p, z = np.array([0.2, 0.6, 0.4, 0.8, 0.9]), np.array([0, 0, 1, 1, 1])
+    moved = Barycentre.transformed(p, z)
+    assert moved[:2].round(12).tolist() == [0.56, 0.78]
+
+
+@pytest.mark.parametrize("digits", [None, 0])
+def test_barycentre_selects_the_same_share_of_each_group(digits):
+    rows = scored(n=997, attributes=3, digits=digits)
+    method, report = fitted(Barycentre(), rows)
+    chance = decisions(method, rows)
+    assert np.ptp(rates(chance, rows)[:, 0]) < 1e-9
+    moved = Barycentre.transformed(rows.probabilities[:, 1], rows.z)
+    if digits is None:  # without ties it is what the transformed scores say, to a row a group
+        assert np.abs(chance - (moved > 0.5)).sum() <= 2 * 3
+    assert report["rate"] == pytest.approx(rates(chance, rows)[0, 0])
+
+
+@pytest.mark.parametrize(("attributes", "grid"), [(2, 30), (4, 60)])
+def test_levelling_up_keeps_the_minimum_recall(attributes, grid):
+    rows = scored(n=1200, attributes=attributes)
+    method, report = fitted(GroupThresholds("accuracy", "minimum_recall", 0.8, grid), rows)
+    chance = decisions(method, rows)
+    assert set(np.unique(chance)) <= {0.0, 1.0}
+    assert rates(chance, rows)[:, 1].min() >= 0.8
+    assert report["minimum_recall"] == pytest.approx(rates(chance, rows)[:, 1].min())
+    assert report["value"] == pytest.approx(accuracy(chance, rows))
+    # Separable: in each group the best threshold of those that keep the bound.
+    best = 0
+    for a in range(attributes):
+        score, y = rows.probabilities[rows.z == a, 1], rows.y[rows.z == a]
+        tried = method._candidates(score)
+        best += max(
+            ((score > t) == (y == 1)).sum() for t in tried if (score > t)[y == 1].mean() >= 0.8
+        )
+    assert report["value"] == pytest.approx(best / len(rows.y))
+
+
+def test_what_cannot_be_kept_is_said():
+    rows = scored(n=300)
+    report = fitted(GroupThresholds("balanced_accuracy", "worst_group_accuracy", 1.0), rows)[1]
+    assert "limited" in report and report["worst_group_accuracy"] < 1
+
+
+def test_inferred_groups_need_no_attribute_when_they_are_applied():
+    rows = scored(n=2000)
+    method, _ = fitted(GroupThresholds(attribute="inferred"), rows)
+    assert not method.reads_attribute and method.uses_features
+    blind = rows._replace(z=np.full(2000, -1))
+    assert np.array_equal(decisions(method, rows), decisions(method, blind))
+    found = method.groups_of(rows)
+    assert (found == rows.z).mean() > 0.8
+    assert rates(decisions(method, rows), rows)[:, 1].min() >= 0.8  # of the true groups
+
+
+def test_temperatures_calibrate_each_group():
+    rows = scored(n=4000)
+    factor = np.where(rows.z == 0, 1.0, 4.0)[:, None]  # one group's logits are too large
+    method, report = fitted(TemperatureScaling(), rows._replace(logits=rows.logits * factor))
+    found = report["temperature"]
+    assert found["1"] / found["0"] == pytest.approx(4, rel=0.3)
+    logits = torch.as_tensor(rows.logits * factor)
+    z = torch.as_tensor(rows.z)
+    scores = method.scores(logits, torch.zeros(4000, 0), z)
+    assert torch.equal(scores.argmax(1), logits.argmax(1))
+    log_p = torch.nn.functional.cross_entropy
+
+    for a in (0, 1):
+        here = z == a
+        y = torch.as_tensor(rows.y)[here]
+        best = log_p(scores[here], y)
+        for other in (0.9, 1.1):  # a minimum: neighbours are worse
+            assert best < log_p(scores[here] / other, y)
+    assert method.decide(scores.softmax(1), torch.zeros(4000, 0), z) is None
+
+
+def test_exponentiated_gradient_is_fairlearns_mixture():
+    reductions = pytest.importorskip("fairlearn.reductions")
+    from sklearn.linear_model import LogisticRegression
+
+    rows = scored(n=500)
+    method, report = fitted(ExponentiatedGradient(tolerance=0.02, max_iter=10), rows)
+    mean, scale = rows.features.mean(0), rows.features.std(0)
+    x = (rows.features - mean) / scale
+    reference = reductions.ExponentiatedGradient(
+        LogisticRegression(max_iter=500), eps=0.02, max_iter=10,
+        constraints=reductions.DemographicParity(difference_bound=0.02),
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reference.fit(x, rows.y, sensitive_features=rows.z)
+    chance = decisions(method, rows)
+    assert np.abs(chance - reference._pmf_predict(x)[:, 1]).max() < 1e-9
+    assert np.ptp(rates(chance, rows)[:, 0]) < 0.1 and report["layers"] >= 1
+    assert not method.reads_attribute
+
+
+class ByHand(ThresholdMap):
+    """A user's own rule."""
+
+    def rule(self, rows):
+        return [[Part(1.0, 0.5)], [Part(0.25, 0.3), Part(0.75, 0.7, above=False)]], {}
+
+
+def test_a_rule_of_ones_own_is_a_mixture():
+    rows = scored(n=200)
+    method, _ = fitted(ByHand(), rows)
+    score = rows.probabilities[:, 1]
+    expected = np.where(rows.z == 0, score > 0.5, 0.25 * (score > 0.3) + 0.75 * (score < 0.7))
+    assert np.allclose(decisions(method, rows), expected)
+
+
+def test_draws_depend_on_the_row_and_the_seed_alone():
+    shares = torch.tensor([[0.3, 0.5, 0.2]], dtype=torch.float64).expand(30_000, 3)
+    index = torch.arange(30_000)
+    whole = draw(shares, index, 7)
+    order = torch.randperm(30_000, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(draw(shares[order], index[order], 7), whole[order])
+    parts = [draw(shares[i : i + 97], index[i : i + 97], 7) for i in range(0, 30_000, 97)]
+    assert torch.equal(torch.cat(parts), whole)
+    share = torch.bincount(whole, minlength=3) / 30_000
+    assert torch.allclose(share, torch.tensor([0.3, 0.5, 0.2]), atol=0.01)
+    other = draw(shares, index, 8)
+    agree = float((other == whole).double().mean())
+    assert agree == pytest.approx(0.3**2 + 0.5**2 + 0.2**2, abs=0.02)
+    # Neighbouring rows are not alike.
+    assert float((whole[1:] == whole[:-1]).double().mean()) == pytest.approx(0.38, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda r: fitted(ThresholdOptimizer(), r._replace(y=r.z * 0 + (r.z == 0))), "one class"),
+        (lambda r: fitted(ThresholdOptimizer(), r._replace(z=r.z * 0)), "attribute value 1"),
+        (lambda r: fitted(ThresholdOptimizer(), r._replace(num_classes=3)), "two classes"),
+        (lambda r: fitted(CalibratedOdds(), scored(attributes=3)), "two attribute values"),
+        (lambda r: fitted(RejectOption(unprivileged=4), r), "not 4"),
+        (lambda r: RelaxedEqualizedOdds(1.5), "tolerance"),
+        (lambda r: ThresholdOptimizer("what"), "constraint"),
+    ],
+)
+def test_what_cannot_be_fitted_is_said(make, words):
+    with pytest.raises(UserError, match=words):
+        make(scored())
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    import frbench.postprocessing.reductions as module
+
+    def absent(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(module, "importlib", SimpleNamespace(import_module=absent))
+    with pytest.raises(UserError, match="pip install fairlearn"):
+        fitted(ExponentiatedGradient(), scored())
