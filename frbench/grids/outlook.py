@@ -50,12 +50,12 @@ def estimate(queue: Queue, jobs: int) -> str:
     Returns:
         One line.
     """
-    records = queue.results.latest()
+    records, heads = queue.results.latest(), queue.results.heads()
     seconds: dict[tuple[str, str], list[float]] = {}
     sizes: list[float] = []
     still = [cell for cell in queue.cells if queue.is_open(cell)]
     for cell in queue.cells:
-        if queue.results.is_finished(cell.key):
+        if cell.key in records and heads[cell.key].status == "ok":
             seconds.setdefault((cell.data, cell.method), []).append(records[cell.key]["seconds"])
             files = queue.folder(cell).rglob("*")
             sizes.append(sum(file.stat().st_size for file in files if file.is_file()))

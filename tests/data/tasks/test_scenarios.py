@@ -117,7 +117,7 @@ def test_images_of_a_file(tmp_path):
 def test_a_constructor_reads_no_file():
     data = ImageScenario("nowhere.npz", task="b")
     assert data.files == ["nowhere.npz"]
-    with pytest.raises(UserError, match="no file nowhere.npz"):
+    with pytest.raises(UserError, match=r"no file nowhere\.npz"):
         data.setup("fit")
 
 
