@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from frbench.contracts.errors import UserError
 from frbench.support.atomic import check_writable, replacing, write_text
@@ -14,6 +14,8 @@ from frbench.support.progress import busy, loading
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from frbench.postprocessing import OutputMap
 
 #: Largest difference of probabilities between the model and the exported file.
 TOLERANCE = 1e-5
@@ -56,16 +58,23 @@ def main(argv: list[str]) -> int:
         import torch
 
         from frbench.runs.checkpoint import load
+        from frbench.training.decisions import decided
     model = load(args.ckpt_path)
+
+    behind = model.postprocess
 
     class Probabilities(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model.network
+            self.behind = behind
 
-        def forward(self, x: Tensor) -> Tensor:
-            result: Tensor = self.model(x)[1].softmax(1)
-            return result
+        def forward(self, x: Tensor, *z: Tensor) -> tuple[Tensor, ...]:
+            features, logits = self.model(x)
+            if self.behind is None:
+                return (logits.softmax(1),)
+            logits, shares = decided(self.behind, logits, features, *z)
+            return (logits.softmax(1),) if shares is None else (logits.softmax(1), shares)
 
     generator = torch.Generator().manual_seed(0)
     shape = (5, *model.input_shape)
@@ -73,6 +82,10 @@ def main(argv: list[str]) -> int:
         x = torch.randint(1, model.vocab_size, shape, generator=generator)
     else:
         x = torch.rand(shape, generator=generator)
+    given = (x,)
+    if behind is not None:
+        z = torch.randint(-1, model.num_attributes, (len(x),), generator=generator)
+        given = (x, z)
     if model.network(x)[1].shape[1] != model.num_classes:
         raise UserError(
             f"{type(model).__name__} turns the outputs of its network into classes by a rule of "
@@ -80,7 +93,7 @@ def main(argv: list[str]) -> int:
         )
     module = Probabilities().eval()
     with busy(f"exporting to {out}"), replacing(out) as part:
-        difference = (_torch if args.to == "torch" else _onnx)(module, x, part)
+        difference = (_torch if args.to == "torch" else _onnx)(module, given, part)
         if not difference <= TOLERANCE:
             raise UserError(
                 f"The exported file differs from the model by {difference:.2g}, more than "
@@ -92,6 +105,7 @@ def main(argv: list[str]) -> int:
             "dtype": str(x.dtype).removeprefix("torch."),
         },
         "output": "probability of each class [B, C]",
+        **(_description(behind) if behind is not None else {}),
         "largest_difference": difference,
         "encoding": model.encoding.learnt,
     }
@@ -100,28 +114,51 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _torch(module: nn.Module, x: Tensor, path: Path) -> float:
+def _description(behind: OutputMap) -> dict[str, str]:
+    """Say what a model with a map behind it takes and gives beside the rest."""
+    return {
+        "second_input": "attribute of each row, -1 where unknown [B]"
+        + ("" if behind.reads_attribute else "; it is not looked at"),
+        "second_output": f"probability of each decision [B, C], by {type(behind).__name__}, where "
+        "it decides otherwise than by the largest probability",
+    }
+
+
+def _torch(module: nn.Module, given: tuple[Tensor, ...], path: Path) -> float:
     """Export by torch.export; return the largest difference of the file's outputs."""
     import torch
 
     batch = torch.export.Dim("batch", min=1)
-    program = torch.export.export(module, (x,), dynamic_shapes=({0: batch},))
+    program = torch.export.export(module, given, dynamic_shapes=_shapes(given, batch))
     torch.export.save(program, path)
     again = torch.export.load(path).module()
     with torch.no_grad():
-        return float(max((again(part) - module(part)).abs().max() for part in (x, x[:2])))
+        return max(
+            float((a - b).abs().max())
+            for part in (given, tuple(value[:2] for value in given))
+            for a, b in zip(again(*part), module(*part), strict=True)
+        )
 
 
-def _onnx(module: nn.Module, x: Tensor, path: Path) -> float:
+def _shapes(given: tuple[Tensor, ...], batch: Any) -> dict[str, Any]:
+    """Say that the first dimension of every input is the number of rows."""
+    named: dict[str, Any] = {"x": {0: batch}, "z": tuple({0: batch} for _ in given[1:])}
+    return named
+
+
+def _onnx(module: nn.Module, given: tuple[Tensor, ...], path: Path) -> float:
     """Export to ONNX; return the largest difference of the file's outputs."""
     import onnxruntime
     import torch
 
     batch = torch.export.Dim("batch", min=1)
-    program = torch.onnx.export(module, (x,), dynamo=True, dynamic_shapes=({0: batch},))
+    program = torch.onnx.export(module, given, dynamo=True, dynamic_shapes=_shapes(given, batch))
     assert program is not None
     program.save(str(path))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    found = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
+    named = {i.name: value.numpy() for i, value in zip(session.get_inputs(), given, strict=True)}
     with torch.no_grad():
-        return float(abs(found - module(x).numpy()).max())
+        return max(
+            float(abs(a - b.numpy()).max())
+            for a, b in zip(session.run(None, named), module(*given), strict=True)
+        )

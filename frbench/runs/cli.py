@@ -104,6 +104,13 @@ class FrbenchCLI(LightningCLI):
             help="Metrics of your own by import path, my_file.my_metric: functions from counts "
             "[C, A + 1, C] over (y, z, prediction), the last z for unknown, to a number.",
         )
+        parser.add_argument(
+            "--expected_decisions",
+            type=bool,
+            default=False,
+            help="Count randomised decisions (frbench postprocess) by their probabilities, "
+            "without drawing them.",
+        )
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(RollingCheckpoint, "rolling")
         parser.add_lightning_class_args(EarlyStop, "early_stopping")
@@ -179,6 +186,7 @@ class FrbenchCLI(LightningCLI):
         """Build data, model and trainer; the data must have the sizes of the checkpoint."""
         super().instantiate_classes()
         self.model.metrics = self.metrics
+        self.model.expected_decisions = self._get(self.config, "expected_decisions")
         if path := self._get(self.config, "ckpt_path"):
             stored = read_description(path)["model"]["init_args"]
             ours = {name: getattr(self.model, name) for name in LINKED}
@@ -254,6 +262,7 @@ class FrbenchCLI(LightningCLI):
                 "selection": checkpoint.get("selection"),
                 "held_out": not differs,
                 "attribute_use": self.model.attribute_use or "none",
+                "decisions": "expected" if self.model.expected_decisions else "made",
                 "metrics": found.flat(),
                 **environment(),
             }

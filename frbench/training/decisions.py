@@ -66,9 +66,26 @@ class Deciding(LeanModule):
             return Outcome(self(x))
         with features_of(self.network) as seen:
             logits = self(x).float()
-        features = seen[-1] if self.postprocess.uses_features else logits[:, :0]
-        logits = self.postprocess.scores(logits, features, z)
-        shares = self.postprocess.decide(logits.double().softmax(1), features, z)
+        logits, shares = decided(self.postprocess, logits, seen[-1], z)
         if shares is None:
             return Outcome(logits)
         return Outcome(logits, shares, draw(shares, index, self.postprocess.seed))
+
+
+def decided(
+    postprocess: OutputMap, logits: Tensor, features: Tensor, z: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Apply a map to outputs of a network.
+
+    Args:
+        postprocess: The map.
+        logits: Logits [B, C].
+        features: Output of the backbone [B, D].
+        z: Attributes, -1 where unknown [B].
+
+    Returns:
+        Logits [B, C], and the probability of each decision [B, C]; None if the largest decides.
+    """
+    features = features if postprocess.uses_features else logits[:, :0]
+    logits = postprocess.scores(logits, features, z)
+    return logits, postprocess.decide(logits.double().softmax(1), features, z)

@@ -107,11 +107,17 @@ class Scoring(Evaluated):
         return np.array(self.encoding.class_names, dtype=object)
 
     @property
+    def decision_use(self) -> str:
+        """Say whether the rule of decision looks at the attribute, empty if it does not."""
+        deciding = [part for part in (self, self.postprocess) if part is not None]
+        reading = [type(part).__name__ for part in deciding if part.reads_attribute]
+        return f"{reading[0]} reads the attribute of each row to decide" if reading else ""
+
+    @property
     def attribute_use(self) -> str:
         """Say whether a decision depends on the attribute of its row, empty if it does not."""
-        deciding = [part for part in (self, self.postprocess) if part is not None]
-        if reading := [type(p).__name__ for p in deciding if p.reads_attribute]:
-            return f"{reading[0]} reads the attribute of each row to decide"
+        if self.decision_use:
+            return self.decision_use
         if self.encoding.attribute_as_input:
             return "the attribute is among the inputs of the model"
         return ""
