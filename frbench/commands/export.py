@@ -82,7 +82,7 @@ def main(argv: list[str]) -> int:
         x = torch.randint(1, model.vocab_size, shape, generator=generator)
     else:
         x = torch.rand(shape, generator=generator)
-    given = (x,)
+    given: tuple[Tensor, ...] = (x,)
     if behind is not None:
         z = torch.randint(-1, model.num_attributes, (len(x),), generator=generator)
         given = (x, z)
@@ -107,6 +107,7 @@ def main(argv: list[str]) -> int:
         "output": "probability of each class [B, C]",
         **(_description(behind) if behind is not None else {}),
         "largest_difference": difference,
+        "attribute_use": model.attribute_use or "none",
         "encoding": model.encoding.learnt,
     }
     write_text(out.with_suffix(".json"), json.dumps(description, indent=1) + "\n")
@@ -152,13 +153,17 @@ def _onnx(module: nn.Module, given: tuple[Tensor, ...], path: Path) -> float:
     import torch
 
     batch = torch.export.Dim("batch", min=1)
-    program = torch.onnx.export(module, given, dynamo=True, dynamic_shapes=_shapes(given, batch))
+    program = torch.onnx.export(
+        module, given, dynamo=True, dynamic_shapes=_shapes(given, batch), verbose=False
+    )
     assert program is not None
     program.save(str(path))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    named = {i.name: value.numpy() for i, value in zip(session.get_inputs(), given, strict=True)}
-    with torch.no_grad():
-        return max(
-            float(abs(a - b.numpy()).max())
-            for a, b in zip(session.run(None, named), module(*given), strict=True)
-        )
+    largest = 0.0
+    for part in (given, tuple(value[:2] for value in given)):
+        inputs = zip(session.get_inputs(), part, strict=True)
+        found = session.run(None, {i.name: value.numpy() for i, value in inputs})
+        with torch.no_grad():
+            pairs = list(zip(found, module(*part), strict=True))
+        largest = max(largest, *(float(abs(a - b.numpy()).max()) for a, b in pairs))
+    return largest

@@ -95,6 +95,7 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
             cli.model, datamodule=cli.datamodule, ckpt_path=best, verbose=False, weights_only=True
         )
         metrics |= cli.model.evaluation.flat()
+    cli.model.data_module = cli.datamodule
     # As it was at the start: a continued run takes its model from the checkpoint.
     config = (folder / "config.yaml").read_text().replace(str(folder), "<run>")
     return {
@@ -114,7 +115,8 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
             },
         },
         "effective_sample_size": round(effective_sample_size(cli.datamodule.training.weight), 1),
-        "attribute_as_input": getattr(cli.datamodule, "attribute_as_input", False),
+        "attribute_as_input": cli.datamodule.attribute_as_input,
+        "attribute_use": cli.model.attribute_use or "none",
         "config_hash": hashlib.sha256(config.encode()).hexdigest()[:16],
         "data_hash": fingerprint(cli.datamodule),
         "data_files": file_hashes(cli.datamodule.files),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import warnings
 from functools import partial
@@ -246,6 +247,7 @@ class FrbenchCLI(LightningCLI):
         folder.mkdir(parents=True, exist_ok=True)  # as in fit
         getattr(self.trainer, subcommand)(**kwargs)
         found = self.model.evaluation
+        self.model.data_module = self.datamodule
         if self.trainer.is_global_zero:
             data = self.datamodule
             names = data.test_names if subcommand == "test" else data.val_names
@@ -253,10 +255,15 @@ class FrbenchCLI(LightningCLI):
             if self.model.attribute_use:
                 print(f"note: {self.model.attribute_use}")
             print_metrics(found, names)
-            checkpoint = read_description(str(kwargs["ckpt_path"]))
+            path = kwargs["ckpt_path"]
+            checkpoint = read_description(path)
             differs = changes(checkpoint.get("tables") or {}, data.contents, tuple(names))
             if differs:
                 print(f"not the rows held out in training: {differs}")
+                if len(data.files) == 1:
+                    words = ["frbench", "test", "--ckpt_path", str(path), data.files[0]]
+                    print(f"only {', '.join(names)} of {data.files[0]} is evaluated; "
+                          f"for all its rows: {shlex.join(words)}")  # fmt: skip
             record = {
                 "data": fingerprint(self.datamodule),
                 "selection": checkpoint.get("selection"),

@@ -78,13 +78,23 @@ def write_scores(
             rows_done += n
     if not rows_done:
         raise UserError(f"{source} has no rows.")
+    return _write_record(
+        model,
+        out,
+        decision,
+        rows=rows_done,
+        values_unseen_in_training=unseen,
+        labels_unknown_to_the_model=unknown,
+    )
+
+
+def _write_record(model: Objective, out: Path, decision: Decision, **more: Any) -> dict[str, Any]:
+    """Write beside a table how it was made."""
     record = {
-        "rows": rows_done,
         "classes": model.classes_.tolist(),
         "decision": decision.chosen or _rule(model),
         "attribute_use": model.attribute_use or "none",
-        "values_unseen_in_training": unseen,
-        "labels_unknown_to_the_model": unknown,
+        **more,
         **environment(),
     }
     write_text(out.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
@@ -92,7 +102,9 @@ def write_scores(
 
 
 def write_split(model: Objective, name: str, out: Path, decision: Decision | None = None) -> None:
-    """Write the predictions on one of the data set's own tables; ``row`` is the position in it.
+    """Write the predictions on one of the data set's own tables, and a record beside them.
+
+    The column ``row`` is the position in the table.
 
     Args:
         model: What :func:`frbench.load` gives.
@@ -120,6 +132,7 @@ def write_split(model: Objective, name: str, out: Path, decision: Decision | Non
     }
     with replacing(out) as part:
         pd.DataFrame(columns).to_csv(part, index=False)
+    _write_record(model, out, decision, rows=len(table))
 
 
 def _check(model: Objective, decision: Decision) -> None:

@@ -319,7 +319,10 @@ def test_changed_data_is_refused_on_resume(trained, capsys):
     assert "train has 126 rows, had 121" in capsys.readouterr().err
     run(*words, "--data.changed_data=accept")
     run("test", "--ckpt_path", trained, *QUICK[1:])
-    assert "not the rows held out in training: test has 42 rows, had 39" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "not the rows held out in training: test has 42 rows, had 39" in said
+    command = "frbench test --ckpt_path r/checkpoints/best.ckpt t.csv"
+    assert f"only test of t.csv is evaluated; for all its rows: {command}" in said
 
 
 def test_a_checkpoint_names_no_folder_of_the_machine(trained, monkeypatch):
@@ -339,9 +342,7 @@ def test_what_was_learnt_is_small(trained):
     assert whole - Path("without.ckpt").stat().st_size < 20_000
 
 
-def test_an_exported_model_is_the_model(trained, capsys):
-    from frbench.__main__ import main
-
+def test_an_exported_model_is_the_model(trained):
     run("export", "--to=torch", trained, "--out=m.pt2")
     encoding = json.loads(Path("m.json").read_text())["encoding"]
     assert encoding["class_names"] == ["no", "yes"]
@@ -349,6 +350,62 @@ def test_an_exported_model_is_the_model(trained, capsys):
     x = torch.rand(7, *model.input_shape)
     again = torch.export.load("m.pt2").module()
     torch.testing.assert_close(again(x), model(x).softmax(1), atol=1e-6, rtol=0)
-    if not __import__("importlib").util.find_spec("onnx"):
-        assert main(["export", "--to=onnx", str(trained)]) == 2
-        assert "needs the package onnx" in capsys.readouterr().err
+
+
+def test_an_onnx_file_is_the_model(trained):
+    runtime = pytest.importorskip("onnxruntime", reason="frbench export --to onnx needs it")
+    pytest.importorskip("onnxscript", reason="frbench export --to onnx needs it")
+    run("export", "--to=onnx", trained, "--out=m.onnx")
+    assert json.loads(Path("m.json").read_text())["largest_difference"] <= 1e-5
+    model = load(trained)
+    session = runtime.InferenceSession("m.onnx")
+    for rows_ in (1, 7):
+        x = torch.rand(rows_, *model.input_shape)
+        found = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
+        np.testing.assert_allclose(found, model(x).softmax(1).detach(), atol=1e-5)
+
+
+def test_export_says_which_package_is_missing(trained, capsys, monkeypatch):
+    from frbench.__main__ import main
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["export", "--to=onnx", str(trained)]) == 2
+    assert "needs the package onnx: pip install onnx" in capsys.readouterr().err
+
+
+READS = """
+from frbench.objectives import ERM
+
+class Reads(ERM):
+    reads_attribute = True
+"""
+
+
+def test_a_method_that_reads_the_attribute_says_so_in_every_output(in_tmp, capsys, monkeypatch):
+    people("t.csv")
+    Path("reads_it.py").write_text(READS)
+    monkeypatch.syspath_prepend(in_tmp)
+    train(*TABLE, "--model=reads_it.Reads")
+    said = "Reads reads the attribute of each row to decide"
+    trust = "--trust=reads_it"
+    for words in (["test", *QUICK[1:]], ["test", "t.csv"], ["predict", "t.csv", "--out=s.csv"],
+                  ["predict", "--split=val", "--out=v.csv"]):  # fmt: skip
+        capsys.readouterr()
+        run(*words, "--ckpt_path", BEST, trust)
+        assert f"note: {said}" in capsys.readouterr().out
+    for path in ("r/test.json", "r/test-2.json", "s.json", "v.json"):
+        record = json.loads(Path(path).read_text())
+        assert record["attribute_use"] == said
+        assert {"versions", "hardware", "threads", "deterministic"} <= record.keys()
+
+
+def test_no_method_of_frbench_reads_the_attribute_to_decide():
+    """Their forward takes inputs alone; a base that took more would have to say so."""
+    import inspect
+
+    from frbench import objectives
+
+    for name in objectives.__all__:
+        cls = getattr(objectives, name)
+        assert list(inspect.signature(cls.forward).parameters) == ["self", "x"]
+        assert not cls.reads_attribute
