@@ -14,7 +14,8 @@ from frbench.contracts.errors import UserError
 from frbench.data import TwoGaussians
 from frbench.networks import MLP, BagOfWords
 from frbench.objectives import ARL, BPF, ERM, Chi2DRO, CVaR
-from frbench.objectives.bpf import project, training_losses
+from frbench.objectives.bpf import project
+from frbench.training.table_pass import table_outputs
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning"),
@@ -298,7 +299,7 @@ def test_bpf_plays_the_game():
     model, trainer, data = run(BPF, alpha=0.3, epsilon=0.05, max_change=None, eta=1.0)
     a = model._adversary
     assert a.mean() == pytest.approx(0.3) and a.min() >= 0.05 and a.max() <= 1
-    losses = training_losses(model).numpy()
+    losses = table_outputs(model, ["losses"])["losses"].numpy()
     assert model.network.backbone[3].training  # dropout is on again
     table = data.training.table
     model.eval()
