@@ -293,8 +293,8 @@ class Objective(CheckedArguments, InferredAttribute):
             if self.postprocess is not None:
                 raise UserError(
                     f"model.postprocess: {type(self.postprocess).__name__} is fitted after "
-                    "training, by frbench postprocess; leave it out of frbench fit, and continue a "
-                    "run from its last.ckpt."
+                    "training, by frbench postprocess; leave it out of frbench fit, and continue "
+                    "a run from its last.ckpt."
                 )
             check_layers(self, self.trainer.strategy)
             check_fit(self.needs, data, self.trainer)
