@@ -69,12 +69,12 @@ def main(argv: list[str]) -> int:
             self.model = model.network
             self.behind = behind
 
-        def forward(self, x: Tensor, *z: Tensor) -> tuple[Tensor, ...]:
+        def forward(self, x: Tensor, *z: Tensor) -> Tensor | tuple[Tensor, Tensor]:
             features, logits = self.model(x)
             if self.behind is None:
-                return (logits.softmax(1),)
+                return logits.softmax(1)
             logits, shares = decided(self.behind, logits, features, *z)
-            return (logits.softmax(1),) if shares is None else (logits.softmax(1), shares)
+            return logits.softmax(1) if shares is None else (logits.softmax(1), shares)
 
     generator = torch.Generator().manual_seed(0)
     shape = (5, *model.input_shape)
@@ -137,14 +137,19 @@ def _torch(module: nn.Module, given: tuple[Tensor, ...], path: Path) -> float:
         return max(
             float((a - b).abs().max())
             for part in (given, tuple(value[:2] for value in given))
-            for a, b in zip(again(*part), module(*part), strict=True)
+            for a, b in zip(_each(again(*part)), _each(module(*part)), strict=True)
         )
+
+
+def _each(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return one output or several as a tuple."""
+    return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 def _shapes(given: tuple[Tensor, ...], batch: Any) -> dict[str, Any]:
     """Say that the first dimension of every input is the number of rows."""
-    named: dict[str, Any] = {"x": {0: batch}, "z": tuple({0: batch} for _ in given[1:])}
-    return named
+    named: dict[str, Any] = {"x": {0: batch}}
+    return named | ({"z": ({0: batch},)} if len(given) > 1 else {})
 
 
 def _onnx(module: nn.Module, given: tuple[Tensor, ...], path: Path) -> float:
@@ -164,6 +169,6 @@ def _onnx(module: nn.Module, given: tuple[Tensor, ...], path: Path) -> float:
         inputs = zip(session.get_inputs(), part, strict=True)
         found = session.run(None, {i.name: value.numpy() for i, value in inputs})
         with torch.no_grad():
-            pairs = list(zip(found, module(*part), strict=True))
+            pairs = list(zip(found, _each(module(*part)), strict=True))
         largest = max(largest, *(float(abs(a - b.numpy()).max()) for a, b in pairs))
     return largest
