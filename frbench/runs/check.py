@@ -46,7 +46,7 @@ def problems(runs: Sequence[list[str]]) -> list[str | None]:
         runs: The words of each, ``fit`` first.
     """
     try:
-        command_line(_Reader, runs)
+        command_line(_Reader, "fit", runs)
     except _Read as read:
         return read.found
     raise AssertionError("the command line did not read its options")

@@ -87,7 +87,15 @@ class RecordRun(SaveConfigCallback):
 
 
 class FrbenchCLI(LightningCLI):
-    """The parser and the runner; ``run`` is the entry."""
+    """The parser and the runner of one command."""
+
+    def __init__(self, command: str, *args: Any, **kwargs: Any) -> None:
+        self.command = command
+        super().__init__(*args, **kwargs)
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Return the command that is run alone: a parser for each of the others is not needed."""
+        return {self.command: LightningCLI.subcommands()[self.command]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's folder, the selection rule, and the sizes' links."""
@@ -321,22 +329,23 @@ def train(argv: list[str]) -> FrbenchCLI:
         raise UserError(f"frbench {argv[0]} needs --ckpt_path, the trained model.")
     try:
         with one_line(LINKED, known_options()), explained(paths[-1] if paths else None):
-            return command_line(FrbenchCLI, argv)
+            return command_line(FrbenchCLI, argv[0], argv)
     finally:
         give_back()
 
 
-def command_line(kind: type[FrbenchCLI], args: Any) -> FrbenchCLI:
+def command_line(kind: type[FrbenchCLI], command: str, args: Any) -> FrbenchCLI:
     """Build the command line, which runs the command.
 
     Args:
         kind: Its class.
+        command: Name of the command.
         args: What its ``parse_arguments`` reads.
     """
     common = {"allow_abbrev": False, "exit_on_error": False}
-    usage = {name: {"usage": f"frbench {name} [options]", **common} for name in
-             ("fit", "validate", "test")}  # fmt: skip
+    usage = {command: {"usage": f"frbench {command} [options]", **common}}
     return kind(
+        command,
         Objective,
         GroupDataModule,
         subclass_mode_model=True,
