@@ -45,7 +45,8 @@ MODEL = """\
   --model NAME                {model} (default ERM)
   --model.network NAME        {network}
   --model.penalties+= NAME    {penalty}
-  --model.lr, .optimizer, .weight_decay, .scheduler
+  --model.lr, .optimizer, .weight_decay, .scheduler (of torch, or WarmupCosine)
+  --init_from FILE            checkpoint whose weights the network begins with
   --model.help NAME           all options of an objective
   --trainer.max_epochs N, .max_steps N, .log_every_n_steps N
   --checkpoint.monitor METRIC metric that picks the best checkpoint (val/worst_group_accuracy)

@@ -14,6 +14,11 @@ from frbench.data.fetch import TensorTable, fetch
 from frbench.data.strata import stratified_order
 
 
+def global_batch(num_rows: int, batch_size: int, world_size: int) -> int:
+    """Rows of a global batch; of fewer rows than that, one of the largest multiple of W."""
+    return min(batch_size, num_rows // world_size * world_size)
+
+
 class GroupLoader:
     """The training loader: global batches, sliced by rank, resumable at any batch.
 
@@ -54,8 +59,7 @@ class GroupLoader:
     ) -> None:
         self.dataset = dataset
         self.num_rows = len(dataset) - num_clean
-        # N < B: one batch of the largest multiple of W.
-        self.batch_size = min(batch_size, self.num_rows // world_size * world_size)
+        self.batch_size = global_batch(self.num_rows, batch_size, world_size)
         self.seed = seed
         self.sampling = sampling
         self.rows_per_group = rows_per_group

@@ -27,7 +27,7 @@ from frbench.data.distribution import TrainingDistribution
 from frbench.data.distribution import TrainingRows as TrainingRows
 from frbench.data.fetch import TensorTable
 from frbench.data.learnt import Learnt
-from frbench.data.loader import EvalLoader, GroupLoader
+from frbench.data.loader import EvalLoader, GroupLoader, global_batch
 from frbench.data.mixed import join
 from frbench.data.step import Augmentation, Corruption
 from frbench.data.strata import check_strata
@@ -283,6 +283,12 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
         )
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches of an epoch of training, the last partial one dropped."""
+        size = global_batch(len(self.training.table), self.batch_size, self._world)
+        return len(self.training.table) // size * self.passes if size else 0
 
     @property
     def eval_batch_size(self) -> int:

@@ -58,6 +58,34 @@ def _description(path: Path, written: int) -> dict[str, Any]:
     return read_section(read_checkpoint(path))
 
 
+def start_from(objective: Objective, path: str | Path) -> None:
+    """Give a new objective the weights of a trained network; nothing else of it is taken.
+
+    Args:
+        objective: What is to be trained.
+        path: A checkpoint of frbench.
+
+    Raises:
+        UserError: As :func:`read_checkpoint`, or if the networks have not the same tensors.
+    """
+    state = read_checkpoint(path)["state_dict"]
+    theirs = {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
+    ours = objective.network.state_dict()
+    wrong = [
+        f"{name} has shape {list(theirs[name].shape)}, the network's {list(ours[name].shape)}"
+        for name in ours
+        if name in theirs and theirs[name].shape != ours[name].shape
+    ]
+    wrong += [f"it lacks {name}" for name in ours if name not in theirs]
+    wrong += [f"it has {name}, which the network lacks" for name in theirs if name not in ours]
+    if wrong:
+        raise UserError(
+            f"--init_from: {path} is not of this network: {wrong[0]} ({len(wrong)} differences); "
+            "give the same --model.network, and data of the same sizes."
+        )
+    objective.network.load_state_dict(theirs)
+
+
 def restore(data: GroupDataModule, section: dict[str, Any], path: str | Path) -> None:
     """Let a data set encode by what a checkpoint has learnt, and find its files.
 

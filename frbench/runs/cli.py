@@ -35,7 +35,7 @@ from frbench.objectives import Objective
 from frbench.runs import wandb as wandb_run
 from frbench.runs.catalogue import import_all
 from frbench.runs.causes import one_line
-from frbench.runs.checkpoint import explained, read_description, restore
+from frbench.runs.checkpoint import explained, read_description, restore, start_from
 from frbench.runs.environment import environment
 from frbench.runs.folder import choose_run_dir, give_back
 from frbench.runs.options import check_configs, known_options, option_values
@@ -105,6 +105,13 @@ class FrbenchCLI(LightningCLI):
             default=None,
             help="Folder of this run; by default runs/<data>-<model>/<next number>, or the folder "
             "of --ckpt_path.",
+        )
+        parser.add_argument(
+            "--init_from",
+            type=str | None,
+            default=None,
+            help="Checkpoint whose network's weights the training begins with; a run that is "
+            "continued (--ckpt_path) has begun already.",
         )
         parser.add_argument(
             "--metrics",
@@ -196,6 +203,9 @@ class FrbenchCLI(LightningCLI):
         super().instantiate_classes()
         self.model.metrics = self.metrics
         self.model.expected_decisions = self._get(self.config, "expected_decisions")
+        begin = self._get(self.config, "init_from")
+        if begin and not self._get(self.config, "ckpt_path"):
+            start_from(self.model, begin)
         if path := self._get(self.config, "ckpt_path"):
             stored = read_description(path)["model"]["init_args"]
             ours = {name: getattr(self.model, name) for name in LINKED}

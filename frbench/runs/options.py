@@ -23,7 +23,7 @@ from frbench.support.configs import find_config
 from frbench.training.checks import FREE_ON_RESUME
 
 #: Options whose values a checkpoint holds.
-STORED = ("--model", "--data", "--metrics", "--ckpt_path")
+STORED = ("--model", "--data", "--metrics", "--ckpt_path", "--init_from")
 
 
 def option_values(argv: list[str], option: str) -> list[str]:
@@ -114,7 +114,7 @@ def known_options() -> list[str]:
         "early_stopping": EarlyStop,
         "sanity": SanityCheck,
     }
-    fixed = ["data", "model", "config", "run_dir", "ckpt_path", "seed_everything"]
+    fixed = ["data", "model", "config", "run_dir", "ckpt_path", "init_from", "seed_everything"]
     named = [("model", n) for n in init_parameters(Objective)]
     named += [("data", n) for n in init_parameters(GroupDataModule)]
     named += [(key, n) for key, cls in classes.items() for n in signature(cls).parameters]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import Strategy
 from torch import nn
@@ -118,6 +119,33 @@ def check_layers(module: nn.Module, strategy: Strategy) -> None:
             "trainer.sync_batchnorm: torch synchronises batch normalisation on GPUs only; use a "
             "network with GroupNorm or LayerNorm, or one process."
         )
+
+
+def check_compiler(name: str, records: bool, strategy: Strategy) -> None:
+    """Compile a small function where the network would be: what is missing shows before training.
+
+    Args:
+        name: Class of the method.
+        records: Whether it records what the layers of the network do.
+        strategy: The trainer's.
+
+    Raises:
+        UserError: If torch cannot compile here, or the method needs the layers one by one.
+    """
+    if records:
+        raise UserError(
+            f"model.compile_network: {name} records the layers of the network in training, which "
+            "a compiled network does not show; leave it out."
+        )
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.zeros(3, device=strategy.root_device))
+    except Exception as error:  # of the compiler, of its absence, or of this version of Python
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"model.compile_network: torch cannot compile for {strategy.root_device} here "
+            f"({reason:.200}); leave it out, or install what is missing (a C++ compiler for CPUs, "
+            "triton for GPUs)."
+        ) from error
 
 
 def check_data(needs: Needs, data: GroupDataModule) -> None:

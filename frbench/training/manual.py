@@ -91,7 +91,7 @@ class ManualObjective(Objective):
 
     def advance_schedule(self, interval: str) -> None:
         """Step the schedule if it counts these intervals."""
-        if self.scheduler_interval == interval:
+        if self.schedule_counts == interval:
             self.lr_schedulers().step()  # type: ignore[union-attr]
 
     # ---- Lightning --------------------------------------------------------------------------
@@ -136,6 +136,6 @@ class ManualObjective(Objective):
         optimizer = build_optimizer(groups, self.optimization)
         for each in (optimizer, *others):
             each.register_step_post_hook(self.commit_all)
-        scheduler = build_scheduler(optimizer, self.optimization)
+        scheduler = build_scheduler(optimizer, self.optimization, self.total_steps)
         schedules = [] if scheduler is None else [scheduler]
         return [optimizer, *others], schedules

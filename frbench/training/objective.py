@@ -25,6 +25,7 @@ from frbench.penalties import Penalty
 from frbench.postprocessing import OutputMap
 from frbench.training.checks import (
     Needs,
+    check_compiler,
     check_fit,
     check_layers,
     check_same_data,
@@ -40,6 +41,7 @@ from frbench.training.optimizer import (
     build_scheduler,
     check_groups,
     check_optimizer,
+    counts_steps,
     may_fuse,
 )
 
@@ -59,9 +61,12 @@ class Objective(CheckedArguments, InferredAttribute):
         lr: Learning rate.
         weight_decay: The optimiser's weight decay.
         optimizer_options: Its further arguments, ``{momentum: 0.9}`` say.
-        scheduler: Name of a class of ``torch.optim.lr_scheduler``; None keeps the rate.
-        scheduler_options: Its arguments, ``{T_max: 20}`` say.
-        scheduler_interval: Whether it counts epochs or steps.
+        scheduler: Name of a class of ``torch.optim.lr_scheduler``, or ``WarmupCosine``; None keeps
+            the rate.
+        scheduler_options: Its arguments, ``{T_max: 20}`` say; ``total_steps`` comes from the run.
+        scheduler_interval: Whether it counts epochs or steps; one over ``total_steps`` counts
+            steps.
+        compile_network: Train and validate by ``torch.compile``; checkpoints do not differ.
         infer: Which attribute training sees, where it is not the data's.
         mixing: Which rows of a batch are combined; none by default.
         postprocess: Map from outputs to decisions, fitted after training by ``frbench
@@ -98,6 +103,7 @@ class Objective(CheckedArguments, InferredAttribute):
         scheduler: str | None = None,
         scheduler_options: dict[str, Any] | None = None,
         scheduler_interval: Literal["epoch", "step"] = "epoch",
+        compile_network: bool = False,
         infer: GroupInference | None = None,
         mixing: Mixing | None = None,
         postprocess: OutputMap | None = None,
@@ -133,6 +139,7 @@ class Objective(CheckedArguments, InferredAttribute):
         self.scheduler = scheduler
         self.scheduler_options = scheduler_options
         self.scheduler_interval = scheduler_interval
+        self.compile_network = compile_network
         self.attach(postprocess)
         self.training_log = TrainingLog(self.data_sizes.num_groups)
         self.reset_evaluators()
@@ -235,6 +242,26 @@ class Objective(CheckedArguments, InferredAttribute):
         return Optimization(*(getattr(self, name) for name in Optimization._fields))
 
     @property
+    def schedule_counts(self) -> str:
+        """What the schedule counts; one that is given the steps of the run counts these."""
+        return "step" if counts_steps(self.optimization) else self.scheduler_interval
+
+    def total_steps(self) -> float:
+        """Optimiser steps of the run; infinite if nothing limits it but time.
+
+        Lightning's own estimate makes the loaders before they can take the state of a checkpoint.
+        """
+        trainer, data = self.trainer, datamodule_of(self.trainer)
+        if data is None:
+            return float(trainer.estimated_stepping_batches)
+        limit, steps = trainer.limit_train_batches, float("inf")
+        batches = data.batches_per_epoch
+        batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
+        if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+            steps = trainer.max_epochs * -(-batches // trainer.accumulate_grad_batches)
+        return min(steps, trainer.max_steps) if trainer.max_steps >= 0 else steps
+
+    @property
     def needs(self) -> Needs:
         """What the method asks of data and trainer."""
         coupled = [type(self).__name__] if self.couples_batch else []
@@ -254,12 +281,12 @@ class Objective(CheckedArguments, InferredAttribute):
         check_groups(self, groups)
         optimizer = build_optimizer(groups, self.optimization, may_fuse(self.trainer))
         optimizer.register_step_post_hook(self.commit_all)
-        scheduler = build_scheduler(optimizer, self.optimization)
+        scheduler = build_scheduler(optimizer, self.optimization, self.total_steps)
         if scheduler is None:
             return optimizer
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": self.scheduler_interval},
+            "lr_scheduler": {"scheduler": scheduler, "interval": self.schedule_counts},
         }
 
     def setup(self, stage: str) -> None:
@@ -302,6 +329,10 @@ class Objective(CheckedArguments, InferredAttribute):
             self.bind_data(data)
             for penalty in self.penalties:
                 penalty.bind_data(data)
+            if self.compile_network:
+                records = type(self).training_outputs is not Objective.training_outputs
+                check_compiler(type(self).__name__, records, self.trainer.strategy)
+                self.network.compile()  # in place: the names of parameters stay
         names = data.val_names if stage in ("fit", "validate") else data.test_names
         self.build_evaluators(data, names, exact=stage == "test")
 

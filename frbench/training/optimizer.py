@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from frbench.contracts.errors import UserError
+from frbench.training import schedules
 
 #: Optimisers whose fused form moves all parameters in one kernel, on CPU and CUDA.
 FUSED = (torch.optim.Adam, torch.optim.AdamW)
@@ -25,7 +26,8 @@ class Optimization(NamedTuple):
         lr: Learning rate.
         weight_decay: The optimiser's weight decay.
         optimizer_options: Its further arguments, or None.
-        scheduler: Name of a class of ``torch.optim.lr_scheduler``, or None.
+        scheduler: Name of a class of ``torch.optim.lr_scheduler`` or of
+            :mod:`frbench.training.schedules`, or None.
         scheduler_options: Its arguments, or None.
     """
 
@@ -37,16 +39,15 @@ class Optimization(NamedTuple):
     scheduler_options: dict[str, Any] | None
 
 
-def _by_name(module: Any, base: type, name: str, what: str) -> type:
-    known = {k: v for k, v in vars(module).items() if inspect.isclass(v) and issubclass(v, base)}
+def _by_name(modules: Sequence[Any], base: type, name: str, what: str) -> type:
+    names = [pair for module in modules for pair in vars(module).items()]
+    known = {k: v for k, v in names if inspect.isclass(v) and issubclass(v, base)}
     known.pop(base.__name__, None)
     if name in known:
         return known[name]
     folded = {k.lower(): k for k in known}
     near = [folded[n] for n in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
-    raise UserError(
-        f"model.{what}: {name!r} is not in torch; did you mean {near or sorted(known)}?"
-    )
+    raise UserError(f"model.{what}: there is no {name!r}; did you mean {near or sorted(known)}?")
 
 
 def _call(cls: type, what: str, *args: Any, **kwargs: Any) -> Any:
@@ -97,12 +98,13 @@ def build_optimizer(
 
 
 def check_optimizer(options: Optimization) -> None:
-    """Build the optimiser over a placeholder parameter, so that wrong arguments fail early.
+    """Build optimiser and schedule over a placeholder, so that wrong arguments fail early.
 
     Raises:
         UserError: For an unknown name or arguments that it does not take.
     """
-    build_optimizer([{"params": [torch.nn.Parameter(torch.zeros(1))]}], options)
+    optimizer = build_optimizer([{"params": [torch.nn.Parameter(torch.zeros(1))]}], options)
+    build_scheduler(optimizer, options, lambda: 1000)
 
 
 def check_groups(module: torch.nn.Module, groups: Sequence[dict[str, Any]]) -> None:
@@ -143,7 +145,7 @@ def make_optimizer(
     Raises:
         UserError: For an unknown name or arguments that it does not take.
     """
-    cls = _by_name(torch.optim, torch.optim.Optimizer, name, what)
+    cls = _by_name([torch.optim], torch.optim.Optimizer, name, what)
     if cls is torch.optim.LBFGS:
         raise UserError(
             f"model.{what}: LBFGS evaluates a batch many times per step, which counts metrics "
@@ -167,14 +169,43 @@ def _fusible(groups: list[dict[str, Any]]) -> bool:
 
 
 def build_scheduler(
-    optimizer: torch.optim.Optimizer, options: Optimization
+    optimizer: torch.optim.Optimizer, options: Optimization, total_steps: Callable[[], float]
 ) -> torch.optim.lr_scheduler.LRScheduler | None:
     """Build the schedule of the learning rate, or return None.
 
+    Args:
+        optimizer: What it schedules.
+        options: Its name and arguments.
+        total_steps: Gives the optimiser steps of the run; asked for by a schedule that takes
+            ``total_steps`` where its options do not say them.
+
     Raises:
-        UserError: For an unknown name, arguments that it does not take, or
+        UserError: For an unknown name, arguments that it does not take, a run without an end, or
             ReduceLROnPlateau, whose state Lightning does not store at the right moment.
     """
+    if (cls := _scheduler(options)) is None:
+        return None
+    given = options.scheduler_options or {}
+    if counts_steps(options) and not {"total_steps", "steps_per_epoch"} & given.keys():
+        steps = total_steps()
+        if not 0 < steps < float("inf"):
+            raise UserError(
+                f"model.scheduler: {cls.__name__} needs the number of steps; set "
+                "trainer.max_epochs or trainer.max_steps, or model.scheduler_options: "
+                "{total_steps: 1000} say."
+            )
+        given = {**given, "total_steps": int(steps)}
+    result: torch.optim.lr_scheduler.LRScheduler = _call(cls, "scheduler", optimizer, **given)
+    return result
+
+
+def counts_steps(options: Optimization) -> bool:
+    """Whether the schedule is one over the steps of the run, whatever its interval says."""
+    cls = _scheduler(options)
+    return cls is not None and "total_steps" in inspect.signature(cls).parameters
+
+
+def _scheduler(options: Optimization) -> type | None:
     if options.scheduler is None:
         return None
     if options.scheduler == "ReduceLROnPlateau":
@@ -182,9 +213,5 @@ def build_scheduler(
             "model.scheduler: ReduceLROnPlateau cannot be resumed exactly under Lightning; use "
             "StepLR, CosineAnnealingLR or another schedule of steps or epochs."
         )
-    schedulers = torch.optim.lr_scheduler
-    cls = _by_name(schedulers, schedulers.LRScheduler, options.scheduler, "scheduler")
-    result: torch.optim.lr_scheduler.LRScheduler | None = _call(
-        cls, "scheduler", optimizer, **(options.scheduler_options or {})
-    )
-    return result
+    known = (torch.optim.lr_scheduler, schedules)
+    return _by_name(known, torch.optim.lr_scheduler.LRScheduler, options.scheduler, "scheduler")

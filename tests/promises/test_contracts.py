@@ -29,7 +29,7 @@ from frbench.data.texts.text_table import TextTable
 from frbench.gan import Generator
 from frbench.group_inference import GroupInference
 from frbench.mixing import Mixing
-from frbench.networks import MLP, Network
+from frbench.networks import MLP, Network, Wrapped
 from frbench.objectives import ERM, Objective
 from frbench.penalties import Penalty
 from frbench.support.files import find
@@ -38,6 +38,8 @@ OBJECTIVES, DATA, NETWORKS = found(Objective), found(GroupDataModule), found(Net
 PENALTIES = found(Penalty)
 PARTS = [*NETWORKS, *PENALTIES, *found(GroupInference), *found(Mixing)]
 CHECKED = [*OBJECTIVES, *PARTS, *DATA, *found(TableStep), *found(Generator)]
+#: Arguments without a default of classes that are built with them alone.
+NEEDED = {Wrapped: {"module": MLP(), "num_features": 2}}
 FILES = {
     "ACSIncome": "acs/acs_income_2018_test.npz", "Adult": "adult/adult.data",
     "AmazonReviews": "amazon/reviews_Musical_Instruments_5.json",
@@ -54,7 +56,7 @@ FILES = {
 
 
 def build(cls, **kwargs):
-    own = {}
+    own = NEEDED.get(cls, {})
     if issubclass(cls, ImageData):
         own = {"root": str(drawn_faces()), "num_workers": 0, "image_size": 16}
         if cls is ImageTable:
@@ -103,7 +105,11 @@ def test_every_class_is_public():  # so its stored name survives a move of its f
 
 @pytest.mark.parametrize("cls", [*OBJECTIVES, *PARTS], ids=lambda cls: cls.__name__)
 def test_constructors_keep_their_arguments(cls):
-    instance = cls(2, 2, [2], network=MLP(hidden=[3])) if cls in OBJECTIVES else cls()
+    instance = (
+        cls(2, 2, [2], network=MLP(hidden=[3]))
+        if cls in OBJECTIVES
+        else cls(**NEEDED.get(cls, {}))
+    )
     assert all(hasattr(instance, name) for name in init_parameters(cls))
     twin = from_spec(to_spec(instance))
     assert type(twin) is cls and to_spec(twin) == to_spec(instance)
