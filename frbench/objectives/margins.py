@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frbench.contracts.batch import Batch, Outputs
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import NotNegative, NotNegativeInt, Positive, ProperShare
 from frbench.data.balance import balance_ratio
@@ -61,6 +62,54 @@ class LogitAdjustment(ERM):
     def sample_losses(self, logits: Tensor, y: Tensor) -> Tensor:
         """Return the cross-entropy of the adjusted logits [B]."""
         return F.cross_entropy(logits + self.tau * self.log_counts, y, reduction="none")
+
+
+class ULA(ERM):
+    """Cross-entropy of logits + tau log p(y | z_i) in training: what z says of the label is given.
+
+    p(y = c | z) is the share of class c among the training rows of attribute z, which is meant
+    to be inferred: ``infer: Predictions`` takes what a biased network predicts. Rows of unknown
+    attribute have their plain loss. Source: arXiv 2310.18555, equation 5, there with a moving
+    confusion matrix of a self-supervised network instead of the counts of a finished one.
+
+    Args:
+        tau: Strength; 0 is ERM.
+
+    Raises:
+        UserError: If tau is negative.
+
+    Example:
+        >>> from frbench.group_inference import Predictions
+        >>> from frbench.networks import MLP
+        >>> model = ULA(2, 2, [1], network=MLP(hidden=[]), infer=Predictions(epochs=1))
+        >>> model.bind_groups(torch.tensor([9.0, 3.0, 1.0, 7.0]), [])
+        >>> model.log_shares.exp().round(decimals=3).tolist()
+        [[0.9, 0.1], [0.3, 0.7]]
+    """
+
+    properties = Properties(attributes=None, erm=({"tau": 0.0},), one_group={})
+    combines = ("infer",)  # a partner of another attribute has another adjustment
+
+    log_shares: Tensor
+
+    def __init__(self, *args: Any, tau: NotNegative = 1.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.tau = tau
+        # Read from the data at the start of fitting, hence not part of the checkpoint.
+        shape = self.sizes.num_attributes, self.num_classes
+        self.register_buffer("log_shares", torch.zeros(shape), persistent=False)
+
+    def bind_groups(self, train_counts: Tensor, group_names: list[str]) -> None:
+        """Read p(y | z) of the training rows."""
+        counts = train_counts.double().view(self.num_classes, -1).T
+        shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
+        self.log_shares.copy_(shares.clamp(min=1e-30).log())
+
+    def risk(self, out: Outputs, batch: Batch) -> Tensor:
+        """Return the mean weighted cross-entropy of the adjusted logits."""
+        adjustment = torch.where((batch.z >= 0)[:, None], self.log_shares[batch.z], 0.0)
+        losses = self.sample_losses(out.logits + self.tau * adjustment, batch.y)
+        return (batch.weight * losses).mean()
 
 
 class LDAM(ERM):
@@ -119,7 +168,7 @@ class LDAM(ERM):
 
     def on_epoch_weights(self, train: Any) -> np.ndarray | None:
         """Return the class-balanced weights from epoch ``defer`` on."""
-        if train is None or self.current_epoch < self.defer:
+        if train is None or self.stage_epoch < self.defer:
             return None
         return balance_ratio(
             train.training.table, self.num_classes, 1, "class", beta=self.beta, skip_empty=True

@@ -170,7 +170,7 @@ class InformationBottleneck(EnvironmentPenalty):
         return mean_of_present(self.means(square(deviation).mean(1), batch)[0], present)
 
 
-class PGI(EnvironmentPenalty):
+class PGI(Penalty):
     """Predictive group invariance: the same mean prediction given the label in each environment.
 
     sum_y sum_(z > 0) KL(p_yz || p_y0), p_yz the mean softmax of the rows of label y and
@@ -195,19 +195,20 @@ class PGI(EnvironmentPenalty):
 
     properties = Properties(weights="invariant", attributes=None)  # z = 0 is the reference
 
-    def __init__(self, weight: NotNegative = 1.0, **schedule: Any) -> None:
-        super().__init__(weight, "group", **schedule)
+    sizes: Sizes
 
     def bind(self, sizes: Sizes) -> None:
         """Keep the sizes."""
-        super().bind(sizes)
-        self.values = sizes.num_attributes
+        self.sizes = sizes
 
     def forward(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the sum of the divergences."""
-        mean, present = self.means(out.logits.softmax(1), batch)
-        mean = mean.clamp(min=1e-12).view(-1, self.values, mean.shape[1])
-        present = present.view(-1, self.values)
+        classes, values = self.sizes.num_classes, self.sizes.num_attributes
+        mean, present = environment_means(
+            out.logits.softmax(1), batch.group, batch.weight, classes * values
+        )
+        mean = mean.clamp(min=1e-12).view(classes, values, classes)
+        present = present.view(classes, values)
         divergence = (mean * (mean.log() - mean[:, :1].log())).sum(2)
         both = present & present[:, :1]
         return torch.where(both, divergence, 0.0)[:, 1:].sum()

@@ -49,8 +49,8 @@ def exported(
     """List the names of frbench's concrete classes of one kind.
 
     Example:
-        >>> exported("penalty")
-        ['Adversary', 'ConditionalMMD', 'MarginalMMD', 'MutualInformation']
+        >>> exported("penalty")[:3]
+        ['Adversary', 'CORAL', 'ConditionalMMD']
     """
     return sorted(
         name

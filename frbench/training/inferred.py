@@ -51,6 +51,11 @@ class InferredAttribute(TrainingStep):
         """Whether training is in the stage that infers the attribute."""
         return self.infer is not None and self._inferred is None
 
+    @property
+    def stage_epoch(self) -> int:
+        """Epochs of the present stage before this one."""
+        return int(self.trainer.current_epoch) - self._first_epoch
+
     def bind_groups(self, train_counts: Tensor, group_names: list[str]) -> None:
         """Learn how many training rows each group has that risk and penalties see.
 

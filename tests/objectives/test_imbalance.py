@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from pytorch_lightning import seed_everything
-from rows import LABELS, LOGITS, four_rows, random_rows
+from rows import LABELS, LOGITS, batch_of, four_rows, outputs_of, random_rows
 from trainers import trainer
 
 from frbench.data import Digits, TwoGaussians
+from frbench.group_inference import Predictions
 from frbench.networks import MLP
-from frbench.objectives import ERM, LDAM, Focal, LogitAdjustment
+from frbench.objectives import ERM, LDAM, ULA, Focal, LogitAdjustment
 
 COUNTS = torch.tensor([3682.0, 1113.0])
 
@@ -114,7 +115,9 @@ def fit(cls, epochs=2, **options):
 
 def test_without_strength_training_is_erm_bit_for_bit():
     plain = fit(ERM)[0].state_dict()
-    for cls, options in ((Focal, {"gamma": 0.0}), (LogitAdjustment, {"tau": 0.0})):
+    for cls, options in (
+        (Focal, {"gamma": 0.0}), (LogitAdjustment, {"tau": 0.0}), (ULA, {"tau": 0.0})
+    ):  # fmt: skip
         state = fit(cls, **options)[0].state_dict()
         assert all(torch.equal(plain[key], state[key]) for key in plain)
 
@@ -123,6 +126,29 @@ def test_counts_are_those_of_the_training_table():
     model, data = fit(LogitAdjustment, epochs=1)
     counts = np.bincount(data.training.table.y)
     assert model.log_counts.exp().tolist() == pytest.approx(counts.tolist(), rel=1e-5)
+
+
+# ---- ULA ------------------------------------------------------------------------------------
+def test_ula_example():
+    model = make(ULA)
+    model.log_shares.copy_(torch.tensor([[0.9, 0.1], [0.3, 0.7]]).log())
+    batch = batch_of([0, 0], [0, 1])
+    out = outputs_of([[1.0, 0.0], [0.0, 0.0]], [0, 0])
+    assert model.risk(out, batch).item() == pytest.approx(0.622017, abs=1e-6)
+    model.log_shares.fill_(math.log(0.5))
+    assert model.risk(out, batch).item() == pytest.approx(make(ERM).risk(out, batch).item())
+    model.log_shares.copy_(torch.tensor([[0.9, 0.1], [0.3, 0.7]]).log())
+    unknown = batch_of([0, 0], [-1, -1])
+    assert torch.equal(model.risk(out, unknown), make(ERM).risk(out, unknown))
+
+
+def test_ula_reads_the_shares_of_the_inferred_attribute():
+    model, data = fit(ULA, epochs=2, infer=Predictions(epochs=1))
+    z, y = model._inferred.numpy(), data.training.table.y
+    for value in (0, 1):
+        found = model.log_shares[value].exp().tolist()
+        shares = [float((y[z == value] == c).mean()) if (z == value).any() else 0 for c in (0, 1)]
+        assert found == pytest.approx(shares, abs=1e-6)
 
 
 # ---- LDAM -----------------------------------------------------------------------------------
