@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -75,7 +74,9 @@ def _choose(cells: list[Cell], shard: str, index: int | None) -> list[Cell]:
         i, n = -1, 0
     if not 0 <= i < n:
         raise UserError(f"--shard must be i/n with 0 <= i < n, got {shard!r}.")
-    return cells[i::n]
+    # A run that starts from another's checkpoint goes where that one goes.
+    roots = {cell.key: place for place, cell in enumerate(c for c in cells if c.parent is None)}
+    return [cell for cell in cells if roots[cell.root.key] % n == i]
 
 
 class Progress:
@@ -169,7 +170,7 @@ def main(argv: list[str]) -> int:
         check_option(word.removeprefix("--").split("=")[0], "the command line")
     args.grid = find_config(args.grid, "frbench bench", "bench")
     # They decide the runs too: a grid tried with fewer epochs has not been run.
-    cells = [replace(cell, extra=tuple(extra)) for cell in read_grid(args.grid)]
+    cells = [cell.with_words(tuple(extra)) for cell in read_grid(args.grid)]
     if args.list:
         for cell in cells:
             print(f"{cell.index:5d} {cell.key} {cell.data} {cell.method} seed={cell.seed} "

@@ -69,16 +69,13 @@ def main(argv: list[str]) -> int:
         raise UserError("--methods chooses among the runs of --results; leave it out.")
     if args.results is not None and (args.out or args.earlier):
         raise UserError("--out and --earlier go with --ckpt_path, not with --results.")
-    if args.share is not None and not 0 < args.share <= 1:
-        raise UserError(f"--share must lie in (0, 1], got {args.share}.")
-    if args.split not in (None, "val", "train"):
-        raise UserError(f"--split must be val or train, got {args.split!r}.")
     with loading():
-        from frbench.runs.postprocess import Request, build_method, fit_behind
+        from frbench.runs.postprocess import Request, build_method, check_split, fit_behind
+    split = args.split, args.share
+    check_split(*split, "--")
     own, data = _divided(extra)
     method = build_method([f"--method={args.method}", *own])
-    split = args.split, args.share, args.seed
-    request = Request(method, *split, data, args.earlier)
+    request = Request(method, *split, args.seed, data, args.earlier)
     name = type(method).__name__
     if args.results is not None:
         suffix = f"{name}-{_digest(request)}"

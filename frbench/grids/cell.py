@@ -16,6 +16,7 @@ from typing import Any
 import frbench
 from frbench.contracts.errors import UserError
 from frbench.grids.grid import Cell
+from frbench.report.records import Results
 from frbench.support.files import file_hashes
 from frbench.support.stops import interruptible
 
@@ -27,13 +28,19 @@ QUIET = [
     "--trainer.devices=1",
 ]
 
+#: What the record of a run that trains nothing has of the run that it starts from.
+OF_THE_TRAINING = (
+    "directions", "steps", "training", "effective_sample_size", "attribute_as_input",
+    "config_hash", "data_files", "groups",
+)  # fmt: skip
+
 
 def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
-    """Train, select and test one cell.
+    """Train, select and test one cell; or fit behind the checkpoint of another, and test.
 
     Args:
         cell: The run.
-        folder: Its folder; a checkpoint in it is continued.
+        folder: Its folder, beside those of the others; a checkpoint in it is continued.
 
     Returns:
         The record of the results file; ``status`` is ``ok`` or ``failed``.
@@ -51,7 +58,8 @@ def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
     start = time.monotonic()
     try:
         with interruptible(lambda: ""):
-            record |= _train_and_test(cell, folder)
+            parent = cell.parent
+            record |= _train_and_test(cell, folder) if parent is None else _behind(cell, folder)
     except SystemExit as error:
         record |= {"status": "failed", "error": f"exit status {error.code}"}
     except UserError as error:
@@ -121,6 +129,43 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
         "data_hash": fingerprint(cli.datamodule),
         "data_files": file_hashes(cli.datamodule.files),
         "groups": {**group_table(cli.datamodule), "notes": remarks(cli.datamodule)},
+        "commit": commit(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        **environment(),
+        "peak_memory_mb": round(_peak_mb(), 1),
+    }
+
+
+def _behind(cell: Cell, folder: Path) -> dict[str, Any]:
+    from frbench.data.fingerprint import fingerprint
+    from frbench.runs.checkpoint import read_description
+    from frbench.runs.environment import environment
+    from frbench.runs.postprocess import evaluate_tables, fit_behind, request_of
+
+    assert cell.parent is not None
+    before = folder.parent / cell.parent.key / "checkpoints"
+    if not (before / "best.ckpt").is_file():
+        raise UserError(
+            f"{cell.parent.method}, seed {cell.parent.seed}, after which it comes, has no "
+            "checkpoint: it has failed, or is of another shard that has not run."
+        )
+    _reset_peak()
+    request, out = request_of(cell.options), folder / "checkpoints" / "best.ckpt"
+    model, data, fitted = fit_behind(before / "best.ckpt", out, request, before)
+    metrics, warnings = evaluate_tables(model, data)
+    earlier = folder.parent.parent / "results.jsonl"
+    trained = Results(earlier).latest()[cell.parent.key]
+    kept = {k: trained[k] for k in OF_THE_TRAINING if k in trained}
+    return {
+        **kept,
+        "status": "ok",
+        "selection": read_description(out)["selection"],
+        "metrics": metrics,
+        "warnings": warnings,
+        "attribute_use": model.attribute_use or "none",
+        "after": cell.parent.key,
+        "postprocess": fitted,
+        "data_hash": fingerprint(data),
         "commit": commit(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         **environment(),

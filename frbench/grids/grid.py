@@ -7,7 +7,7 @@ import itertools
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -47,6 +47,8 @@ class Cell:
         options: Every option of ``frbench fit``, option -> value.
         configs: YAML files given before the options.
         extra: Words of the command line after the options, for every cell.
+        parent: The run whose checkpoint this one starts from, if it trains nothing: its options
+            are then those of ``frbench postprocess``.
     """
 
     index: int
@@ -58,14 +60,28 @@ class Cell:
     options: dict[str, Any] = field(repr=False)
     configs: tuple[str, ...] = field(repr=False)
     extra: tuple[str, ...] = field(default=(), repr=False)
+    parent: Cell | None = field(default=None, repr=False)
 
     @cached_property
     def key(self) -> str:
         """Hash of everything that decides the run, its config files' content included."""
         content = [_content(path) for path in self.configs]
         decides = [self.data, self.method, self.options, content, *self.extra]
+        if self.parent is not None:
+            decides.append(self.parent.key)
         text = json.dumps(decides, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def root(self) -> Cell:
+        """The run that trains what this one starts from; itself if it trains."""
+        return self if self.parent is None else self.parent.root
+
+    def with_words(self, extra: tuple[str, ...]) -> Cell:
+        """Return the cell with words of the command line, which are for runs that train."""
+        if self.parent is None:
+            return replace(self, extra=extra)
+        return replace(self, parent=self.parent.with_words(extra))
 
     def arguments(self) -> list[str]:
         """Return the command-line form of the configs and options."""
@@ -194,7 +210,9 @@ def read_grid(path: str | Path) -> list[Cell]:
 
     Keys: ``configs`` (YAML files, relative to the grid file), ``base`` (options of every run),
     ``data`` and ``methods`` (name -> options; a method may have its own ``grid``, a data set an
-    ``otherwise`` that stands in where its files are missing), ``grid`` (option -> list of
+    ``otherwise`` that stands in where its files are missing; a method with ``after`` names one
+    above it and has options ``postprocess``, ``postprocess.<option>``, ``split``, ``share``, which
+    are fitted behind each run of that method), ``grid`` (option -> list of
     values), ``random`` (draws, seed, space: option -> uniform | log_uniform | int_uniform |
     choice), ``folds``, ``seeds``, ``metrics`` (import paths of the user's own metrics), and
     ``report`` (any mapping; notes for tools outside of the package, which decide no run).
@@ -244,12 +262,19 @@ def _cells(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
         folds = _numbers(grid["folds"], f"{path}: folds")
     seeds = _numbers(grid.get("seeds", [0]), f"{path}: seeds")
     index = 0
+    made: dict[tuple[str, str], list[Cell]] = {}
     for (data, data_options), (method, method_options) in itertools.product(
         _mapping(grid["data"], "data").items(), _mapping(grid["methods"], "methods").items()
     ):
         data_options = available(_mapping(data_options, f"data.{data}"))
         method_options = dict(_mapping(method_options, f"methods.{method}"))
         own = _mapping(method_options.pop("grid", None), f"methods.{method}.grid")
+        if "after" in method_options:
+            found = _after(data, method, method_options, own, made)
+            made[data, method] = [replace(c, index=index + i) for i, c in enumerate(found)]
+            index += len(found)
+            yield from made[data, method]
+            continue
         for settings in _settings({**shared, **own}, random, f"methods.{method}"):
             for fold, seed in itertools.product(folds, seeds):
                 # Folds partition the data in one way; seeds then vary the training alone.
@@ -265,8 +290,39 @@ def _cells(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
                 # Classes come first: an option of a class is read once the class is known.
                 first = {k: options[k] for k in ("data", "model") if k in options}
                 ordered = {**first, **options}
-                yield Cell(index, data, method, settings, seed, fold, ordered, configs)
+                cell = Cell(index, data, method, settings, seed, fold, ordered, configs)
+                made.setdefault((data, method), []).append(cell)
+                yield cell
                 index += 1
+
+
+def _after(
+    data: str,
+    method: str,
+    options: dict[str, Any],
+    grid: dict[str, Any],
+    made: dict[tuple[str, str], list[Cell]],
+) -> list[Cell]:
+    """Return the cells of a method that is fitted behind the runs of another."""
+    where = f"methods.{method}"
+    before = options.pop("after")
+    if (data, before) not in made:
+        above = ", ".join(name for known, name in made if known == data) or "none"
+        raise UserError(f"{where}: after names {before!r}; the methods above it are: {above}.")
+    if not isinstance(options.get("postprocess"), str):
+        raise UserError(f"{where}: `after` needs `postprocess`, the method that is fitted.")
+    for key in [*options, *grid]:
+        if not (key in ("postprocess", "split", "share") or key.startswith("postprocess.")):
+            raise UserError(
+                f"{where}: {key} belongs to a run that trains; after {before} there are "
+                "postprocess, postprocess.<option>, split and share."
+            )
+    return [
+        replace(parent, method=method, settings={**parent.settings, **point}, configs=(),
+                options={**options, **point}, parent=parent)
+        for parent in made[data, before]
+        for point in _product(grid, f"{where}.grid")
+    ]  # fmt: skip
 
 
 def available(options: dict[str, Any]) -> dict[str, Any]:

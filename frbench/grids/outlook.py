@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from frbench.contracts.errors import UserError
 from frbench.grids.grid import Cell
 from frbench.grids.queue import Queue
 
@@ -27,12 +28,27 @@ def wrong_cells(cells: Sequence[Cell]) -> list[str]:
     for cell in cells:
         options = {k: _kind(v) for k, v in cell.options.items() if k not in SEEDS}
         distinct.setdefault(json.dumps([cell.data, cell.method, options], sort_keys=True), cell)
-    found = problems([["fit", *cell.arguments()] for cell in distinct.values()])
+    trained = {k: cell for k, cell in distinct.items() if cell.parent is None}
+    behind = {k: cell for k, cell in distinct.items() if cell.parent is not None}
+    found = problems([["fit", *cell.arguments()] for cell in trained.values()])
+    found += [_problem_behind(cell) for cell in behind.values()]
+    distinct = trained | behind
     said: dict[str, Cell] = {}
     for cell, problem in zip(distinct.values(), found, strict=True):
         if problem is not None:
             said.setdefault(problem, cell)
     return [f"cell {c.index} ({c.data} {c.method}): {problem}" for problem, c in said.items()]
+
+
+def _problem_behind(cell: Cell) -> str | None:
+    """Say what is wrong with the options of a cell that trains nothing."""
+    from frbench.runs.postprocess import request_of
+
+    try:
+        request_of(cell.options)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def _kind(value: Any) -> Any:

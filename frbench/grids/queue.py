@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
+import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from frbench.grids.grid import Cell
 from frbench.report.records import Results
 from frbench.support.files import file_hashes
+
+#: Seconds between two looks at whether the runs that others start from are done.
+WAIT = 0.5
 
 
 @contextlib.contextmanager
@@ -43,6 +47,7 @@ class Queue:
         self.out = out
         self.runs = out / "runs"
         self.results = results
+        self._keys = {cell.key for cell in cells}
         self._hashes: dict[str, str | None] = {}  # of each data file, when it was first asked for
 
     def folder(self, cell: Cell) -> Path:
@@ -66,16 +71,37 @@ class Queue:
             self._hashes |= file_hashes(new)
         return any(self._hashes[name] != before for name, before in files.items())
 
+    def is_ready(self, cell: Cell) -> bool:
+        """Whether a cell need not wait for the run that it starts from.
+
+        Where that one has failed, or is none of the queue's, waiting would not help: the cell's
+        own record says what is missing.
+        """
+        parent = cell.parent
+        return parent is None or parent.key not in self._keys or not self.is_open(parent)
+
     def __iter__(self) -> Generator[Cell, None, None]:
-        """Yield the open cells; each is claimed until the next one is asked for."""
-        for cell in self.cells:
-            if self.is_open(cell):
+        """Yield the open cells; each is claimed until the next one is asked for.
+
+        A cell that starts from another's checkpoint comes once that one is done.
+        """
+        waiting = True
+        while waiting:
+            waiting = False
+            for cell in self.cells:
+                if not self.is_open(cell):
+                    continue
+                if not self.is_ready(cell):
+                    waiting = True
+                    continue
                 with claimed(self.folder(cell)) as mine:
                     # Asked again: another process may have finished it before the lock was free.
                     if mine and self.is_open(cell):
                         if self.has_changed(cell):  # what it learnt is of other data
                             shutil.rmtree(self.folder(cell) / "checkpoints", ignore_errors=True)
                         yield cell
+            if waiting:
+                time.sleep(WAIT)
 
     def finished(self) -> int:
         """Number of cells whose latest record says that they succeeded."""

@@ -81,6 +81,42 @@ def build_method(words: Sequence[str]) -> Postprocessor:
         raise
 
 
+def request_of(options: dict[str, Any]) -> Request:
+    """Read the options of a grid's method that comes after another.
+
+    Args:
+        options: ``postprocess`` (the class), ``postprocess.<option>``, ``split`` and ``share``.
+
+    Raises:
+        UserError: If there is no such method, or an option is wrong.
+    """
+    words = [f"--method={options['postprocess']}"]
+    for key, value in options.items():
+        if key.startswith("postprocess."):
+            text = value if isinstance(value, str) else json.dumps(value)
+            words.append(f"--method.{key.removeprefix('postprocess.')}={text}")
+    split, share = options.get("split"), options.get("share")
+    check_split(split, share)
+    return Request(build_method(words), split, share)
+
+
+def check_split(split: Any, share: Any, dashes: str = "") -> None:
+    """Check the names of the rows that a method is fitted on.
+
+    Args:
+        split: Name of the split, or None.
+        share: Share of it, or None.
+        dashes: What stands before the names of the options.
+
+    Raises:
+        UserError: If one of them is none of those there are.
+    """
+    if split not in (None, "val", "train"):
+        raise UserError(f"{dashes}split must be val or train, got {split!r}.")
+    if share is not None and not (isinstance(share, int | float) and 0 < share <= 1):
+        raise UserError(f"{dashes}share must be a number in (0, 1], got {share!r}.")
+
+
 def fit_behind(
     path: Path, out: Path, request: Request, cache: Path | None = None
 ) -> tuple[Objective, GroupDataModule, dict[str, Any]]:
