@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from frbench.callbacks import (
     BestCheckpoint,
@@ -26,7 +26,6 @@ from frbench.contracts.errors import UserError
 from frbench.contracts.spec import check_spec, differences
 from frbench.contracts.trust import check_trusted
 from frbench.data.contents import changes
-from frbench.data.describe import describe
 from frbench.data.fingerprint import fingerprint
 from frbench.data.module import GroupDataModule
 from frbench.metrics import split_key
@@ -41,8 +40,8 @@ from frbench.runs.folder import choose_run_dir, give_back
 from frbench.runs.options import check_configs, known_options, option_values
 from frbench.runs.output import log_final_table, print_metrics, write_new
 from frbench.runs.quiet import quieten
+from frbench.runs.record import RecordRun
 from frbench.runs.wandb import is_wandb
-from frbench.support.atomic import write_text
 from frbench.training.checks import FREE_ON_RESUME
 
 import_all()  # bare class names on the command line and in YAML
@@ -51,39 +50,6 @@ import_all()  # bare class names on the command line and in YAML
 MAX_EPOCHS = 30
 #: Arguments of an objective that come from the data and from nowhere else.
 LINKED = ("num_classes", "num_attributes", "input_shape", "vocab_size")
-
-
-class RecordRun(SaveConfigCallback):
-    """Write the configuration into the run's folder and to the loggers; print the group table."""
-
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Print what training will see."""
-        if stage == "fit" and trainer.is_global_zero:
-            print(describe(trainer.datamodule), flush=True)
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Save once the loaders stand, which check the inputs; never over another run's file."""
-        if not trainer.is_global_zero:
-            return
-        text = self.parser.dump(self.config, skip_none=False)
-        folder = Path(self.config.run_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "config.yaml"
-        for i in range(2, 10_000):
-            if not path.exists() or path.read_text() == text:
-                break
-            path = folder / f"config-{i}.yaml"
-        write_text(path, text)
-        for logger in trainer.loggers:
-            logger.log_hyperparams(yaml.safe_load(text))
-            if is_wandb(logger):
-                wandb_run.start(logger, folder, directions(pl_module.metrics))
-
-    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        """Complete what W&B shows of the run."""
-        for logger in trainer.loggers if trainer.is_global_zero else ():
-            if is_wandb(logger):
-                wandb_run.finish(logger, Path(self.config.run_dir))
 
 
 class FrbenchCLI(LightningCLI):

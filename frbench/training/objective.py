@@ -32,21 +32,13 @@ from frbench.training.checks import (
     data_record,
     data_spec,
 )
-from frbench.training.inferred import InferredAttribute
 from frbench.training.lean import spare
 from frbench.training.log import LogSteps, TrainingLog, is_due
-from frbench.training.optimizer import (
-    Optimization,
-    build_optimizer,
-    build_scheduler,
-    check_groups,
-    check_optimizer,
-    counts_steps,
-    may_fuse,
-)
+from frbench.training.optimized import Optimized
+from frbench.training.optimizer import check_optimizer
 
 
-class Objective(CheckedArguments, InferredAttribute):
+class Objective(CheckedArguments, Optimized):
     """A way to train; a subclass writes :meth:`risk`.
 
     Args:
@@ -168,15 +160,6 @@ class Objective(CheckedArguments, InferredAttribute):
         """Sizes the network is built for; a method with more logits than classes says so."""
         return self.sizes
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Parameter groups of the one optimiser; each may carry its own ``lr``.
-
-        By default the network and the objective's own parameters, then each penalty's.
-        """
-        penalised = {id(p) for penalty in self.penalties for p in penalty.parameters()}
-        own = [p for p in self.parameters() if p.requires_grad and id(p) not in penalised]
-        return [{"params": own}, *(g for p in self.penalties for g in p.parameter_groups())]
-
     def bind_data(self, data: GroupDataModule) -> None:
         """Read what depends on the training rows, before fitting; penalties do the same."""
 
@@ -237,31 +220,6 @@ class Objective(CheckedArguments, InferredAttribute):
 
     # ---- set-up -----------------------------------------------------------------------------
     @property
-    def optimization(self) -> Optimization:
-        """The options of optimiser and schedule."""
-        return Optimization(*(getattr(self, name) for name in Optimization._fields))
-
-    @property
-    def schedule_counts(self) -> str:
-        """What the schedule counts; one that is given the steps of the run counts these."""
-        return "step" if counts_steps(self.optimization) else self.scheduler_interval
-
-    def total_steps(self) -> float:
-        """Optimiser steps of the run; infinite if nothing limits it but time.
-
-        Lightning's own estimate makes the loaders before they can take the state of a checkpoint.
-        """
-        trainer, data = self.trainer, datamodule_of(self.trainer)
-        if data is None:
-            return float(trainer.estimated_stepping_batches)
-        limit, steps = trainer.limit_train_batches, float("inf")
-        batches = data.batches_per_epoch
-        batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
-        if trainer.max_epochs is not None and trainer.max_epochs >= 0:
-            steps = trainer.max_epochs * -(-batches // trainer.accumulate_grad_batches)
-        return min(steps, trainer.max_steps) if trainer.max_steps >= 0 else steps
-
-    @property
     def needs(self) -> Needs:
         """What the method asks of data and trainer."""
         coupled = [type(self).__name__] if self.couples_batch else []
@@ -274,20 +232,6 @@ class Objective(CheckedArguments, InferredAttribute):
             coupled=coupled + self.penalty_names,
             fused=bool((self.optimizer_options or {}).get("fused")),
         )
-
-    def configure_optimizers(self) -> Any:
-        """Build the optimiser and the schedule; state is committed after each taken step."""
-        groups = self.parameter_groups()
-        check_groups(self, groups)
-        optimizer = build_optimizer(groups, self.optimization, may_fuse(self.trainer))
-        optimizer.register_step_post_hook(self.commit_all)
-        scheduler = build_scheduler(optimizer, self.optimization, self.total_steps)
-        if scheduler is None:
-            return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": self.schedule_counts},
-        }
 
     def setup(self, stage: str) -> None:
         """Check that data, trainer and method fit, and build the evaluators."""
