@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from importlib import import_module
@@ -10,6 +9,7 @@ from importlib import import_module
 from frbench import __version__
 from frbench.contracts.errors import UserError
 from frbench.contracts.trust import named_by_user, split_trust, trusting
+from frbench.support.atomic import no_space
 from frbench.support.stops import as_stop, listening
 
 USAGE = """\
@@ -88,12 +88,11 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not no_space(error):
             raise
-        where = f" for {error.filename}" if error.filename else ""
         print(
-            f"frbench: error: the disk is full, there is no space{where}; what was written before "
-            "is whole: free some space and run the command again.",
+            f"frbench: error: the disk is full ({error}); what was written before is whole: free "
+            "some space and run the command again, or continue from last.ckpt.",
             file=sys.stderr,
         )
         return 1

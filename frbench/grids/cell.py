@@ -17,6 +17,7 @@ import frbench
 from frbench.contracts.errors import UserError
 from frbench.grids.grid import Cell
 from frbench.report.records import Results
+from frbench.support.atomic import no_space
 from frbench.support.files import file_hashes
 from frbench.support.stops import interruptible
 
@@ -64,14 +65,23 @@ def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
         record |= {"status": "failed", "error": f"exit status {error.code}"}
     except UserError as error:
         record |= {"status": "failed", "error": str(error)}
+    except OSError as error:
+        if no_space(error):  # every further run would fail as well
+            raise
+        record |= _crashed(error)
     except Exception as error:  # one failed cell must not end a grid of thousands
-        traceback.print_exc()
-        record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"[:500]}
+        record |= _crashed(error)
     finally:
         finish_loggers()
     before = record.pop("seconds_before", 0.0)
     record["seconds"] = round(before + time.monotonic() - start, 3)
     return record
+
+
+def _crashed(error: Exception) -> dict[str, str]:
+    """Log an error with its traceback, and return what the record says of it."""
+    traceback.print_exc()
+    return {"status": "failed", "error": f"{type(error).__name__}: {error}"[:500]}
 
 
 def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:

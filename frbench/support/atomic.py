@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,11 @@ def replacing(path: str | os.PathLike[str], new: bool = False) -> Iterator[Path]
             os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def no_space(error: OSError) -> bool:
+    """Whether it says that the disk, or the user's share of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import Strategy
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from frbench.contracts.errors import UserError
 from frbench.contracts.spec import differences, to_spec
 from frbench.data.contents import changes
 from frbench.data.module import GroupDataModule
+from frbench.distributed import all_gather, world_size
 
 #: Options of the data that may change when a run is continued: they change no batch.
 FREE_ON_RESUME = ("num_workers", "test_while_training", "unknown_classes", "changed_data")
@@ -119,6 +122,37 @@ def check_layers(module: nn.Module, strategy: Strategy) -> None:
             "trainer.sync_batchnorm: torch synchronises batch normalisation on GPUs only; use a "
             "network with GroupNorm or LayerNorm, or one process."
         )
+
+
+def check_agreement(parts: dict[str, Any], device: torch.device) -> None:
+    """Compare by hashes what must be the same on every process (a collective); none on one.
+
+    Args:
+        parts: Tensors, arrays or bytes by the name that the message gives them; None is a value.
+        device: Where processes exchange tensors.
+
+    Raises:
+        UserError: Naming what differs, and between which processes.
+    """
+    if world_size() == 1:
+        return
+    ours = torch.tensor([list(_digest(part)) for part in parts.values()], device=device)
+    everyone = all_gather(ours[None])  # [W, parts, bytes]
+    for name, rows in zip(parts, everyone.unbind(1), strict=True):
+        if others := [i for i, row in enumerate(rows.tolist()) if row != rows[0].tolist()]:
+            raise UserError(
+                f"{name} must be the same on every process, but differs between processes 0 and "
+                f"{others[0]}; compute it from values that all have, and draw from a generator "
+                "that is seeded alike, np.random.default_rng([seed, epoch]) say."
+            )
+
+
+def _digest(value: Any) -> bytes:
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        value = f"{value.dtype}{value.shape}".encode() + np.ascontiguousarray(value).tobytes()
+    return hashlib.sha256(b"nothing" if value is None else value).digest()
 
 
 def check_compiler(name: str, records: bool, strategy: Strategy) -> None:

@@ -25,6 +25,7 @@ from frbench.penalties import Penalty
 from frbench.postprocessing import OutputMap
 from frbench.training.checks import (
     Needs,
+    check_agreement,
     check_compiler,
     check_fit,
     check_layers,
@@ -200,9 +201,28 @@ class Objective(CheckedArguments, Optimized):
         if self.infer is not None and self._row_weights is not None:
             weights = self._row_weights * (1 if weights is None else weights)
             via = self.infer.via
+        check_agreement({"on_epoch_weights": weights, **self._shared()}, self.device)
         if weights is not None:
             loader = cast(GroupLoader, self.trainer.train_dataloader)
             loader.set_epoch_weights(weights, via)
+
+    def _shared(self) -> dict[str, Any]:
+        """What is the same on every process, by name: seed, rows, weights, and the method's state.
+
+        Not among it are parameters, which DDP keeps alike, and buffers of the network: batch
+        normalisation averages over the rows of each process.
+        """
+        name, data = type(self).__name__, datamodule_of(self.trainer)
+        found: dict[str, Any] = {"the seed": str(self._seed).encode()}
+        if data is not None:
+            table = data.training.table
+            columns = {"labels": table.y, "attributes": table.z, "weights": data.training.weight}
+            found |= {f"the {key} of the training rows": value for key, value in columns.items()}
+        state = [(f"{name}.{key}", value) for key, value in self.named_buffers(recurse=False)]
+        state += [(f"{name}.{key}", getattr(self, key)) for key in self.row_state]
+        for key, penalty in zip(self.penalty_names, self.penalties, strict=True):
+            state += [(f"{key}.{part}", b) for part, b in penalty.named_buffers(recurse=False)]
+        return {**found, **dict(state)}
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's group metrics on the training rows."""

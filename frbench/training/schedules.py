@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -66,7 +67,7 @@ class WarmupCosine(LRScheduler):
         done = min((step - rising) / (self.total_steps - rising), 1.0)
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """Return the rate of each parameter group."""
         return [base * self.factor(self.last_epoch) for base in self.base_lrs]
 

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -103,6 +105,27 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path, command):
         time.sleep(0.05)
     assert len(list(runs.glob("*/checkpoints/last.ckpt"))) == 2  # they ended as by SIGTERM
     assert (tmp_path / "out" / "results.jsonl").read_text() == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs /proc")
+def test_two_processes_of_one_run_stop_together_though_one_was_told(tmp_path):
+    words = [*FIT, "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_epochs=100000",
+             "--data.n=8000"]  # fmt: skip
+    with (tmp_path / "command.log").open("w") as log:
+        run = subprocess.Popen([sys.executable, "-m", "frbench", *words], cwd=tmp_path,
+                               stdout=log, stderr=log)  # fmt: skip
+    started, end = after_steps(tmp_path, 17), time.monotonic() + 240
+    while not started():
+        assert run.poll() is None and time.monotonic() < end, log_of(tmp_path)
+        time.sleep(0.05)
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(timeout=120) == 143, log_of(tmp_path)
+    assert read_checkpoint(tmp_path / LAST)["global_step"] % 50 == 0
+    assert "Traceback" not in log_of(tmp_path)
+    while processes_in(tmp_path):
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @pytest.mark.slow

@@ -29,12 +29,16 @@ LAUNCHER = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv-backend
 pytestmark = [pytest.mark.ddp, pytest.mark.xdist_group("ddp")]
 
 
-def launch(out: Path, launcher: tuple[str, ...], *cases: str) -> dict[str, dict]:
-    """Train cases, all of them by default, in processes of their own; returns what came out."""
-    done = subprocess.run(
+def start(out: Path, launcher: tuple[str, ...], *cases: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
         [sys.executable, *launcher, str(ROOT / "tests/support/ddp_cases.py"), str(out), *cases],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
+
+
+def launch(out: Path, launcher: tuple[str, ...], *cases: str) -> dict[str, dict]:
+    """Train cases, all of them by default, in processes of their own; returns what came out."""
+    done = start(out, launcher, *cases)
     assert done.returncode == 0, done.stderr[-3000:]
     return torch.load(out / "results.pt", weights_only=True)
 
@@ -78,6 +82,19 @@ def test_two_processes_equal_one_for_a_case_of_each_axis(tmp_path):
     assert one.keys() == two.keys()
     for name in FEW:
         compare(one[name], two[name], name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("Differs", "on_epoch_weights"), ("DiffersLater", "DiffersLater.log_q")],
+)
+def test_what_must_be_the_same_on_every_process_is_compared(tmp_path, name, what):
+    done = start(tmp_path, LAUNCHER, name)
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if "UserError" in line]
+    said = f"{what} must be the same on every process, but differs between processes 0 and 1"
+    assert said in lines[0], done.stderr[-3000:]
 
 
 @pytest.mark.slow

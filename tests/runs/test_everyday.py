@@ -115,3 +115,27 @@ def test_where_torch_cannot_compile_a_line_says_so(monkeypatch) -> None:
         trainer().fit(ERM(2, 2, [2], compile_network=True), datamodule=TwoGaussians(n=64))
     with pytest.raises(UserError, match="IRW records the layers"):
         trainer().fit(IRW(2, 2, [2], compile_network=True), datamodule=TwoGaussians(n=64))
+
+
+def test_a_full_disk_is_said_and_books_nothing(in_tmp, monkeypatch, capsys) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full")
+    Path("grid.yaml").write_text(
+        "base: {trainer.max_epochs: 1, trainer.accelerator: cpu, data.n: 300, data.n_eval: 200}\n"
+        "data: {d: {data: Digits}}\nmethods: {ERM: {model: ERM}, DRO: {model: GroupDRO}}\n"
+    )
+    opened = Path.open
+
+    def open_full(path, mode="r", *args, **kwargs):
+        return opened(
+            full if ".ckpt" in path.name and "w" in mode else path, mode, *args, **kwargs
+        )
+
+    monkeypatch.setattr(Path, "open", open_full)
+    for words in ([*FIT, "--run_dir=run"], ["bench", "grid.yaml", "--out=out"]):
+        assert main(words) == 1
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("frbench: error: the disk is full") and "run the command" in error
+    assert Path("out/results.jsonl").read_text() == ""
+    assert len(list(Path("out/runs").iterdir())) == 1

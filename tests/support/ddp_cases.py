@@ -124,6 +124,21 @@ class Reweighted(ERM):
         return rng.uniform(0, 2, len(train.training.table))
 
 
+class Differs(ERM):
+    """Gives every process weights of its own, which the contract forbids."""
+
+    def on_epoch_weights(self, train):
+        return np.full(len(train.training.table), 1.0 + rank())
+
+
+class DiffersLater(GroupDRO):
+    """Moves a buffer of one process after an epoch's last step, which DDP does not broadcast."""
+
+    def on_train_epoch_end(self):
+        super().on_train_epoch_end()
+        self.log_q += rank()
+
+
 #: Cases with options of their own: class, its options, those of the data.
 SPECIAL = {
     "erm-sample": (ERM, {}, {"balance": "class", "via": "sample"}),
@@ -227,6 +242,8 @@ def cases() -> dict[str, Case]:
 
 
 CASES = cases()
+#: Cases that several processes refuse.
+REFUSED = {cls.__name__: Case(cls, {}, {}, []) for cls in (Differs, DiffersLater)}
 #: Of the special cases of GroupDRO: most groups are on one process only, or on none.
 TWO_ROWS = tuple(name for name in SPECIAL if name.startswith("dro"))
 
@@ -243,7 +260,7 @@ class Lonely(Callback):
 
 
 def train(name: str, out: Path) -> dict:
-    case = CASES[name]
+    case = {**CASES, **REFUSED}[name]
     seed_everything(3, verbose=False)
     data = case.rows(batch_size=4 if name in TWO_ROWS else 20, **case.data)
     options = {"network": MLP(hidden=[6]), **case.options}
