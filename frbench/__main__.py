@@ -33,6 +33,7 @@ inspect
   graph      which mitigation a causal graph justifies, and why:  frbench graph TASK.yaml
   data       what data is here, what is missing, group tables
   audit      fairness metrics of any model's predictions:     frbench audit FILE.csv --y ...
+  methods    all methods, with axis, labels that they read, and source
   alpha      share of the smallest group from private answers:  frbench alpha COUNT COUNT ...
 
 --trust MODULE: import classes of this module that a checkpoint names (docs/security.md)
@@ -55,6 +56,7 @@ COMMANDS = {
     "graph": "graph",
     "data": "data",
     "audit": "audit",
+    "methods": "methods",
     "alpha": "alpha",
 }
 

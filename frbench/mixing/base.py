@@ -33,6 +33,9 @@ class Mixing(CheckedArguments, ABC):
         at: Whether inputs are combined or the backbone's features; token ids need features.
     """
 
+    #: Whether :meth:`pairs` looks at the attribute.
+    sees_attribute = False
+
     def __init__(self, at: At = "inputs") -> None:
         self.at = at
 

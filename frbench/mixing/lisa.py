@@ -76,6 +76,8 @@ class LISA(Mixing):
         array([2, 3, 0, 1])
     """
 
+    sees_attribute = True
+
     def __init__(
         self,
         alpha: NotNegative = 2.0,
