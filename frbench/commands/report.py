@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from frbench.contracts.errors import UserError
+from frbench.report.frontier import frontiers
+from frbench.report.frontier import sheets as frontier_sheets
 from frbench.report.render import render
 from frbench.report.results import own_directions, read
 from frbench.report.rule import parse_rule
@@ -19,6 +21,7 @@ from frbench.report.summary import (
 )
 from frbench.support.atomic import check_writable, write_text
 from frbench.support.parser import Parser
+from frbench.support.sheet import document
 
 METRICS = (
     "accuracy",
@@ -59,7 +62,10 @@ def main(argv: list[str]) -> int:
     metrics = args.metrics or [metric for metric in METRICS if metric in found]
     if not metrics:
         raise UserError(f"No run has {', '.join(METRICS)} on test data: choose with --metrics.")
-    drawn = [*((args.x, args.y) if args.plot else ()), *((args.y,) if args.curves else ())]
+    drawn = [
+        *((args.x, args.y) if args.plot and not args.frontier else ()),
+        *((args.y,) if args.curves else ()),
+    ]
     shown = dict.fromkeys([*metrics, *drawn])
     report = summarise(runs, rule, list(shown), args.baseline, args.folds)
     report.notes.extend(notes)
@@ -72,19 +78,31 @@ def main(argv: list[str]) -> int:
 
     form = args.format or FORMATS.get(args.out.suffix if args.out else "", "table")
     color = args.out is None and sys.stdout.isatty()
-    _put(render(report, metrics, form, color=color), args.out)
+    fronts = [*frontiers(runs, *args.frontier, args.folds)] if args.frontier else []
+    fronts = [one for one in fronts if one.table in report.tables.get(one.data, ())]
+    if args.frontier:
+        _put(
+            document(frontier_sheets(fronts, form in ("csv", "json")), form, color=color), args.out
+        )
+    else:
+        _put(render(report, metrics, form, color=color), args.out)
     if args.html:
         from frbench.report.html import html_page
 
         whole = summarise(runs, rule, found, args.baseline, args.folds)
         whole.notes.extend(notes)
         whole = show_tables(whole, args.tables) if args.tables else whole
-        write_text(args.html, html_page(whole, metrics, found, args.x, args.y))
+        write_text(args.html, html_page(whole, metrics, found, args.x, args.y, fronts))
         print(f"page: {args.html}", file=sys.stderr)
     if args.plot:
-        from frbench.report.plot import plot
+        if args.frontier:
+            from frbench.report.frontier_plot import draw
 
-        plot(report, args.x, args.y, args.plot)
+            draw(fronts, args.plot)
+        else:
+            from frbench.report.plot import plot
+
+            plot(report, args.x, args.y, args.plot)
         print(f"plot: {args.plot}", file=sys.stderr)
     if args.wandb:
         from frbench.runs.wandb import log_report
@@ -112,7 +130,8 @@ def _parser() -> Parser:
 examples:
   frbench report results/demo --html page.html --plot plot.png
   frbench report results/adult --select "val/accuracy - val/demographic_parity_difference"
-  frbench report results/adult --metrics accuracy disparate_impact --out table.tex""",
+  frbench report results/adult --metrics accuracy disparate_impact --out table.tex
+  frbench report results/adult --frontier accuracy demographic_parity_difference""",
     )
     add = parser.add_argument
     add("results", nargs="+", type=Path, metavar="RESULTS", help="results.jsonl or its folder")
@@ -125,6 +144,12 @@ examples:
     add("--tables", nargs="+", metavar="T",
         help="test tables to show, P0 say (default: all of them); train, end/train or end/test "
         "where `frbench gan metrics` added how runs fit their training rows")  # fmt: skip
+    add(
+        "--frontier",
+        nargs=2,
+        metavar=("X", "Y"),
+        help="show every setting in the plane of two metrics, with the front of each method",
+    )
     add("--folds", type=int, metavar="K",
         help="folds per repetition of cross-validation (default: all that were run)")  # fmt: skip
     add("--format", choices=("table", "markdown", "latex", "csv", "json"),

@@ -114,7 +114,7 @@ def summarise(
             notes.append(f"{data}: no run finished.")
             continue
         _check_rule(data, own, rule)
-        tables[data] = _tables(own, metrics, own_metrics)
+        tables[data] = table_names(own, metrics, own_metrics)
         keys = [f"{table}/{metric}" for table in tables[data] for metric in metrics]
         seen = {run.fold for run in own if run.fold is not None}
         k = (folds or len(seen)) if seen else None
@@ -177,7 +177,7 @@ def near(name: str, known: Iterable[str]) -> str:
 _TABLES = ("test", "train", "end")
 
 
-def _tables(runs: Iterable[Run], metrics: Sequence[str], own: Mapping[str, int]) -> list[str]:
+def table_names(runs: Iterable[Run], metrics: Sequence[str], own: Mapping[str, int]) -> list[str]:
     """Find the tables that have at least one of the metrics."""
     pairs = dict.fromkeys(split_key(key, own) for run in runs for key in run.metrics)
     tables = [table for table, metric in pairs if metric in metrics]

@@ -13,17 +13,27 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 
 from frbench import __version__
+from frbench.report.frontier import Frontier, sheets
+from frbench.report.frontier_plot import figure_bytes
 from frbench.report.html import tables
 from frbench.report.html.charts import dump, payload
-from frbench.report.html.markup import Markup, join, tag
+from frbench.report.html.markup import Markup, join, table, tag
 from frbench.report.sheets import cost, protocol
 from frbench.report.signatures import signatures
 from frbench.report.summary import Report
+from frbench.support.sheet import Cell
 
 __all__ = ["html_page"]
 
 
-def html_page(report: Report, metrics: Sequence[str], every: Sequence[str], x: str, y: str) -> str:
+def html_page(
+    report: Report,
+    metrics: Sequence[str],
+    every: Sequence[str],
+    x: str,
+    y: str,
+    fronts: Sequence[Frontier] = (),
+) -> str:
     """Write the page.
 
     Nothing is fetched: style, script and numbers lie inside, and a content security policy allows
@@ -35,6 +45,7 @@ def html_page(report: Report, metrics: Sequence[str], every: Sequence[str], x: s
         every: All metrics that the charts may show, without split and table.
         x: Metric of the scatter's horizontal axis at first.
         y: Metric of the vertical axis.
+        fronts: Trade-offs of two metrics to show, too.
     """
     content, lost = payload(report, every, x, y)
     methods = content["methods"]
@@ -53,6 +64,7 @@ def html_page(report: Report, metrics: Sequence[str], every: Sequence[str], x: s
         tag("div", _navigation(names), tag("div", id="toggles"), class_="bar-top"),
         tag("noscript", tag("p", "The charts and sorting need JavaScript; the tables do not.")),
         *(_section(i, name, report, metrics, methods) for i, name in enumerate(names)),
+        _frontier(fronts) if fronts else None,
         _protocol(report),
         _warnings(report),
         tag("section", tag("h2", "Configurations and versions"), tables.settings(report),
@@ -78,9 +90,9 @@ def _section(
     rows = [row for row in report.rows if row.data == name]
     boards = (
         tag("div", board or tag("p", "None of the columns was measured here.", class_="none"),
-            class_="board", data_table=table)
-        for table in report.tables[name]
-        for board in (tables.leaderboard(report, name, table, metrics, methods),)
+            class_="board", data_table=own)
+        for own in report.tables[name]
+        for board in (tables.leaderboard(report, name, own, metrics, methods),)
     )  # fmt: skip
     groups = tables.groups(rows)
     return tag(
@@ -94,6 +106,22 @@ def _section(
         id=f"data-{index}",
         class_="dataset",
     )
+
+
+def _frontier(fronts: Sequence[Frontier]) -> Markup:
+    """Make the part of the trade-offs: a picture, and its numbers as tables."""
+    picture = base64.b64encode(figure_bytes(fronts, "png")).decode()
+    parts = [
+        tag("h2", "Trade-offs"),
+        tag("img", src=f"data:image/png;base64,{picture}", alt="Trade-offs of two metrics"),
+    ]
+    numbers = sheets(fronts)
+    for sheet in numbers:
+        rows = [[value.text if isinstance(value, Cell) else value for value in row]
+                for row in sheet.rows]  # fmt: skip
+        parts.append(table(sheet.title, sheet.columns, rows))
+    lines = dict.fromkeys(line for sheet in numbers for line in sheet.lines)
+    return tag("section", *parts, _list(lines), id="frontier")
 
 
 def _protocol(report: Report) -> Markup:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-_EMPTY = {"meta", "link"}
+_EMPTY = {"meta", "link", "img"}
 
 
 class Markup(str):
