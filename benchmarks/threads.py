@@ -23,7 +23,8 @@ from torch import nn
 
 from frbench.contracts.batch import Sizes
 from frbench.networks import MLP, SmallCNN, Timm
-from frbench.training.threads import available_cores, choose_threads, step_flops
+from frbench.support.cores import available_cores
+from frbench.training.threads import choose_threads, step_flops
 
 #: Network, shape of an input, rows of a batch.
 CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...], int]] = {

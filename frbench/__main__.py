@@ -70,6 +70,8 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] == "--version":
         print(f"frbench {__version__}")
         return 0
+    # Before torch: threads that wait for one another sleep, where they would keep a core busy.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # A user's own classes are found by import path, but after installed packages: a file
     # rich.py in the current folder must not take the place of the package rich.
     if sys.path[0] in ("", os.getcwd()):

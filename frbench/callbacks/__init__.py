@@ -5,6 +5,7 @@ from frbench.callbacks.csv_logger import CSVLogger
 from frbench.callbacks.encoding import EncodingProbe
 from frbench.callbacks.rolling import RollingCheckpoint
 from frbench.callbacks.sanity import SanityCheck
+from frbench.callbacks.threads import ThreadRule
 
 __all__ = [
     "BestCheckpoint",
@@ -13,4 +14,5 @@ __all__ = [
     "EncodingProbe",
     "RollingCheckpoint",
     "SanityCheck",
+    "ThreadRule",
 ]

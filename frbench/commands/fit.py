@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 
 from frbench.contracts.errors import UserError
-from frbench.support.parser import Parser, decision_options, names
+from frbench.support.parser import Parser, decision_options, names, threads_option
 from frbench.support.progress import loading
 from frbench.support.stops import interruptible
 
@@ -35,6 +35,7 @@ usage: frbench {command} [--config FILE.yaml ...] [--data NAME] {needs}[options]
   --trainer.devices N, .precision bf16-mixed, .logger WandbLogger
   --ckpt_path FILE            {ckpt}
   --run_dir FOLDER            where this run writes
+  --threads N                 default: one where a step is too small to share, else all cores
   --print_config              show the resulting configuration and stop
   --help_all                  every option
 
@@ -121,9 +122,10 @@ def _file_options(argv: list[str]) -> argparse.Namespace | None:
     parser.add_argument("--attributes", type=names, default=[])
     parser.add_argument("--run_dir", type=Path)
     decision_options(parser)
+    threads_option(parser)
     # Every other option has a value: only a word that follows no option is the file.
     own, rest = (
-        ["--ckpt_path", "--attributes", "--run_dir", *(f"--{d}" for d in DECISIONS)],
+        ["--ckpt_path", "--attributes", "--run_dir", "--threads", *(f"--{d}" for d in DECISIONS)],
         list[str](),
     )
     words, mine = iter(argv[1:]), list[str]()
@@ -160,7 +162,7 @@ def _test_file(args: argparse.Namespace) -> int:
     from frbench.training.scoring import Decision
 
     quieten()
-    model = load_with(args.ckpt_path, args.data)
+    model = load_with(args.ckpt_path, args.data, args.threads)
     decision = Decision(args.threshold, args.top_k, args.selection_rate)
     if model.attribute_use:
         print(f"note: {model.attribute_use}")

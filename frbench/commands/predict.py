@@ -7,7 +7,7 @@ from pathlib import Path
 from frbench.contracts.errors import UserError
 from frbench.runs.quiet import quieten
 from frbench.support.atomic import check_writable
-from frbench.support.parser import Parser, decision_options, names
+from frbench.support.parser import Parser, decision_options, names, threads_option
 from frbench.support.progress import busy, loading
 
 EXAMPLES = """\
@@ -40,6 +40,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--split", help="a table of the run's own data: train, val, test, ...")
     parser.add_argument("--run_dir", type=Path, help="folder of the predictions on own tables")
     decision_options(parser)
+    threads_option(parser)
     args, extra = parser.parse_known_args(argv)
     if strange := [w for w in extra if w.startswith("-") and not w.startswith("--data")]:
         raise UserError(f"unknown option {strange[0]}; see frbench predict --help.")
@@ -51,7 +52,7 @@ def main(argv: list[str]) -> int:
         from frbench.runs.score import write_scores, write_split
         from frbench.training.scoring import Decision
     quieten()
-    model = load_with(args.ckpt_path, extra)
+    model = load_with(args.ckpt_path, extra, args.threads)
     decision = Decision(args.threshold, args.top_k, args.selection_rate)
     if model.attribute_use:
         print(f"note: {model.attribute_use}")

@@ -14,6 +14,7 @@ metrics               import paths of the user's own metrics
 selection             rule by which ``best.ckpt`` is chosen (``BestCheckpoint``)
 csv_rows              rows of each ``metrics.csv`` to continue from (``RollingCheckpoint``)
 csv_rows_in_all       all rows that each had when the checkpoint was written
+threads               number of threads of the run, which its continuation keeps (``ThreadRule``)
 stages                inferred attributes [N] and where the run stands between its stages, or None
 sample_weight,        state that a method needs to continue training (``FRTrain``, ``BPF``)
 renewed_at, adversary

@@ -19,6 +19,7 @@ from typing import Any
 from frbench.grids.cell import run_cell
 from frbench.grids.grid import Cell
 from frbench.grids.queue import Queue
+from frbench.support.cores import CORES, available_cores
 from frbench.support.stops import undisturbed
 
 #: Told of each cell and its record.
@@ -54,15 +55,16 @@ def in_process(queue: Queue, on_done: OnDone, keep_last: bool = False) -> None:
 def start_workers(words: Sequence[str], jobs: int) -> list[subprocess.Popen[bytes]]:
     """Start processes that run the open cells of one queue side by side.
 
-    Each gets its share of the cores as threads, unless OMP_NUM_THREADS says otherwise, and worker
-    k of several GPUs the GPU k mod their number.
+    Each gets its share of the cores (FRBENCH_CORES), unless OMP_NUM_THREADS is set, and worker k
+    of several GPUs the GPU k mod their number.
 
     Args:
         words: Words of the command ``frbench`` that makes a process a worker.
         jobs: Number of processes.
     """
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    shared = {"OMP_NUM_THREADS": threads, **os.environ}
+    share = str(max(1, available_cores() // jobs))
+    given = "OMP_NUM_THREADS" in os.environ
+    shared = {**os.environ} if given else {**os.environ, CORES: share}
     gpus = visible_gpus()
     return [
         subprocess.Popen(

@@ -17,6 +17,7 @@ from frbench.data.module import GroupDataModule
 from frbench.runs.catalogue import import_all
 from frbench.runs.causes import one_line
 from frbench.runs.checkpoint import load, read_checkpoint, restore
+from frbench.training.threads import use_threads
 
 if TYPE_CHECKING:
     from frbench.objectives import Objective
@@ -92,12 +93,13 @@ def checkpoint_data(checkpoint: dict[str, Any], path: Path, extra: list[str]) ->
     return data
 
 
-def load_with(path: Path, options: Sequence[str]) -> Objective:
-    """Load a model whose data set has some options changed.
+def load_with(path: Path, options: Sequence[str], threads: int | None = None) -> Objective:
+    """Load a model whose data set has some options changed, to evaluate it.
 
     Args:
         path: Its checkpoint.
         options: ``--data.OPTION VALUE`` words.
+        threads: Number of threads that the user gave, if any.
 
     Raises:
         UserError: As :func:`frbench.load`, or if an option is wrong.
@@ -105,4 +107,5 @@ def load_with(path: Path, options: Sequence[str]) -> Objective:
     model = load(path)
     if options or model.data_module is None:  # without options: says what is missing
         model.data_module = checkpoint_data(read_checkpoint(path), path, list(options))
+    use_threads(model, model.encoding.eval_batch_size, threads)
     return model

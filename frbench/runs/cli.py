@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse.typing import PositiveInt
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from frbench.callbacks import (
@@ -20,6 +21,7 @@ from frbench.callbacks import (
     EarlyStop,
     RollingCheckpoint,
     SanityCheck,
+    ThreadRule,
 )
 from frbench.callbacks.checkpoints import optimised
 from frbench.contracts.errors import UserError
@@ -38,10 +40,11 @@ from frbench.runs.checkpoint import explained, read_description, restore, start_
 from frbench.runs.environment import environment
 from frbench.runs.folder import choose_run_dir, give_back
 from frbench.runs.options import check_configs, known_options, option_values
-from frbench.runs.output import log_final_table, print_metrics, write_new
+from frbench.runs.output import log_final_table, print_metrics, settle_loggers, write_new
 from frbench.runs.quiet import quieten
 from frbench.runs.record import RecordRun
 from frbench.runs.wandb import is_wandb
+from frbench.support.cores import CORES, available_cores
 from frbench.training.checks import FREE_ON_RESUME
 
 import_all()  # bare class names on the command line and in YAML
@@ -92,6 +95,13 @@ class FrbenchCLI(LightningCLI):
             default=False,
             help="Count randomised decisions (frbench postprocess) by their probabilities, "
             "without drawing them.",
+        )
+        parser.add_argument(
+            "--threads",
+            type=PositiveInt | None,
+            default=None,
+            help="Threads of a run on CPUs; by default OMP_NUM_THREADS, or one where a step is "
+            "too small to share and all cores otherwise.",
         )
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(RollingCheckpoint, "rolling")
@@ -147,22 +157,7 @@ class FrbenchCLI(LightningCLI):
         for key in ("checkpoint", "rolling"):
             if config[key].dirpath is None:
                 config[key].dirpath = str(Path(config.run_dir) / "checkpoints")
-        self._settle_loggers(config)
-
-    @staticmethod
-    def _settle_loggers(config: Any) -> None:
-        """Make every logger without a folder of its own write into the run's."""
-        given = config.trainer.logger
-        if given is False:
-            return
-        loggers = [] if given is None or given is True else given
-        loggers = loggers if isinstance(loggers, list) else [loggers]
-        for logger in loggers:
-            if logger.init_args.get("save_dir", "elsewhere") in (None, "."):
-                logger.init_args.save_dir = config.run_dir
-            if is_wandb(logger):
-                wandb_run.keep_id(logger, Path(config.run_dir))
-        config.trainer.logger = loggers or None
+        settle_loggers(config)
 
     def instantiate_classes(self) -> None:
         """Build data, model and trainer; the data must have the sizes of the checkpoint."""
@@ -190,6 +185,8 @@ class FrbenchCLI(LightningCLI):
             config.logger = [*(config.logger or []), CSVLogger(run_dir)]
         elif self.subcommand != "fit":
             config.logger = config.logger or False
+        threads = ThreadRule(self._get(self.config_init, "threads"))
+        config.callbacks = [*(config.callbacks or []), threads]
         try:
             return super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError) as error:  # what the Trainer says about its own options
@@ -280,6 +277,8 @@ def train(argv: list[str]) -> FrbenchCLI:
         UserError: For wrong options or data, before training starts.
     """
     quieten()
+    if "OMP_NUM_THREADS" not in os.environ:  # which Lightning sets where it starts processes
+        os.environ.setdefault(CORES, str(available_cores()))
     if argv[0] != "fit":  # what the checkpoint knows of its own training does not matter
         warnings.filterwarnings("ignore", message="The dirpath has changed from")
         warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")

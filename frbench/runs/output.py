@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from frbench.metrics import Evaluation
+from frbench.runs import wandb as wandb_run
+from frbench.runs.wandb import is_wandb
 from frbench.support.atomic import replacing
 from frbench.support.sheet import Sheet, show
 
@@ -42,3 +44,18 @@ def print_metrics(found: Evaluation, tables: list[str]) -> None:
     rows = [[name, *(found[table].get(name) for table in tables)] for name in names]
     sheet = Sheet("", ["metric", *tables], rows, digits=4)
     show(sheet.parts(shutil.get_terminal_size().columns))
+
+
+def settle_loggers(config: Any) -> None:
+    """Make every logger without a folder of its own write into the run's."""
+    given = config.trainer.logger
+    if given is False:
+        return
+    loggers = [] if given is None or given is True else given
+    loggers = loggers if isinstance(loggers, list) else [loggers]
+    for logger in loggers:
+        if logger.init_args.get("save_dir", "elsewhere") in (None, "."):
+            logger.init_args.save_dir = config.run_dir
+        if is_wandb(logger):
+            wandb_run.keep_id(logger, Path(config.run_dir))
+    config.trainer.logger = loggers or None

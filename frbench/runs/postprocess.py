@@ -29,6 +29,7 @@ from frbench.training.postprocess import (
     postprocess,
     split_for,
 )
+from frbench.training.threads import use_threads
 
 if TYPE_CHECKING:
     from frbench.data.module import GroupDataModule
@@ -136,6 +137,7 @@ def fit_behind(
     data = checkpoint_data(checkpoint, path, list(request.data))
     data.setup("fit")
     objective = load(path)
+    use_threads(objective, data.eval_batch_size)
     check_method(request.method, objective)
     split = split_for(request.method, request.split, request.share, request.seed)
     rows = _cached(path, objective, data, split.name, cache)

@@ -33,6 +33,18 @@ def decision_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--selection_rate", type=float, help="share of rows that is selected")
 
 
+def threads_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says how many threads compute."""
+    parser.add_argument("--threads", type=positive, help="default: by the size of a batch")
+
+
+def positive(text: str) -> int:
+    """Read a number of at least 1."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a number of at least 1, got {text!r}")
+    return int(text)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, whose options are written out, whose examples stay.
 

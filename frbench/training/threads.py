@@ -9,12 +9,10 @@ import torch
 from torch import nn
 
 from frbench.contracts.batch import Sizes
+from frbench.support.cores import CORES, available_cores
 
 #: Floating-point operations of a step below which sharing them among threads does not pay.
-SMALL_STEP = 1e9
-#: Cores of this process where others use the rest, as in ``bench --jobs``. Where it is set, the
-#: number in OMP_NUM_THREADS is not the user's.
-CORES = "FRBENCH_CORES"
+SMALL_STEP = 2e8
 
 
 class Threads(NamedTuple):
@@ -63,19 +61,12 @@ def step_flops(network: nn.Module, sizes: Sizes, rows: int, backward: bool = Tru
     return (3.0 if backward else 1.0) * rows * float(counter.get_total_flops())
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if given := os.environ.get(CORES):
-        return int(given)
-    has_set = hasattr(os, "sched_getaffinity")  # not on macOS
-    return len(os.sched_getaffinity(0)) if has_set else os.cpu_count() or 1
-
-
 def choose_threads(flops: float, cores: int) -> Threads:
     """Choose one thread for small steps and all cores for large ones.
 
     Threads that share a small step wait for one another longer than they compute, above all where
-    other processes use the cores too (``benchmarks/threads.py`` measures it).
+    other processes use the cores too (``benchmarks/threads.py`` measures it). The command line
+    has waiting threads sleep (OMP_WAIT_POLICY): by default they compute nothing at full speed.
 
     Args:
         flops: Operations of a step (:func:`step_flops`).
@@ -91,6 +82,30 @@ def choose_threads(flops: float, cores: int) -> Threads:
     if flops < SMALL_STEP:
         return Threads(1, f"{size} is too small to share")
     return Threads(cores, f"{size} is shared by all cores")
+
+
+def module_threads(module: Any, rows: int, cores: int, training: bool = False) -> Threads:
+    """Choose the number of threads of an objective.
+
+    Args:
+        module: The objective, with its network and sizes.
+        rows: Rows in a batch of this process.
+        cores: Cores of this process.
+        training: Whether it trains on them, or evaluates them alone.
+    """
+    return choose_threads(step_flops(module.network, module.sizes, rows, training), cores)
+
+
+def use_threads(module: Any, rows: int, option: int | None = None) -> None:
+    """Set the number of threads for evaluating an objective on the CPU.
+
+    Args:
+        module: The objective.
+        rows: Rows in a batch.
+        option: What the user gave by ``--threads``.
+    """
+    chosen = user_threads(option) or module_threads(module, rows, available_cores())
+    torch.set_num_threads(chosen.number)
 
 
 def user_threads(option: int | None) -> Threads | None:

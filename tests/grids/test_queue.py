@@ -141,14 +141,14 @@ def test_worker_k_is_given_gpu_k_mod_their_number(
 ) -> None:
     """The processes are real; Python and nvidia-smi are stand-ins that say what they are given."""
     scripts = {
-        "worker": 'echo "${CUDA_VISIBLE_DEVICES-unset} $OMP_NUM_THREADS $*" > "given.$$"',
+        "worker": 'echo "${CUDA_VISIBLE_DEVICES-unset} $FRBENCH_CORES $*" > "given.$$"',
         "nvidia-smi": "\n".join(f"echo 'GPU {k}: card'; echo '  MIG 1g'" for k in range(gpus)),
     }
     for name, script in scripts.items():
         (in_tmp / name).write_text(f"#!/bin/sh\n{script}\n")
         (in_tmp / name).chmod(0o755)
     monkeypatch.setattr(executors.sys, "executable", str(in_tmp / "worker"))
-    monkeypatch.setattr(executors.os, "cpu_count", lambda: 10)
+    monkeypatch.setattr(executors, "available_cores", lambda: 10)
     monkeypatch.setenv("PATH", f"{in_tmp}{os.pathsep}{os.environ['PATH']}")
     for name, value in {"CUDA_VISIBLE_DEVICES": chosen, "OMP_NUM_THREADS": None}.items():
         if value is None:
