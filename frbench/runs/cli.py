@@ -33,7 +33,6 @@ from frbench.data.module import GroupDataModule
 from frbench.metrics import split_key
 from frbench.metrics.own import directions, import_metrics
 from frbench.objectives import Objective
-from frbench.runs import wandb as wandb_run
 from frbench.runs.catalogue import import_all
 from frbench.runs.causes import one_line
 from frbench.runs.checkpoint import explained, read_description, restore, start_from
@@ -43,7 +42,6 @@ from frbench.runs.options import check_configs, known_options, option_values
 from frbench.runs.output import log_final_table, print_metrics, settle_loggers, write_new
 from frbench.runs.quiet import quieten
 from frbench.runs.record import RecordRun
-from frbench.runs.wandb import is_wandb
 from frbench.support.cores import CORES, available_cores
 from frbench.training.checks import FREE_ON_RESUME
 
