@@ -44,6 +44,7 @@ class Stop(KeyboardInterrupt):
 class _Asked:
     """What has been asked of this process, and whether it answers now or later."""
 
+    listens = False
     number = 0
     at = 0.0
     later = 0
@@ -62,8 +63,11 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 
 def listen() -> None:
-    """Take the signals, also from a library that has taken them; those ignored stay so."""
-    if threading.current_thread() is threading.main_thread():
+    """Take the signals, also from a library that has taken them; those ignored stay so.
+
+    Outside of :func:`listening`, in a program of the user's own, nothing is taken.
+    """
+    if _asked.listens and threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, _on_signal)
@@ -73,12 +77,12 @@ def listen() -> None:
 def listening() -> Iterator[None]:
     """Turn each signal that arrives inside into a :class:`Stop`."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    _asked.number, _asked.later = 0, 0
+    _asked.listens, _asked.number, _asked.later = True, 0, 0
     listen()
     try:
         yield
     finally:
-        _asked.number, _asked.later = 0, 0
+        _asked.listens, _asked.number, _asked.later = False, 0, 0
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
                 signal.signal(number, handler)
