@@ -6,5 +6,15 @@ from frbench.group_inference.clusters import Clusters
 from frbench.group_inference.eiil import EIIL
 from frbench.group_inference.errors import Errors
 from frbench.group_inference.predictions import Predictions
+from frbench.group_inference.pseudo_labels import PseudoLabels
 
-__all__ = ["EIIL", "Classes", "Clusters", "Errors", "GroupInference", "Predictions", "Rows"]
+__all__ = [
+    "EIIL",
+    "Classes",
+    "Clusters",
+    "Errors",
+    "GroupInference",
+    "Predictions",
+    "PseudoLabels",
+    "Rows",
+]

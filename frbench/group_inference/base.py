@@ -80,6 +80,13 @@ class GroupInference(CheckedArguments, ABC):
     def bind(self, sizes: Sizes) -> None:
         """Set what depends on the sizes; called once, in the objective's constructor."""
 
+    def check(self, z: np.ndarray) -> None:
+        """Refuse a table that nothing can be inferred on; called before training.
+
+        Args:
+            z: Known attributes of the training rows [N].
+        """
+
     def risk(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the loss of the first stage, ERM's by default; rules as for an objective's."""
         return (batch.weight * out.losses).mean()

@@ -9,6 +9,8 @@ from frbench.objectives.fr_train.game import FRTrain
 from frbench.objectives.group_dro import GroupDRO
 from frbench.objectives.irw import IRW
 from frbench.objectives.irwo import IRWO
+from frbench.objectives.lff import LfF
+from frbench.objectives.logit_correction import LogitCorrection
 from frbench.objectives.margins import LDAM, ULA, LogitAdjustment
 from frbench.objectives.trimmed import Trimmed
 from frbench.objectives.worst_case import Chi2DRO, CVaR
@@ -16,5 +18,6 @@ from frbench.training.objective import Objective
 
 __all__ = [
     "ARL", "BPF", "ERM", "IRW", "IRWO", "LDAM", "ULA", "CVaR", "Chi2DRO", "DomainIndependent",
-    "FRTrain", "Focal", "GroupDRO", "LogitAdjustment", "Objective", "Trimmed",
+    "FRTrain", "Focal", "GroupDRO", "LfF", "LogitAdjustment", "LogitCorrection", "Objective",
+    "Trimmed",
 ]  # fmt: skip

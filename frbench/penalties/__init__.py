@@ -2,6 +2,7 @@
 
 from frbench.penalties.adversary import Adversary
 from frbench.penalties.base import Penalty
+from frbench.penalties.contrast import Contrast
 from frbench.penalties.dependence import HGR, HSIC, Covariance, Wasserstein
 from frbench.penalties.invariance import IRM, PGI, InformationBottleneck, SpectralDecoupling, VREx
 from frbench.penalties.mmd import ConditionalMMD, MarginalMMD
@@ -11,7 +12,7 @@ from frbench.penalties.scores import Gap
 from frbench.penalties.statistics import EuclidProjection, KLProjection, Violation
 
 __all__ = [
-    "CORAL", "HGR", "HSIC", "IRM", "PGI", "Adversary", "ConditionalMMD", "Covariance",
+    "CORAL", "HGR", "HSIC", "IRM", "PGI", "Adversary", "ConditionalMMD", "Contrast", "Covariance",
     "EuclidProjection", "Fishr", "Gap", "InformationBottleneck", "KLProjection", "MarginalMMD",
     "MutualInformation", "Penalty", "SpectralDecoupling", "VREx", "Violation", "Wasserstein",
 ]  # fmt: skip

@@ -103,8 +103,10 @@ class InferredAttribute(TrainingStep):
         if self.infer is None:
             return
         name, trainer, length = type(self.infer).__name__, self.trainer, self.infer.length
-        if datamodule_of(trainer) is None:
+        data = datamodule_of(trainer)
+        if data is None:
             raise UserError(f"{name} visits the training table: fit a datamodule.")
+        self.infer.check(data.training.table.z)
         if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= length:
             raise UserError(
                 f"{name}.epochs: the first stage takes {length} epochs, and trainer.max_epochs: "

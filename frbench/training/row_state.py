@@ -13,15 +13,20 @@ from frbench.distributed import all_gather
 
 
 class RowState(Staged):
-    """A module with tensors [N] over the training rows, which change as its buffers do.
+    """A module with tensors [N, ...] over the training rows, which change as its buffers do.
 
     They are allocated from the data when training starts, and are no buffers: DDP does not send
     them to all processes in each step, and ``state_dict`` does not hold them. A checkpoint keeps
     them for continuing a run.
     """
 
-    #: Names of the tensors, and the value that each row begins with; an integer gives int64.
-    row_state: Mapping[str, float] = {}
+    @property
+    def row_state(self) -> Mapping[str, float | list[float]]:
+        """Names of the tensors, and what each row begins with, a number or a list of numbers.
+
+        Integers give int64. A subclass may set a class attribute instead.
+        """
+        return {}
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +39,8 @@ class RowState(Staged):
             count: Number of training rows N.
         """
         for name, value in self.row_state.items():
-            setattr(self, name, torch.full((count,), value))
+            row = torch.tensor(value)
+            setattr(self, name, row.expand(count, *row.shape).clone())
 
     def move_rows(self, device: torch.device) -> None:
         """Move the tensors to the device of training."""
@@ -69,6 +75,7 @@ class RowState(Staged):
         """Write what was proposed."""
         for name, (index, value) in self._proposed_rows.items():
             rows: Tensor = getattr(self, name)
+            index = index.view(-1, *[1] * (value.ndim - 1)).expand_as(value)
             rows.scatter_reduce_(0, index, value.to(rows), "mean", include_self=False)
         super().commit()
 

@@ -1,0 +1,130 @@
+"""LfF: hand-computed values, a loop over steps, and what the moving averages know."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning import seed_everything
+from rows import LABELS, batch_of, four_rows
+from trainers import trainer
+
+from frbench.data import TwoGaussians
+from frbench.networks import MLP
+from frbench.objectives import LfF
+from frbench.objectives.lff import exaggerated
+
+
+@pytest.mark.parametrize(("kind", "value"), [("generalised", 0.307593), ("weighted", 0.170874)])
+def test_losses_of_the_biased_network_example(kind, value):
+    losses = four_rows()[0].losses
+    assert exaggerated(losses, 0.7, kind).mean().item() == pytest.approx(value, abs=5e-7)
+
+
+def test_gradients_of_the_two_losses_differ_by_q():
+    def gradient(kind):
+        out = four_rows()[0]
+        logits = out.logits
+        (found,) = torch.autograd.grad(exaggerated(out.losses, 0.7, kind).sum(), logits)
+        return found
+
+    assert torch.allclose(gradient("weighted"), 0.7 * gradient("generalised"))
+
+
+def test_a_loss_of_nothing_and_a_huge_one_are_finite():
+    losses = torch.tensor([0.0, 1e15], requires_grad=True)
+    for kind in ("generalised", "weighted"):
+        value = exaggerated(losses, 0.7, kind)
+        assert torch.isfinite(torch.autograd.grad(value.sum(), losses)[0]).all()
+
+
+def make(rows=10, **options):
+    seed_everything(0, verbose=False)
+    model = LfF(2, 2, [2], network=MLP(hidden=[4]), **options)
+    model.allocate_rows(rows)
+    return model
+
+
+def test_relative_difficulty_example():
+    found = make().relative(torch.tensor([0.5, 2.0]), torch.tensor([1.0, 0.5]))
+    assert found.tolist() == pytest.approx([1 / 3, 0.8], abs=1e-6)
+
+
+def test_moving_losses_example():
+    """.2, then .4, with a decay of .7 gives .26; the first value is taken as it is."""
+    model, batch = make(), batch_of([0], [0])
+    for loss, expected in ((0.2, 0.2), (0.4, 0.26)):
+        model._relative_losses("loss_of", torch.tensor([loss]), batch)
+        model.stage_rows(batch.index, label_of=batch.y)
+        model.commit()
+        assert model.loss_of[0].item() == pytest.approx(expected)
+
+
+def test_steps_equal_a_loop():
+    model, rng = make(8), np.random.default_rng(0)
+    average = {"b": {}, "d": {}}
+    label = {}
+    for _ in range(6):
+        index = rng.permutation(8)[:4]
+        y = rng.integers(0, 2, 4) if not label else np.array([label.get(i, 0) for i in index])
+        x = torch.as_tensor(rng.normal(size=(4, 2)), dtype=torch.float32)
+        batch = batch_of(y, y * 0, rng.uniform(0.5, 1.5, 4).astype(np.float32))
+        batch = batch._replace(x=x, index=torch.as_tensor(index))
+        out = model.outputs(batch)
+        biased = model.companion_outputs(model.biased, batch).losses.tolist()
+        for i, loss_b, loss_d, c in zip(index, biased, out.losses.tolist(), y, strict=True):
+            for who, loss in (("b", loss_b), ("d", loss_d)):
+                old = average[who].get(i)
+                average[who][i] = loss if old is None else 0.7 * old + 0.3 * loss
+            label[i] = int(c)
+        total = 0.0
+        for k, i in enumerate(index):
+            relative = [
+                average[who][i] / max(v for j, v in average[who].items() if label[j] == label[i])
+                for who in ("b", "d")
+            ]
+            share = relative[0] / (relative[0] + relative[1] + 1e-8)
+            easy = 0.7 * math.exp(-biased[k]) ** 0.7 * biased[k]
+            total += float(batch.weight[k]) * (share * float(out.losses[k]) + easy)
+        value = model.risk(out, batch)
+        assert value.item() == pytest.approx(total / 4, rel=1e-5)
+        model.commit_all()
+    assert model.loss_of.tolist() == pytest.approx([average["d"].get(i, 0.0) for i in range(8)])
+
+
+def test_what_is_not_taken_is_forgotten_and_no_state_is_in_the_model():
+    model = make(4)
+    out, batch = four_rows()
+    batch = batch._replace(x=torch.ones(4, 2))
+    model.risk(out._replace(losses=out.losses.float()), batch)
+    model.discard_all()
+    model.commit_all()
+    assert not model.loss_of.any() and (model.label_of == -1).all()
+    assert not any("_of" in name for name in model.state_dict())
+    assert len(LABELS) == 4
+
+
+def test_the_first_step_of_equal_networks_weighs_every_row_by_half():
+    model = make(4)
+    model.biased.load_state_dict(model.network.state_dict())
+    out, batch = four_rows()
+    batch = batch._replace(x=torch.randn(4, 2))
+    out = model.outputs(batch)
+    easy = exaggerated(out.losses, 0.7, "weighted").mean()
+    assert model.risk(out, batch).item() == pytest.approx(
+        (0.5 * out.losses.mean() + easy).item(), rel=1e-6
+    )
+
+
+def test_both_networks_learn_and_the_second_one_predicts():
+    seed_everything(0, verbose=False)
+    model = LfF(2, 2, [2], network=MLP(hidden=[4]), lr=0.05)
+    start = {k: v.clone() for k, v in model.state_dict().items()}
+    trainer(max_epochs=3, limit_val_batches=0).fit(
+        model, datamodule=TwoGaussians(n=64, batch_size=16)
+    )
+    moved = [k for k, v in model.state_dict().items() if not torch.equal(v, start[k])]
+    assert len(moved) == 8
+    x = torch.randn(3, 2)
+    assert torch.equal(model.eval()(x), model.network(x)[1])
+    assert len(model.loss_of) == 64 and (model.label_of >= 0).all()
