@@ -8,9 +8,10 @@ from importlib import import_module
 
 from frbench import __version__
 from frbench.contracts.errors import UserError
+from frbench.contracts.text import one_line
 from frbench.contracts.trust import named_by_user, split_trust, trusting
-from frbench.support.atomic import no_space
 from frbench.support.stops import as_stop, listening
+from frbench.support.system import system_error
 
 USAGE = """\
 usage: frbench COMMAND [options]
@@ -83,23 +84,25 @@ def main(argv: list[str] | None = None) -> int:
         with listening(), trusting({*trust, *named_by_user(argv)}):
             return run(argv)
     except UserError as error:
-        print(f"frbench: error: {error}", file=sys.stderr)
-        return 2
+        return refuse(str(error))
     except KeyboardInterrupt as error:
         print(f"frbench: interrupted{'; ' if str(error) else ''}{error}", file=sys.stderr)
         return as_stop(error).status
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        if not no_space(error):
+    except (OSError, MemoryError) as error:
+        if (found := system_error(error)) is None:
             raise
-        print(
-            f"frbench: error: the disk is full ({error}); what was written before is whole: free "
-            "some space and run the command again, or continue from last.ckpt.",
-            file=sys.stderr,
-        )
-        return 1
+        line, status = found
+        refuse(line)
+        return status
+
+
+def refuse(message: str) -> int:
+    """Print what is wrong on one line and return the exit status."""
+    print(f"frbench: error: {one_line(message)}", file=sys.stderr)
+    return 2
 
 
 def run(argv: list[str]) -> int:

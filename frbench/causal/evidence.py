@@ -225,5 +225,5 @@ def confront(
 def _known(values: np.ndarray) -> np.ndarray:
     """Tell where a column has a value; None and NaN are none."""
     if values.dtype == object:
-        return np.array([value is not None and value == value for value in values])
+        return np.array([value is not None and value == value for value in values], bool)
     return ~np.isnan(values) if values.dtype.kind == "f" else np.ones(len(values), bool)

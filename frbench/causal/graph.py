@@ -9,13 +9,14 @@ from difflib import get_close_matches
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from reprlib import Repr
 from typing import Any, NoReturn
 
 import networkx as nx
 import yaml
 
 from frbench.contracts.errors import UserError
+from frbench.contracts.text import short
+from frbench.support.yaml_files import read_yaml
 
 Edge = tuple[str, str]
 Edges = Sequence[str | Sequence[str]]
@@ -107,14 +108,14 @@ class CausalTask:
         if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
             # YAML reads a bare `no` or `1` as a truth value or a number.
             self._fail(
-                f"has no node names in `{role}`: {_short(value)}; write text, in quotes if bare"
+                f"has no node names in `{role}`: {short(value)}; write text, in quotes if bare"
             )
         return tuple(dict.fromkeys(values))
 
     def _read_edges(self, role: str, value: Any) -> tuple[Edge, ...]:
         edges: dict[Edge, None] = {}
         if not isinstance(value, list | tuple):
-            self._fail(f'needs a list in `{role}`, such as ["Y>X", "Z>X"]; got {_short(value)}')
+            self._fail(f'needs a list in `{role}`, such as ["Y>X", "Z>X"]; got {short(value)}')
         for item in value:
             chain = item.replace("->", ">").split(">") if isinstance(item, str) else item
             flat = isinstance(chain, list | tuple) and not any(
@@ -122,7 +123,7 @@ class CausalTask:
             )
             nodes = [str(node).strip() for node in chain] if flat else []
             if len(nodes) < 2 or not all(nodes):
-                self._fail(f"cannot read {_short(item)} in `{role}`: write an arrow such as 'Y>X'")
+                self._fail(f"cannot read {short(item)} in `{role}`: write an arrow such as 'Y>X'")
             edges |= dict.fromkeys(pairwise(nodes))
         return tuple(edges)
 
@@ -246,17 +247,7 @@ class CausalTask:
             UserError: If the file is missing, is not YAML, has an unknown key or an invalid task.
         """
         path = Path(path)
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError:
-            raise UserError(f"No file {str(path)!r}: give the path of a task in YAML.") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"Cannot read {str(path)!r} as YAML: {reason}.") from None
-        except RecursionError:
-            raise UserError(
-                f"Cannot read {str(path)!r} as YAML: lists or mappings are nested too deeply."
-            ) from None
+        data = read_yaml(path)
         known = list(inspect.signature(cls).parameters)
         if not isinstance(data, dict):
             raise UserError(f"{str(path)!r} holds no task: its keys are {', '.join(known)}.")
@@ -290,11 +281,3 @@ def _hint(word: str, known: Iterable[str]) -> str:
 def _linked(graph: nx.DiGraph, nodes: Iterable[str]) -> set[str]:
     """Return the nodes that a directed path joins with one of some nodes, either way."""
     return set().union(*(nx.ancestors(graph, n) | nx.descendants(graph, n) for n in nodes))
-
-
-def _short(value: Any) -> str:
-    """Write a value from a file in few words; YAML's aliases can unfold to any length."""
-    short = Repr()
-    short.maxlevel, short.maxlist, short.maxdict, short.maxstring, short.maxother = 3, 9, 9, 80, 80
-    text = short.repr(value)
-    return text if len(text) <= 200 else f"{text[:200]} ..."

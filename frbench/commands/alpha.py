@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 import math
 from collections import Counter
@@ -11,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from frbench.contracts.errors import UserError
+from frbench.data.cells import Cells
+from frbench.data.reading import table_parts
 from frbench.metrics.privacy import Members, RandomizedResponse
-from frbench.support.parser import Parser, seed
+from frbench.support.parser import Parser, number, seed
 from frbench.support.sheet import FORMS, Sheet, document
+
+#: Groups of a survey, and answers of a group, at most: numbers that a float holds exactly.
+MAX_GROUPS, MAX_ANSWERS = 10_000, 10**15
 
 EPILOG = """\
 examples
@@ -40,7 +43,7 @@ def main(argv: list[str]) -> int:
     for i in range(len(counts), args.groups or 0):
         counts[f"unanswered {i}"] = 0
     if len(counts) < 2:
-        raise UserError(f"at least two groups are needed, got {', '.join(counts)}.")
+        raise UserError(f"at least two groups are needed, got {', '.join(counts) or 'none'}.")
     mechanism = RandomizedResponse(len(counts), args.epsilon)
     numbers = list(counts.values())
     result: dict[str, Any] = {
@@ -78,7 +81,8 @@ def main(argv: list[str]) -> int:
     sheet = Sheet("", ["group", *columns], rows, [before], digits=4)
     if args.format == "json":
         result["groups"] = {record.pop("group"): record for record in sheet.records()}
-        print(json.dumps(result, indent=2))
+        result["epsilon"] = args.epsilon if math.isfinite(args.epsilon) else None  # JSON has none
+        print(json.dumps(result, indent=2, allow_nan=False))
     elif args.format == "csv":
         print(sheet.render("csv"), end="")
     else:
@@ -102,7 +106,10 @@ def _parser() -> Parser:
     )
     parser.add_argument("--column", metavar="COL", help="column of FILE that holds the groups")
     parser.add_argument(
-        "--groups", type=int, metavar="K", help="groups of the survey, if some got no answer"
+        "--groups",
+        type=number(2, MAX_GROUPS, whole=True),
+        metavar="K",
+        help="groups of the survey, if some got no answer",
     )
     parser.add_argument(
         "--epsilon",
@@ -119,7 +126,10 @@ def _parser() -> Parser:
         help="Clopper-Pearson (default), or estimate - z sd",
     )
     parser.add_argument(
-        "--simulate", type=int, metavar="TRIALS", help="the counts are true: repeat the survey"
+        "--simulate",
+        type=number(2, 10**6, whole=True),
+        metavar="TRIALS",
+        help="the counts are true: repeat the survey",
     )
     parser.add_argument(
         "--members",
@@ -136,30 +146,39 @@ def _counts(words: list[str], column: str | None) -> dict[str, int]:
     if all(word.isdecimal() for word in words):
         if column is not None:
             raise UserError("--column belongs to a file; drop it, or name the file.")
+        if long := [w for w in words if len(w) > 16 or int(w) > MAX_ANSWERS]:
+            raise UserError(
+                f"at most {MAX_ANSWERS:.0e} answers can be counted, got {long[0][:20]}."
+            )
         counts = {str(i): int(word) for i, word in enumerate(words)}
     elif len(words) == 1 and Path(words[0]).is_file():
-        counts = _count_file(Path(words[0]), column)
+        counts = _count_file(words[0], column)
     else:
         odd = next(word for word in words if not word.isdecimal())
         raise UserError(f"{odd!r} is neither a file nor a count of answers, 0 or more.")
     return counts
 
 
-def _count_file(path: Path, column: str | None) -> dict[str, int]:
-    try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-            reader = csv.DictReader(file)
-            names = list(reader.fieldnames or [])
-            if column not in names:
-                raise UserError(f"--column must name a column of {path}: {', '.join(names)}.")
-            found = Counter(row[column] for row in reader)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    missing = sum(found.pop(value, 0) for value in ("", None))
+def _count_file(path: str, column: str | None) -> dict[str, int]:
+    cells = Cells(missing_words=[])  # a group may be called None or NA
+    found: Counter[str] = Counter()
+    missing = 0
+    for part in table_parts(path, 65_536, cells):
+        if column not in part.columns:
+            raise UserError(
+                f"--column must name a column of {path}: {', '.join(map(str, part.columns))}."
+            )
+        found.update(part[column].dropna())
+        missing += int(part[column].isna().sum())
     if missing:
         raise UserError(
             f"{path}: {missing} rows have no {column}; who did not answer is no group. Remove the "
             "rows."
+        )
+    if len(found) > MAX_GROUPS:
+        raise UserError(
+            f"{path}: column {column!r} has {len(found)} values, more than {MAX_GROUPS} groups; "
+            "name the column of the groups."
         )
     return dict(sorted(found.items()))
 

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from frbench.commands import audit_decisions as decisions
+from frbench.commands import audit_table as table
 from frbench.contracts.errors import UserError
-from frbench.data.reading import read_table
+from frbench.contracts.text import printable
 from frbench.metrics.api import evaluate_rows, intervals_rows
 from frbench.metrics.estimates import Interval
 from frbench.metrics.names import group_of
 from frbench.metrics.own import CountMetric, import_metrics
-from frbench.metrics.rows import Rows, factorise, to_rows
-from frbench.support.parser import Parser
+from frbench.metrics.rows import Rows
+from frbench.support.parser import Parser, number
 from frbench.support.progress import busy
 from frbench.support.sheet import FORMS, Cell, Sheet, Value, document
 
@@ -43,6 +44,10 @@ _RATES = (
 )
 
 
+#: What a table without labels has: keys, and the rate of each value.
+_UNLABELLED = ("demographic_", "disparate_", "representation_", "statistical_", "selection_rate")
+
+
 class Audit(NamedTuple):
     """The results for one attribute, or for several crossed."""
 
@@ -60,12 +65,16 @@ def main(argv: list[str]) -> int:
         UserError: If the file or a column is missing or cannot be used.
     """
     args = _parser().parse_args(argv)
-    if args.resamples < 1:
-        raise UserError(f"--resamples must be at least 1, got {args.resamples}")
     decisions.check(args)
+    asked = [f"--{name}" for name in ("score", "metrics", "tolerance", "plan")
+             if getattr(args, name)]  # fmt: skip
+    if args.y is None and asked:
+        raise UserError(f"{asked[0]} compares with the true labels: name their column by --y.")
     own = import_metrics(args.metrics)
     with busy(f"reading {args.file}"):
-        frame = _read(args)
+        frame = table.read(args)
+    for note in frame.attrs["notes"]:
+        print(f"note: {printable(note)}", file=sys.stderr)
     with busy("metrics and intervals"):
         audits = [_audit(frame, columns, args, own) for columns in _views(args.z)]
     if args.format == "json":
@@ -95,26 +104,14 @@ def _parser() -> Parser:
         description="Print every group metric with its interval for a table of predictions.",
         epilog=EXAMPLES,
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help=".csv, .csv.gz or .parquet")
-    parser.add_argument("--y", required=True, metavar="COL", help="column of the true labels")
-    parser.add_argument("--pred", required=True, metavar="COL", help="column of the predictions")
-    parser.add_argument(
-        "--z",
-        required=True,
-        nargs="+",
-        metavar="COL",
-        help="columns of the attributes: each alone, then crossed; empty or -1 is unknown",
-    )
-    parser.add_argument("--score", metavar="COL", help="probability of the positive class")
-    parser.add_argument("--weight", metavar="COL", help="sample weights")
+    table.add_options(parser)
     parser.add_argument(
         "--metrics", nargs="+", default=[], metavar="PATH",
         help="metrics of your own, my_file.my_metric: functions of counts [C, A + 1, C]",
     )  # fmt: skip
-    parser.add_argument("--positive", metavar="VALUE", help="the positive class against the rest")
     parser.add_argument(
         "--resamples",
-        type=int,
+        type=number(1, 10**6, whole=True),
         default=1000,
         help="for the worst alpha shares, metrics of your own",
     )
@@ -129,30 +126,6 @@ def _views(columns: Sequence[str]) -> list[list[str]]:
     return [[name] for name in unique] + ([unique] if len(unique) > 1 else [])
 
 
-def _read(args: argparse.Namespace) -> "pd.DataFrame":
-    """Read the file and check that it has the columns asked for."""
-    if not args.file.is_file():
-        raise UserError(f"No file {str(args.file)!r}: give the path of a .csv or .parquet table")
-    if not args.file.name.lower().endswith((".parquet", ".pq", ".csv", ".csv.gz")):
-        raise UserError(f"Cannot read {str(args.file)!r}: expected .csv, .csv.gz or .parquet")
-    frame = read_table(str(args.file))
-    flags = [("--y", args.y), ("--pred", args.pred), *(("--z", z) for z in args.z)]
-    flags += [(f, v) for f, v in (("--score", args.score), ("--weight", args.weight)) if v]
-    for flag, column in flags:
-        if column not in frame.columns:
-            raise UserError(
-                f"{str(args.file)!r} has no column {column!r}: "
-                f"set {flag} to one of {', '.join(map(str, frame.columns))}"
-            )
-        lacking = int(frame[column].isna().sum())
-        if lacking and flag != "--z":
-            raise UserError(
-                f"Column {column!r} of {str(args.file)!r} lacks {lacking} of {len(frame)} values: "
-                "fill them or drop the rows"
-            )
-    return frame
-
-
 def _audit(
     frame: "pd.DataFrame",
     columns: list[str],
@@ -160,47 +133,19 @@ def _audit(
     own: Sequence[CountMetric],
 ) -> Audit:
     """Evaluate one attribute, or several crossed."""
-    y, y_pred, names = frame[args.y], frame[args.pred], None
-    if args.positive is not None:
-        y, y_pred = y.map(_text), y_pred.map(_text)
-        values = sorted({*y, *y_pred})
-        if args.positive not in values:
-            raise UserError(
-                f"--positive {args.positive!r} is not in column {args.y!r}: "
-                f"use one of {', '.join(values[:20])}"
-            )
-        rest = [v for v in values if v != args.positive]
-        names = [rest[0] if len(rest) == 1 else f"not {args.positive}", args.positive]
-        y, y_pred = (y == args.positive).astype(int), (y_pred == args.positive).astype(int)
-    codes: dict[str, np.ndarray] = {}
-    names_of: dict[str, tuple[str, ...]] = {}
-    for column in columns:
-        known = frame[column].notna().to_numpy()
-        if not known.any():
-            raise UserError(f"Column {column!r} is empty: choose another with --z")
-        codes[column] = np.full(len(frame), -1)
-        found, names_of[column] = factorise({column: frame.loc[known, column]}, unknown=True)
-        codes[column][known] = found[0]
-    rows = to_rows(
-        y.to_numpy(),
-        y_pred.to_numpy(),
-        codes if len(columns) > 1 else codes[columns[0]],
-        frame[args.score].to_numpy() if args.score else None,
-        frame[args.weight].to_numpy() if args.weight else None,
-        names,
-        list(names_of.values()) if len(columns) > 1 else names_of[columns[0]],
-    )
+    rows = table.code(frame, columns, args)
     decided, least = decisions.decide(rows, args), {"min_group_rows": args.min_cell}
     metrics = evaluate_rows(rows, metrics=own, **least)
     spans = intervals_rows(rows, args.resamples, metrics=own, **least)
     for key in decided.hidden:
         metrics[key], spans[key] = np.nan, (np.nan, np.nan)
+    if args.y is None:  # nothing of what compares with labels
+        metrics = {key: value for key, value in metrics.items() if key.startswith(_UNLABELLED)}
+        spans = {key: span for key, span in spans.items() if key in metrics}
+        kept = {k: v for k, v in decided.corrected.items() if k.startswith(_UNLABELLED)}
+        bounds = {k: v for k, v in decided.bounds.items() if k.startswith(_UNLABELLED)}
+        decided = decided._replace(corrected=kept, bounds=bounds)
     return Audit("&".join(columns), rows, metrics, spans, decided)
-
-
-def _text(value: Any) -> str:
-    """Show a cell as text; 1.0 is 1, as missing cells turn integer columns into floats."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _bounds(interval: Interval | None) -> dict[str, float | None]:
@@ -270,14 +215,15 @@ def _sheets(audit: Audit, own: Sequence[str], args: argparse.Namespace) -> Itera
             )
         lines = []  # said once
     sizes = np.bincount(rows.z[rows.z >= 0], minlength=len(names))
+    shown = [rate for rate in _RATES if args.y or rate == "selection_rate"]
     yield Sheet(
         f"{audit.attribute}: rates by value",
-        ("z", "rows", *(rate.replace("_", " ") for rate in _RATES)),
+        ("z", "rows", *(rate.replace("_", " ") for rate in shown)),
         [
             (
                 name,
                 decisions.count(size, least),
-                *(_cell(audit, f"{rate}/z={name}") for rate in _RATES),
+                *(_cell(audit, f"{rate}/z={name}") for rate in shown),
             )
             for name, size in zip(names, sizes, strict=True)
         ],
@@ -285,14 +231,15 @@ def _sheets(audit: Audit, own: Sequence[str], args: argparse.Namespace) -> Itera
     groups = {key: found[1] for key in audit.metrics
               if (found := group_of(key)) and found[0] == "group_accuracy"}  # fmt: skip
     sizes = np.bincount((rows.y * len(names) + rows.z)[rows.z >= 0], minlength=len(groups))
-    yield Sheet(
-        f"{audit.attribute}: groups",
-        ("group", "rows", "accuracy", "interval"),
-        [
-            (group, decisions.count(size, least), *_cells(audit, key))
-            for (key, group), size in zip(groups.items(), sizes, strict=True)
-        ],
-    )
+    if groups:
+        yield Sheet(
+            f"{audit.attribute}: groups",
+            ("group", "rows", "accuracy", "interval"),
+            [
+                (group, decisions.count(size, least), *_cells(audit, key))
+                for (key, group), size in zip(groups.items(), sizes, strict=True)
+            ],
+        )
     ranked = sorted(audit.found.four_fifths[1:], key=lambda found: found.ratio)
     left = max(0, len(ranked) - _MAX_PAIRS)
     yield Sheet(

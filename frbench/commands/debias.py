@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from frbench.contracts.errors import UserError
+from frbench.contracts.text import printable
 from frbench.data.categorical import MAX_VALUES, Categorical, categorize, cross
+from frbench.data.cells import add_cells, cells_of, check_plain
 from frbench.data.max_entropy import MaxEntropy, rates
 from frbench.data.max_entropy.prior import Given
 from frbench.data.reading import read_table
 from frbench.data.table import Table
 from frbench.support.atomic import check_writable, replacing
-from frbench.support.parser import Parser, seed
+from frbench.support.parser import Parser, number, seed
 from frbench.support.progress import busy
 from frbench.support.sheet import Sheet, show
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: Rows that are drawn, at most.
+MAX_DRAWN = 10**8
 
 DESCRIPTION = """\
 Redraw a table so that all values of the protected columns are as frequent as each other and have
@@ -51,7 +58,13 @@ def _parser() -> Parser:
     add("--protected", nargs="+", required=True, metavar="COL", help="several: intersections")
     add("--target", required=True, metavar="COL", help="outcome, of two or more values")
     add("--out", required=True, type=Path, metavar="FILE", help="written; must not exist")
-    add("--smoothing", type=float, default=0.5, metavar="C", help="uniform share of the prior: .5")
+    add(
+        "--smoothing",
+        type=number(0, 1),
+        default=0.5,
+        metavar="C",
+        help="uniform share of the prior: .5",
+    )
     add("--prior", choices=("reweighted", "data"), default="reweighted", help="rest of the prior")
     add(
         "--marginals",
@@ -60,16 +73,36 @@ def _parser() -> Parser:
         metavar="M",
         help="reweighted (default), balanced, data, or COL=VALUE:SHARE,... or COL=MEAN",
     )
-    add("--tau", type=float, default=1.0, help="wanted ratio of the protected shares, in (0, 1]")
-    add("--band", type=float, default=0.0, help="largest distance of these shares from their goal")
-    add("--n", type=int, metavar="ROWS", help="rows to draw; as many as in the input")
+    add(
+        "--tau",
+        type=number(0, 1),
+        default=1.0,
+        help="wanted ratio of the protected shares, in (0, 1]",
+    )
+    add(
+        "--band",
+        type=number(0, 1),
+        default=0.0,
+        help="largest distance of these shares from their goal",
+    )
+    add(
+        "--n",
+        type=number(1, MAX_DRAWN, whole=True),
+        metavar="ROWS",
+        help="rows to draw; as many as in the input",
+    )
     add("--seed", type=seed, default=0, help="of the draws: 0")
     add("--bins", nargs="+", default=[], metavar="COL=EDGES", help="inner edges, as 25,40,60")
-    add("--max-bins", type=int, default=10, help="quantile bins of other numbers: 10")
+    add(
+        "--max-bins",
+        type=number(2, 1000, whole=True),
+        default=10,
+        help="quantile bins of other numbers: 10",
+    )
     add("--ordinal", nargs="+", default=[], metavar="COL", help="keep only the mean of a number")
     add("--drop", nargs="+", default=[], metavar="COL", help="leave out, as ids and names")
     add("--via", choices=("sample", "weight"), default="sample", help="draw rows, or weigh them")
-    add("--sep", default=",", help="separator of a text file")
+    add_cells(parser)
     return parser
 
 
@@ -88,7 +121,9 @@ def main(argv: list[str]) -> int:
     if not Path(args.file).is_file():
         raise UserError(f"there is no file {args.file} (seen from {Path.cwd()}).")
     with busy(f"reading {args.file}"):
-        frame = read_table(args.file, args.sep)
+        frame = read_table(args.file, cells := cells_of(args))
+    for note in [*frame.attrs["notes"], *cells.remarks(frame)]:
+        print(f"note: {printable(note)}", file=sys.stderr)
     frame, y, z = _prepare(frame, args)
     step = MaxEntropy(
         args.smoothing,
@@ -153,7 +188,14 @@ def _prepare(
     if dropped := int((~known).sum()):
         print(f"{dropped} of {len(frame)} rows left out: no {' or '.join(chosen)}")
     frame = frame[known].reset_index(drop=True)
+    check_plain(frame, args.file, "leave it out by --drop NAME")
     edges = _edges(args.bins)
+    for name in frame.columns:
+        if frame[name].dtype.kind == "f" and np.isinf(frame[name]).any():
+            raise UserError(
+                f"column '{name}' of {args.file} holds infinite values; clean it, or leave it out "
+                "by --drop."
+            )
     for name in chosen:
         if len(frame) == 0 or frame[name].nunique() < 2:
             raise UserError(f"column '{name}' of {args.file} has fewer than two values.")
@@ -179,6 +221,8 @@ def _edges(words: list[str]) -> dict[str, list[float]]:
         name, _, text = word.rpartition("=")
         try:
             out[name] = [float(edge) for edge in text.split(",")]
+            if not all(map(math.isfinite, out[name])):
+                raise ValueError
         except ValueError:
             name = ""
         if not name:
@@ -199,10 +243,12 @@ def _marginals(args: argparse.Namespace, z: Categorical) -> Any:
                 given: Given = {value: float(share) for value, _, share in pairs}
             else:
                 given = float(text)
+            if not all(map(math.isfinite, given.values() if isinstance(given, dict) else [given])):
+                raise ValueError
         except ValueError:
             raise UserError(
-                f"--marginals: give reweighted, balanced, data, or COLUMN=VALUE:SHARE,... or "
-                f"COLUMN=MEAN; got {word!r}."
+                "--marginals: give reweighted, balanced, data, or COLUMN=VALUE:SHARE,... or "
+                f"COLUMN=MEAN with finite numbers; got {word!r}."
             ) from None
         if name in args.protected and len(args.protected) > 1:
             raise UserError(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from frbench.contracts.errors import UserError
+from frbench.contracts.text import printable, short
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: More distinct values than this are numbers that nobody binned.
-MAX_VALUES = 50
+#: More distinct numbers than this are a quantity that nobody binned; texts may be more.
+MAX_VALUES, MAX_TEXTS = 50, 1000
+#: Edges or values that stay; or a number of quantile bins.
+Bins = int | Sequence[float | str]
 
 
 class Categorical(NamedTuple):
@@ -62,9 +66,27 @@ def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
         ['f&old', None]
     """
     rows = zip(*parts, strict=True)
-    names = [None if None in row else "&".join(map(str, row)) for row in rows]
+    names = [None if None in row else "&".join(map(_part, row)) for row in rows]
     result: np.ndarray = np.array(names, dtype=object)
     return result
+
+
+def _part(name: Any) -> str:
+    """Write a value inside a combination, so that no two combinations have one name."""
+    return f'"{name}"' if "&" in str(name) or '"' in str(name) else str(name)
+
+
+def made_up(name: str, taken: Iterable[str]) -> str:
+    """Return a name of ours that is none of the data's.
+
+    Example:
+        >>> made_up("other", ["a"]), made_up("other", ["other"])
+        ('other', '(other)')
+    """
+    taken = set(taken)
+    while name in taken:
+        name = f"({name})"
+    return name
 
 
 def codes_of(names: np.ndarray, known: Sequence[str]) -> tuple[np.ndarray, list[str]]:
@@ -99,13 +121,17 @@ def _plain(text: str) -> str:
         return text
 
 
-def categorize(column: pd.Series, bins: Sequence[float | str] | None = None) -> Categorical:
-    """Give a column's values names and codes.
+def categorize(
+    column: pd.Series, bins: Bins | None = None, most: int | None = None, option: str = "--data."
+) -> Categorical:
+    """Give a column's values names and codes, in sorted order, or that of an ordered categorical.
 
     Args:
         column: Values [N]; NaN or None where missing.
-        bins: For numbers, ascending edges of half-open intervals; for text, the values that stay
-            while all others become ``other``.
+        bins: For numbers, ascending edges of half-open intervals, or a number of quantile bins;
+            for text, the values that stay while all others become ``other``.
+        most: Distinct values at most; by default 50 numbers or 1000 texts.
+        option: What stands before the name of an option, for messages.
 
     Raises:
         UserError: If there are too many values, or the bins do not fit the column.
@@ -120,29 +146,74 @@ def categorize(column: pd.Series, bins: Sequence[float | str] | None = None) -> 
     import pandas as pd
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-    if bins is not None and is_numeric_dtype(column) and not is_bool_dtype(column):
-        return _intervals(column, bins)
-    values = sorted_values(column.dropna().unique())
+    numeric = is_numeric_dtype(column) and not is_bool_dtype(column)
+    if bins is not None and numeric:
+        return _intervals(column, edges_of(column, bins))
+    if isinstance(dtype := column.dtype, pd.CategoricalDtype) and dtype.ordered:
+        there = set(column.dropna())
+        values = [value for value in dtype.categories if value in there]
+    else:
+        values = sorted_values(column.dropna().unique())
+    if isinstance(bins, int):
+        raise UserError(
+            f"bins: column '{column.name}' is no number and has no quantiles; list the values "
+            "that stay."
+        )
     if bins is not None:
         kept = [value_name(value) for value in bins]
         if absent := set(kept) - {value_name(value) for value in values}:
             raise UserError(
                 f"bins: {sorted(absent)[0]!r} does not occur in column '{column.name}', whose "
-                f"values are: {_few(values)}."
+                f"values are: {few(values)}.{quoting(bins)}"
             )
-        renamed = {v: value_name(v) if value_name(v) in kept else "other" for v in values}
-        names = list(dict.fromkeys([*kept, "other"]))
+        other = made_up("other", kept)
+        renamed = {v: value_name(v) if value_name(v) in kept else other for v in values}
+        names = list(dict.fromkeys([*kept, other]))
     else:
-        if len(values) > MAX_VALUES:
+        # A text that hardly repeats says who a row is.
+        usual = MAX_VALUES if numeric or 2 * len(values) > len(column) else MAX_TEXTS
+        if len(values) > (most or usual):
             raise UserError(
                 f"column '{column.name}' has {len(values)} different values, more than "
-                f"{MAX_VALUES}: {_few(values)}. Bin it (data.bins, attributes only) or choose "
-                "another column."
+                f"{most or usual}: {few(values)}. Bin it ({option.lstrip('-')}bins, attributes "
+                f"only), raise {option.lstrip('-')}max_values, or choose another column."
             )
         renamed = {value: value_name(value) for value in values}
         names = list(dict.fromkeys(renamed.values()))
     texts = pd.Index(column.astype(object).map(renamed), dtype="object")
     return _occurring(pd.Index(names, dtype="object").get_indexer(texts), names)
+
+
+def edges_of(column: pd.Series, bins: Bins) -> Sequence[float | str]:
+    """Return the edges of intervals of a numeric column; a number asks for so many quantile bins.
+
+    Raises:
+        UserError: If the column has too few distinct numbers.
+
+    Example:
+        >>> import pandas as pd
+        >>> edges_of(pd.Series(range(8), name="age"), 4)
+        [2, 4, 6]
+    """
+    if not isinstance(bins, int):
+        return bins
+    known = column.dropna().to_numpy(np.float64)
+    if bins < 2 or not len(known):
+        raise UserError(f"bins: give '{column.name}' at least 2 quantile bins, got {bins}.")
+    quantiles = np.quantile(known, np.arange(1, bins) / bins, method="higher")
+    edges = [edge for edge in dict.fromkeys(quantiles.tolist()) if edge > known.min()]
+    if not edges:
+        raise UserError(f"bins: '{column.name}' has too few distinct numbers for {bins} bins.")
+    return [int(edge) if edge.is_integer() else edge for edge in edges]
+
+
+def quoting(values: Sequence[Any]) -> str:
+    """Say that YAML read a word as a truth value, if it did."""
+    if not any(isinstance(value, bool) for value in values):
+        return ""
+    return (
+        " YAML reads yes, no, on, off, true and false as truth values: quote the word, \"'yes'\"."
+    )
 
 
 def binned(column: pd.Series, edges: Sequence[float | str]) -> np.ndarray:
@@ -156,43 +227,30 @@ def binned(column: pd.Series, edges: Sequence[float | str]) -> np.ndarray:
 
 
 def _intervals(column: pd.Series, edges: Sequence[float | str]) -> Categorical:
-    if not edges or any(isinstance(edge, str) for edge in edges) or list(edges) != sorted(edges):
-        raise UserError(f"bins: the edges of '{column.name}' must ascend, got {list(edges)}.")
+    numbers = [math.nan if isinstance(edge, str | bool) else float(edge) for edge in edges]
+    good = all(math.isfinite(number) for number in numbers)
+    if not edges or not good or any(not a < b for a, b in pairwise(numbers)):
+        raise UserError(
+            f"bins: the edges of '{column.name}' must be finite numbers that ascend, got "
+            f"{short(list(edges))}."
+        )
     shown = [value_name(edge) for edge in edges]
     names = [
         f"{column.name}<{shown[0]}",
         *(f"{low}<={column.name}<{high}" for low, high in pairwise(shown)),
         f"{column.name}>={shown[-1]}",
     ]
-    numbers = column.to_numpy(np.float64, na_value=np.nan)
-    codes = np.searchsorted(np.asarray(edges, np.float64), numbers, side="right")
-    return _occurring(np.where(np.isnan(numbers), -1, codes), names)
+    values = column.to_numpy(np.float64, na_value=np.nan)
+    codes = np.searchsorted(np.asarray(numbers), values, side="right")
+    return _occurring(np.where(np.isnan(values), -1, codes), names)
 
 
-def binary(target: Categorical, positive: Sequence[Any]) -> Categorical:
-    """Turn labels into class 1, the positive values, against class 0, all others.
-
-    Raises:
-        UserError: If a positive value does not occur, or no other value does.
-
-    Example:
-        >>> binary(Categorical(np.array([0, 1, 2]), ["a", "b", "c"]), ["c", "a"])
-        Categorical(codes=array([1, 0, 1]), names=['b', 'c|a'])
-    """
-    wanted = [value_name(value) for value in positive]
-    others = [name for name in target.names if name not in wanted]
-    if not others or not set(wanted) <= set(target.names):
-        raise UserError(
-            "positive must name some but not all values of the target, which are: "
-            f"{', '.join(target.names)}; got {', '.join(wanted)}."
-        )
-    chosen = np.isin(np.asarray(target.names), wanted)
-    names = [others[0] if len(others) == 1 else "other", "|".join(wanted)]
-    return Categorical(chosen[target.codes].astype(np.int64), names)
-
-
-def cross(columns: Sequence[Categorical]) -> Categorical:
+def cross(columns: Sequence[Categorical], most: int | None = None) -> Categorical:
     """Combine columns: each combination that occurs is a value, missing if any part is.
+
+    Args:
+        columns: The columns.
+        most: Combinations at most; by default 50.
 
     Raises:
         UserError: If there are too many combinations.
@@ -209,12 +267,21 @@ def cross(columns: Sequence[Categorical]) -> Categorical:
     for part in columns:
         known = (codes >= 0) & (part.codes >= 0)
         codes = np.where(known, codes * len(part.names) + part.codes, -1)
-    if (count := len(np.unique(codes[codes >= 0]))) > MAX_VALUES:
+    if (count := len(np.unique(codes[codes >= 0]))) > (most or MAX_VALUES):
         raise UserError(
-            f"the attribute columns have {count} combinations, more than {MAX_VALUES}: "
-            "bin some (data.bins) or cross fewer."
+            f"the attribute columns have {count} combinations, more than {most or MAX_VALUES}: "
+            "bin some (data.bins), cross fewer, or raise data.max_values."
         )
-    return _occurring(codes, ["&".join(part) for part in product(*(f.names for f in columns))])
+    used = np.unique(codes[codes >= 0])
+    names = []
+    for code in used.tolist():  # of the product of all values, those that occur
+        parts = []
+        for part in reversed(columns):
+            code, value = divmod(code, len(part.names))
+            parts.append(_part(part.names[value]))
+        names.append("&".join(reversed(parts)))
+    closed = np.where(codes < 0, -1, np.searchsorted(used, codes))
+    return Categorical(closed.astype(np.int64), names)
 
 
 def _occurring(codes: np.ndarray, names: list[str]) -> Categorical:
@@ -224,8 +291,9 @@ def _occurring(codes: np.ndarray, names: list[str]) -> Categorical:
     return Categorical(closed.astype(np.int64), [names[code] for code in used])
 
 
-def _few(values: Sequence[Any]) -> str:
-    shown = [value_name(value) for value in values[:10]]
+def few(values: Sequence[Any]) -> str:
+    """Write the first of many values."""
+    shown = [printable(value_name(value))[:80] for value in values[:10]]
     return ", ".join(shown) + (", ..." if len(values) > 10 else "")
 
 

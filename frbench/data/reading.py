@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import warnings
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from frbench.contracts.errors import UserError
+from frbench.contracts.text import short
+from frbench.data.cells import Cells
 from frbench.support.files import FILES, locate, open_binary
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 #: Bytes of a text file's last row, at most, in which the values are counted.
 MAX_ROW = 2**20
+_JSON, _PARQUET = (".json", ".jsonl", ".ndjson"), (".parquet", ".pq")
 
 
 def find_table(path: str, folders: Sequence[Path] = (Path(),)) -> Path:
@@ -39,63 +43,156 @@ def find_table(path: str, folders: Sequence[Path] = (Path(),)) -> Path:
 
 
 def read_table(
-    path: str,
-    sep: str = ",",
-    missing_values: list[str] | None = None,
-    folders: Sequence[Path] = (Path(),),
+    path: str, cells: Cells | None = None, folders: Sequence[Path] = (Path(),)
 ) -> pd.DataFrame:
-    """Read a CSV, JSON lines (both also .gz) or Parquet file, or one that ``frbench data`` lists.
+    """Read a CSV, TSV, JSON lines (all also .gz) or Parquet file, or one of ``frbench data``.
+
+    Spaces around names and cells are left out. Numbers that start with zeros, as codes do, stay
+    text. ``attrs["notes"]`` says what was done, and which words were read as missing.
+
+    Args:
+        path: The file.
+        cells: How its cells are written.
+        folders: Folders from which the path is tried.
 
     Raises:
-        UserError: If the file is missing, cannot be read, or names two columns alike.
+        UserError: If the file is missing, cannot be read, has no rows, or names two columns alike.
     """
+    cells = cells or Cells()
+    file = find_table(path, folders)
+    frame = _read_whole(file, path, cells)
+    if doubles := [name for name, count in Counter(frame.columns).items() if count > 1]:
+        raise UserError(f"{path}: two columns are named {doubles[0]!r}; rename one.")
+    if not len(frame):
+        raise UserError(f"{path} has a header and no rows; fill it, or give another file.")
+    return cells.tidied(frame)
+
+
+def _read_whole(file: Path, path: str, cells: Cells) -> pd.DataFrame:
     import pandas as pd
 
-    file = find_table(path, folders)
+    plain = file.name.lower().removesuffix(".gz")
     try:
-        if file.suffix.lower() in (".parquet", ".pq"):
-            frame = pd.read_parquet(file).rename(columns=str).reset_index(drop=True)
-            return frame.replace(dict.fromkeys(missing_values or [], np.nan))
-        if file.name.removesuffix(".gz").endswith((".json", ".jsonl")):
-            with open_binary(file) as lines:
-                frame = pd.DataFrame([json.loads(line) for line in lines if line.strip()])
-            return frame.rename(columns=str).replace(dict.fromkeys(missing_values or [], np.nan))
-        # pandas renames the second of two equal columns: the names must be read as data.
-        # Without NaN for words: a column may be called NA or None.
-        head = pd.read_csv(
-            file, sep=sep, header=None, nrows=1, dtype=str, keep_default_na=False, na_values=[""]
-        )
-        names = head.iloc[0]
-        with warnings.catch_warnings():  # of rows longer than the header
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(
-                file, sep=sep, na_values=missing_values, index_col=False, low_memory=False
-            )
+        if plain.endswith(_PARQUET):
+            frame = pd.read_parquet(file).rename(columns=_name).reset_index(drop=True)
+            return _replaced(frame, cells)
+        if plain.endswith(_JSON):
+            return _replaced(pd.DataFrame(_records(file, path)).rename(columns=_name), cells)
+        return _read_text(file, path, cells)
     except ImportError as error:
         raise UserError(f"{path}: Parquet needs pyarrow: pip install frbench[parquet]") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not encoded in UTF-8 ({error}); save it so.") from error
-    except (ValueError, OSError, EOFError, zlib.error, pd.errors.ParserWarning) as error:
-        raise UserError(
-            f"{path} cannot be read: {' '.join(str(error).split())}; fetch or save it again."
-        ) from error
-    if (width := _last_row(file, sep)) < len(names):
+    except UnicodeError as error:
+        raise UserError(_wrong_encoding(file, path, cells, error)) from error
+    except (ValueError, OSError, EOFError, zlib.error, RecursionError,
+            pd.errors.ParserWarning) as error:  # fmt: skip
+        if isinstance(error, UserError):
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path} cannot be read: {reason}; fetch or save it again.") from error
+
+
+def _name(name: Any) -> str:
+    return str(name).strip()
+
+
+def _records(file: Path, path: str) -> list[dict[str, Any]]:
+    rows = []
+    with open_binary(file) as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                row = json.loads(line.decode("utf-8-sig"))
+                if not isinstance(row, dict):
+                    raise UserError(
+                        f"{path}:{number} is no JSON object but {short(row, 60)}: each line maps "
+                        "columns to values."
+                    )
+                rows.append(row)
+    return rows
+
+
+def _replaced(frame: pd.DataFrame, cells: Cells) -> pd.DataFrame:
+    """Set missing what a file of typed cells writes as one of the words for missing."""
+    words = [*(cells.missing_words or ()), *(cells.missing_values or ())]
+    result: pd.DataFrame = frame.replace(dict.fromkeys(words, np.nan)) if words else frame
+    return result
+
+
+def _read_text(file: Path, path: str, cells: Cells) -> pd.DataFrame:
+    import pandas as pd
+
+    options = cells.options(file)
+    # pandas renames the second of two equal columns: the names must be read as data.
+    names = _head(file, cells)
+    with warnings.catch_warnings():  # of rows longer than the header
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        frame = pd.read_csv(file, **options)
+    if (width := _last_row(file, options["sep"])) < len(names):
         raise UserError(
             f"{path}: its last row has {width} of {len(names)} values, so the file is truncated; "
             "fetch it again, or remove that row."
         )
-    if doubles := list(names[names.duplicated() & names.notna()]):
-        raise UserError(f"{path}: two columns are named {doubles[0]!r}; rename one.")
     # A column without a name is the row number that DataFrame.to_csv writes.
-    return frame.iloc[:, np.flatnonzero(names.notna())]
+    named = [i for i, name in enumerate(names) if name]
+    places = {names[i]: i for i in named}
+    frame = pd.DataFrame(frame.iloc[:, named])
+    frame.columns = pd.Index([names[i] for i in named])
+    notes = []
+    if options["sep"] != (cells.sep or ","):
+        notes.append(f"{path}: cells are separated by {options['sep']!r}")
+    if len(places) == len(named):
+        notes += _reread(file, frame, places, cells, options)
+    frame.attrs["notes"] = notes
+    return frame
+
+
+def _reread(
+    file: Path, frame: pd.DataFrame, places: dict[str, int], cells: Cells, options: dict[str, Any]
+) -> list[str]:
+    """Look at the text of some columns: codes that start with zeros, words for missing."""
+    import pandas as pd
+
+    with open_binary(file) as whole:
+        first = re.compile(rb"(?:^|[\s\"" + re.escape(options["sep"].encode()) + rb"])0\d")
+        zeros = any(map(first.search, whole))  # most files have none
+    named = [str(name) for name in frame.columns]
+    whole_numbers = [
+        name for name in named
+        if zeros and frame[name].dtype.kind in "iuf" and name not in cells.numeric
+    ]  # fmt: skip
+    lacking = [name for name in named if frame[name].isna().any()]
+    if not (chosen := list(dict.fromkeys([*whole_numbers, *lacking]))):
+        return []
+    raw = pd.read_csv(
+        file, sep=options["sep"], encoding=cells.encoding, index_col=False, dtype=str,
+        keep_default_na=False, skipinitialspace=True, usecols=[places[name] for name in chosen],
+    )  # fmt: skip
+    # usecols keeps the order of the file.
+    raw.columns = pd.Index(sorted(chosen, key=places.__getitem__))
+    notes = []
+    for name in whole_numbers:
+        known = raw[name][frame[name].notna()].str.strip()
+        if known.str.fullmatch(r"0\d+").any() and known.str.fullmatch(r"\d+").all():
+            frame[name] = known.reindex(raw.index)
+            one = known[known.str.startswith("0")].iloc[0]
+            notes.append(
+                f"{name}: numbers that start with zeros, {one} say, are codes and read as text; "
+                f"{cells.option}numeric reads them as numbers"
+            )
+    for name in lacking:
+        words = raw[name][frame[name].isna()].str.strip().value_counts()
+        if shown := [f"{short(w)} ({n})" for w, n in words.items() if w]:
+            notes.append(
+                f"{name}: read as missing: {', '.join(shown[:9])}; {cells.option}missing_words "
+                "says which words are"
+            )
+    return notes
 
 
 def table_parts(
     source: Any,
     size: int,
+    cells: Cells | None = None,
     folders: Sequence[Path] = (Path(),),
-    sep: str = ",",
-    missing_values: list[str] | None = None,
     numeric: Sequence[str] = (),
 ) -> Iterator[pd.DataFrame]:
     """Read a table part by part; of a text file, columns that are not numeric stay text.
@@ -103,9 +200,8 @@ def table_parts(
     Args:
         source: Path of a table, or a DataFrame.
         size: Rows of a part.
+        cells: How its cells are written.
         folders: Folders from which the path is tried.
-        sep: Separator of a text file.
-        missing_values: Further texts that stand for a missing value.
         numeric: Columns that are read as numbers where they hold nothing else.
 
     Raises:
@@ -113,46 +209,56 @@ def table_parts(
     """
     import pandas as pd
 
+    cells = cells or Cells()
     if not isinstance(source, pd.DataFrame):
         path = str(source)
         file = find_table(path, folders)
-        if file.name.removesuffix(".gz").endswith((".json", ".jsonl", ".parquet", ".pq")):
-            source = read_table(path, sep, missing_values, folders)
+        if file.name.lower().removesuffix(".gz").endswith((*_JSON, *_PARQUET)):
+            source = read_table(path, cells, folders)
     if isinstance(source, pd.DataFrame):
         for start in range(0, len(source), size):
-            yield source.iloc[start : start + size]
+            yield cells.tidied(source.iloc[start : start + size])
         return
-    head = read_head(file, sep)
-    kinds = {name: str for name in head if name not in numeric}
     try:
+        names = _head(file, cells)
+        kinds = {i: str for i, name in enumerate(names) if name not in numeric}
+        kept = [i for i, name in enumerate(names) if name]
         with pd.read_csv(
-            file, sep=sep, na_values=missing_values, index_col=False, chunksize=size, dtype=kinds,
-            low_memory=False, usecols=[name for name in head if name],
-        ) as parts:  # fmt: skip
-            yield from parts
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not encoded in UTF-8 ({error}); save it so.") from error
+            file, **cells.options(file), chunksize=size, dtype=kinds, usecols=kept
+        ) as parts:
+            for part in parts:
+                part.columns = pd.Index([names[i] for i in kept])
+                yield cells.tidied(part)
+    except UnicodeError as error:
+        raise UserError(_wrong_encoding(file, path, cells, error)) from error
     except (ValueError, OSError, EOFError, zlib.error) as error:
-        raise UserError(
-            f"{path} cannot be read: {' '.join(str(error).split())}; fetch or save it again."
-        ) from error
+        if isinstance(error, UserError):
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path} cannot be read: {reason}; fetch or save it again.") from error
 
 
-def read_head(file: Path, sep: str) -> list[str]:
-    """Return the column names of a text file, empty where there is none.
-
-    Raises:
-        UserError: If the file is empty or not text.
-    """
+def _head(file: Path, cells: Cells) -> list[str]:
+    """Return the column names of a text file, empty where there is none."""
     import pandas as pd
 
-    try:
-        head = pd.read_csv(
-            file, sep=sep, header=None, nrows=1, dtype=str, keep_default_na=False, na_values=[""]
-        )
-    except (ValueError, OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{file} cannot be read: {' '.join(str(error).split())}.") from error
-    return [str(name) for name in head.iloc[0].fillna("")]
+    # Without NaN for words: a column may be called NA or None.
+    head = pd.read_csv(
+        file, sep=cells.separator(file), header=None, nrows=1, dtype=str, keep_default_na=False,
+        encoding=cells.encoding,
+    )  # fmt: skip
+    return [_name(name) for name in head.iloc[0]]
+
+
+def _wrong_encoding(file: Path, path: str, cells: Cells, error: UnicodeError) -> str:
+    with open_binary(file) as content:
+        wide = content.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    likely = "utf-16" if wide else "cp1252 (of Windows) or latin-1"
+    reason = " ".join(str(error).split())[:200]
+    return (
+        f"{path} is not encoded in {cells.encoding.upper()} ({reason}); save it so, or say "
+        f"{cells.option}encoding {likely}."
+    )
 
 
 def _last_row(file: Path, sep: str) -> int | float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -13,9 +15,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import yaml
 
 from frbench.contracts.errors import UserError
+from frbench.contracts.text import short
+from frbench.support.yaml_files import read_yaml
 
 KEYS = {
     "configs",
@@ -30,6 +33,8 @@ KEYS = {
     "report",
 }
 RANDOM_KEYS = {"draws", "seed", "space"}
+#: Cells of a grid; seeds and folds (numpy's seeds end there); numbers that a float holds exactly.
+MAX_CELLS, MAX_NUMBER, MAX_WHOLE = 100_000, 2**32 - 1, 2**53
 DRAWS = ("uniform", "log_uniform", "int_uniform", "choice")
 
 
@@ -111,22 +116,25 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise UserError(f"{where} must map names to values, got {value!r}.")
+        raise UserError(f"{where} must map names to values, got {short(value)}.")
     return {str(key): item for key, item in value.items()}
 
 
 def _numbers(value: Any, where: str) -> list[int]:
     """Check a list of distinct numbers 0, 1, ..."""
-    good = isinstance(value, list) and all(type(v) is int and v >= 0 for v in value)
+    good = isinstance(value, list) and all(type(v) is int and 0 <= v <= MAX_NUMBER for v in value)
     if not good or not value or len(set(value)) < len(value):
-        raise UserError(f"{where} must be a list of distinct numbers from 0 on, got {value!r}.")
+        raise UserError(
+            f"{where} must be a list of distinct numbers from 0 to {MAX_NUMBER}, got "
+            f"{short(value)}."
+        )
     return cast(list[int], value)
 
 
 def _paths(value: Any, where: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(path, str) for path in value):
         raise UserError(
-            f"{where} must be a list of import paths, my_file.my_metric, got {value!r}."
+            f"{where} must be a list of import paths, my_file.my_metric, got {short(value)}."
         )
     return value
 
@@ -156,28 +164,36 @@ def check_option(key: str, where: str) -> None:
 def _product(grid: dict[str, Any], where: str) -> list[dict[str, Any]]:
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
-            raise UserError(f"{where}: give {key} a list of values, got {values!r}.")
+            raise UserError(f"{where}: give {key} a list of values, got {short(values)}.")
     return [dict(zip(grid, point, strict=True)) for point in itertools.product(*grid.values())]
 
 
 def _draw(key: str, spec: Any, draws: int, seed: int) -> list[Any]:
     """Draw the values of one option; the same key and seed give the same values everywhere."""
     if not isinstance(spec, dict) or len(spec) != 1 or next(iter(spec)) not in DRAWS:
-        raise UserError(f"random.space.{key}: give one of {DRAWS}, got {spec!r}.")
+        raise UserError(f"random.space.{key}: give one of {DRAWS}, got {short(spec)}.")
     kind, bounds = next(iter(spec.items()))
     rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
     if not isinstance(bounds, list) or not bounds:
-        raise UserError(f"random.space.{key}: {kind} needs a list, got {bounds!r}.")
+        raise UserError(f"random.space.{key}: {kind} needs a list, got {short(bounds)}.")
     if kind == "choice":
         return [bounds[i] for i in rng.integers(len(bounds), size=draws)]
     try:
         low, high = (float(b) for b in bounds)
     except (TypeError, ValueError) as error:
-        raise UserError(f"random.space.{key}: {kind} needs [low, high], got {bounds}.") from error
+        raise UserError(
+            f"random.space.{key}: {kind} needs [low, high], got {short(bounds)}."
+        ) from error
     if kind == "int_uniform" and not (low.is_integer() and high.is_integer()):
-        raise UserError(f"random.space.{key}: int_uniform needs whole numbers, got {bounds}.")
-    if not low < high or (kind == "log_uniform" and low <= 0):
-        raise UserError(f"random.space.{key}: {kind} needs low < high (log: low > 0): {bounds}.")
+        raise UserError(
+            f"random.space.{key}: int_uniform needs whole numbers, got {short(bounds)}."
+        )
+    limit = MAX_WHOLE if kind == "int_uniform" else sys.float_info.max / 2
+    if not -limit <= low < high <= limit or (kind == "log_uniform" and low <= 0):
+        raise UserError(
+            f"random.space.{key}: {kind} needs low < high (log: low > 0), both finite and of at "
+            f"most {limit:.3g}, got {short(bounds)}."
+        )
     if kind == "int_uniform":
         return [int(v) for v in rng.integers(int(low), int(high) + 1, size=draws)]
     if kind == "log_uniform":
@@ -192,10 +208,11 @@ def _settings(grid: dict[str, Any], random: dict[str, Any], where: str) -> list[
     if unknown := sorted(set(random) - RANDOM_KEYS):
         raise UserError(f"random: unknown keys {unknown}; it has {sorted(RANDOM_KEYS)}.")
     draws, seed = random.get("draws", 16), random.get("seed", 0)
-    if type(draws) is not int or draws < 1 or type(seed) is not int or seed < 0:
+    whole = type(draws) is int and type(seed) is int
+    if not (whole and 1 <= draws <= MAX_CELLS and 0 <= seed <= MAX_NUMBER):
         raise UserError(
-            f"random: draws must be a number from 1 on and seed one from 0 on, got {draws!r} "
-            f"and {seed!r}."
+            f"random: draws must be a number from 1 to {MAX_CELLS} and seed one from 0 to "
+            f"{MAX_NUMBER}, got {short(draws)} and {short(seed)}."
         )
     if not random.get("space"):
         raise UserError("random: `space` must name the options that are drawn.")
@@ -227,15 +244,13 @@ def read_grid(path: str | Path) -> list[Cell]:
         UserError: If the file is missing, is not YAML, or has keys or values of a wrong form.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no grid file {path}.")
+    grid = _mapping(read_yaml(path), str(path))
     try:
-        grid = _mapping(yaml.safe_load(path.read_text()), str(path))
-        json.dumps(grid)
-    except TypeError as error:
-        raise UserError(f"{path} holds a value that is no text or number ({error}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        json.dumps(grid, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} holds a value that is no text, no truth value and no finite number: {error}."
+        ) from error
     if unknown := sorted(set(grid) - KEYS):
         raise UserError(f"{path}: unknown keys {unknown}; a grid has {sorted(KEYS)}.")
     for key in ("data", "methods"):
@@ -248,11 +263,10 @@ def read_grid(path: str | Path) -> list[Cell]:
 def _cells(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
     names = grid.get("configs") or []
     if not isinstance(names, list):
-        raise UserError(f"{path}: configs must be a list of files, got {names!r}.")
+        raise UserError(f"{path}: configs must be a list of files, got {short(names)}.")
     configs = tuple(str(path.parent / str(name)) for name in names)
     for config in configs:
-        if not Path(config).is_file():
-            raise UserError(f"{path}: configs names {config}, which does not exist.")
+        _mapping(read_yaml(config, f"{path}: configs"), config)
     base = _mapping(grid.get("base"), "base")
     if "metrics" in grid:
         base["metrics"] = _paths(grid["metrics"], f"{path}: metrics")
@@ -261,6 +275,7 @@ def _cells(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
     if "folds" in grid:
         folds = _numbers(grid["folds"], f"{path}: folds")
     seeds = _numbers(grid.get("seeds", [0]), f"{path}: seeds")
+    _check_number(grid, shared, random, len(folds) * len(seeds), path)
     index = 0
     made: dict[tuple[str, str], list[Cell]] = {}
     for (data, data_options), (method, method_options) in itertools.product(
@@ -323,6 +338,28 @@ def _after(
         for parent in made[data, before]
         for point in _product(grid, f"{where}.grid")
     ]  # fmt: skip
+
+
+def _check_number(
+    grid: dict[str, Any], shared: dict[str, Any], random: dict[str, Any], each: int, path: Path
+) -> None:
+    """Refuse a grid of too many cells before any is made.
+
+    Raises:
+        UserError: Naming how many there would be.
+    """
+    draws = random.get("draws", 16) if random else 1
+    points = 0
+    for name, options in _mapping(grid["methods"], "methods").items():
+        own = _mapping(_mapping(options, f"methods.{name}").get("grid"), f"methods.{name}.grid")
+        lists = [v for v in {**shared, **own}.values() if isinstance(v, list)]
+        points += math.prod(map(len, lists))
+    count = len(_mapping(grid["data"], "data")) * points * each
+    if isinstance(draws, int) and count * draws > MAX_CELLS:
+        raise UserError(
+            f"{path} has {min(count * draws, 10**300):.6g} cells, more than {MAX_CELLS}: give "
+            "fewer values, or draw some by `random`."
+        )
 
 
 def available(options: dict[str, Any]) -> dict[str, Any]:

@@ -55,6 +55,12 @@ class Simulation(NamedTuple):
     coverage: float
 
 
+#: Privacy at which truth and lie are told apart by what a float holds, at least.
+MIN_EPSILON = 1e-6
+#: Draws of a simulation, at most: some seconds.
+MAX_DRAWS = 10**8
+
+
 class RandomizedResponse:
     """K-ary randomised response: the truth with probability p, else another group at random.
 
@@ -83,10 +89,10 @@ class RandomizedResponse:
     def __init__(self, num_groups: int = 2, epsilon: float = math.log(3)) -> None:
         if num_groups < 2:
             raise UserError(f"num_groups must be at least 2, got {num_groups}.")
-        if not epsilon > 0:
+        if not epsilon >= MIN_EPSILON:
             raise UserError(
-                f"epsilon must be positive, got {epsilon}: at 0 the answers say nothing. The "
-                "survey with two coins has ln 3 = 1.0986."
+                f"epsilon must be at least {MIN_EPSILON:g}, got {epsilon}: at 0 the answers say "
+                "nothing. The survey with two coins has ln 3 = 1.0986."
             )
         self.num_groups = num_groups
         self.epsilon = epsilon
@@ -245,6 +251,11 @@ class RandomizedResponse:
         self.shares(counts)  # the checks
         if trials < 2:
             raise UserError(f"at least 2 trials are needed, got {trials}.")
+        if (draws := trials * self.num_groups ** (2 if members == "fixed" else 1)) > MAX_DRAWS:
+            raise UserError(
+                f"{trials} surveys of {self.num_groups} groups are {draws:.3g} draws, more than "
+                f"{MAX_DRAWS:.0e}; simulate fewer."
+            )
         rng = np.random.default_rng(seed)
         people = np.asarray(counts, int)
         n = int(people.sum())

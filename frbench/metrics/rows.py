@@ -10,6 +10,10 @@ from frbench.contracts.errors import UserError
 from frbench.metrics.names import check_names
 
 _MAX_VALUES = 1000
+#: How far sums of rounded probabilities may be off.
+_ROUNDING = 1e-3
+#: Weights whose sums and squares are numbers.
+_WEIGHTS = 1e-100, 1e100
 
 
 class Rows(NamedTuple):
@@ -71,8 +75,11 @@ def to_rows(
     if weight is not None:
         weight = _floats(weight, "weight")
         lengths["weight"] = len(weight)
-        if weight.ndim != 1 or not (weight.min(initial=0) >= 0 and weight.sum() > 0):
+        most = weight.max(initial=0)
+        if weight.ndim != 1 or not (weight.min(initial=0) >= 0 and most > 0):
             raise UserError("weight must be a vector of non-negative numbers, not all zero")
+        if not _WEIGHTS[0] < most < _WEIGHTS[1]:  # only their ratios matter
+            weight = weight / most
     if scores is not None:
         lengths["scores"] = len(scores)
         scores = _check_scores(scores, len(classes))
@@ -181,7 +188,7 @@ class Text(NamedTuple):
 
 def _column(values: Any, name: str) -> np.ndarray | Text:
     """Return a column as int64 or as text."""
-    array = values if _is_pandas_text(values) else np.asarray(values)
+    array = values if _is_pandas_text(values) else np.asarray(_detached(values))
     if array.ndim != 1:
         raise UserError(f"{name} must be one column, got shape {array.shape}")
     if array.dtype.kind == "f":
@@ -282,10 +289,18 @@ def split_attributes(z: Any) -> dict[str, Any]:
     return {"z": z}
 
 
+def _detached(values: Any) -> Any:
+    """Return a tensor of any device and precision as one that numpy takes."""
+    if not hasattr(values, "detach"):
+        return values
+    values = values.detach().cpu()
+    return values.double() if values.is_floating_point() else values  # numpy has no bfloat16
+
+
 def _floats(values: Any, name: str) -> np.ndarray:
     try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        array = np.asarray(_detached(values), dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{name} must be numbers: {error}") from None
     if not np.isfinite(array).all():
         raise UserError(f"{name} has missing or infinite values: drop the rows or fill them")
@@ -294,10 +309,11 @@ def _floats(values: Any, name: str) -> np.ndarray:
 
 def _check_scores(scores: np.ndarray, num_classes: int) -> np.ndarray:
     """Return scores [N, S] with S = 1 for two classes, else C."""
-    if scores.min(initial=0) < 0 or scores.max(initial=1) > 1:
+    if scores.min(initial=0) < -_ROUNDING or scores.max(initial=1) > 1 + _ROUNDING:
         raise UserError("scores must lie in [0, 1]: give probabilities, not logits")
+    scores = scores.clip(0, 1)
     if scores.ndim == 2 and scores.shape[1] == num_classes:
-        if np.abs(scores.sum(1) - 1).max(initial=0) > 1e-3:
+        if np.abs(scores.sum(1) - 1).max(initial=0) > _ROUNDING:
             raise UserError("scores of a row must sum to 1: give probabilities of all classes")
         return scores[:, 1:] if num_classes == 2 else scores
     if num_classes == 2 and scores.ndim == 1:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from jsonargparse import ArgumentParser
 
 from frbench.contracts.checkpoint_format import read_section
@@ -17,6 +16,7 @@ from frbench.data.module import GroupDataModule
 from frbench.runs.catalogue import import_all
 from frbench.runs.causes import one_line
 from frbench.runs.checkpoint import load, read_checkpoint, restore
+from frbench.support.yaml_files import read_yaml
 from frbench.training.threads import use_threads
 
 if TYPE_CHECKING:
@@ -59,12 +59,7 @@ def build_named(data: str, options: Sequence[str]) -> GroupDataModule:
 
 
 def _entry(path: str) -> str:
-    try:
-        content: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"--data: there is no file {path}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--data: {path} is not YAML: {' '.join(str(error).split())}") from None
+    content = read_yaml(path, "--data")
     if not isinstance(content, dict) or "data" not in content:
         raise UserError(f"--data: {path} has no entry `data`; see configs/data for examples.")
     entry = content["data"]

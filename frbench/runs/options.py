@@ -6,10 +6,8 @@ import os
 import shlex
 from collections.abc import Iterator, Sequence
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
-import yaml
 from pytorch_lightning import Trainer
 
 from frbench.callbacks import BestCheckpoint, EarlyStop, RollingCheckpoint, SanityCheck
@@ -20,6 +18,7 @@ from frbench.data.module import GroupDataModule
 from frbench.objectives import Objective
 from frbench.runs.catalogue import exported, import_all
 from frbench.support.configs import find_config
+from frbench.support.yaml_files import read_yaml
 from frbench.training.checks import FREE_ON_RESUME
 
 #: Options whose values a checkpoint holds.
@@ -93,12 +92,7 @@ def check_configs(argv: list[str]) -> list[str]:
             argv[i] = f"--config={path}"
         else:
             continue
-        try:
-            content = yaml.safe_load(Path(path).read_text())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"--config: {path} is not valid YAML: {reason}") from error
-        if not isinstance(content, dict):
+        if not isinstance(read_yaml(path, "--config"), dict):
             raise UserError(
                 f"--config: {path} must map options to values, as `data: Digits` does."
             )

@@ -36,7 +36,8 @@ def replacing(path: str | os.PathLike[str], new: bool = False) -> Iterator[Path]
     path = Path(path)
     # In the same folder: a move from another file system would be a copy. Named by process, as
     # several may write the same file.
-    part = path.with_name(f".part-{os.getpid()}-{path.name}")
+    # A name may be as long as the file system allows: of the own one, its end alone.
+    part = path.with_name(f".part-{os.getpid()}-{path.name[-40:]}")
     try:
         yield part
         if new:

@@ -3,16 +3,61 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any, NoReturn
 
 from frbench.contracts.errors import UserError
+from frbench.contracts.ranges import Interval
+from frbench.support.yaml_files import parse_yaml
+
+#: The last seed that numpy accepts.
+MAX_SEED = 2**32 - 1
 
 
 def seed(text: str) -> int:
-    """Read the seed of a random generator, 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"a seed is a whole number from 0, got {text}")
+    """Read the seed of a random generator."""
+    if not text.isdecimal() or len(text) > 10 or int(text) > MAX_SEED:
+        raise argparse.ArgumentTypeError(
+            f"a seed is a whole number from 0 to {MAX_SEED}, got {text[:40]}"
+        )
     return int(text)
+
+
+def number(low: float = -math.inf, high: float = math.inf, whole: bool = False) -> Any:
+    """Return a reader of finite numbers in a range, both ends included.
+
+    Example:
+        >>> number(0, 1)("0.5"), number(1, 10, whole=True)("7")
+        (0.5, 7)
+        >>> number(1, 10**6, whole=True)("1000000000")
+        Traceback (most recent call last):
+        argparse.ArgumentTypeError: expected a whole number in [1, 1e+06], got 1000000000
+    """
+    allowed = Interval(low, high)
+
+    def read(text: str) -> float:
+        try:
+            value = int(text) if whole else float(text)
+        except ValueError:
+            value = math.nan
+        if value not in allowed:
+            kind = "whole number" if whole else "finite number"
+            bounds = "" if low == -high == -math.inf else f" {allowed}"
+            raise argparse.ArgumentTypeError(f"expected a {kind}{bounds}, got {text[:40]}")
+        return value
+
+    return read
+
+
+def mapping(text: str) -> dict[str, Any]:
+    """Read a mapping written as YAML, ``{age: [25, 40], income: 4}``."""
+    try:
+        found = parse_yaml(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not valid YAML: {error}") from None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(f"give a mapping such as '{{age: 4}}', got {text[:60]}")
+    return {str(key): value for key, value in found.items()}
 
 
 def names(text: str) -> list[str]:
@@ -28,9 +73,15 @@ def names(text: str) -> list[str]:
 
 def decision_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that change the decision."""
-    parser.add_argument("--threshold", type=float, help="least p(second class) that selects it")
-    parser.add_argument("--top_k", type=int, help="number of rows that are selected")
-    parser.add_argument("--selection_rate", type=float, help="share of rows that is selected")
+    parser.add_argument(
+        "--threshold", type=number(0, 1), help="least p(second class) that selects it"
+    )
+    parser.add_argument(
+        "--top_k", type=number(0, 10**12, whole=True), help="number of rows that are selected"
+    )
+    parser.add_argument(
+        "--selection_rate", type=number(0, 1), help="share of rows that is selected"
+    )
 
 
 def threads_option(parser: argparse.ArgumentParser) -> None:

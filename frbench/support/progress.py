@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
+from frbench.contracts.text import printable
+
 if TYPE_CHECKING:
     from rich.status import Status
 
@@ -24,11 +26,12 @@ def busy(what: str) -> Iterator[None]:
         what: In words, ``reading Adult`` say.
     """
     from rich.console import Console
+    from rich.text import Text
 
     if _shown or not sys.stderr.isatty():
         yield
         return
-    with Console(stderr=True).status(what) as status:
+    with Console(stderr=True).status(Text(printable(what))) as status:
         _shown.append(status)
         try:
             yield

@@ -1,6 +1,7 @@
 r"""Tables of results, rendered for the terminal, as Markdown, LaTeX, CSV or JSON.
 
-All text is data: markup of rich, Markdown and LaTeX in it is escaped, never interpreted.
+All text is data: markup of rich, Markdown and LaTeX in it is escaped, never interpreted, and
+control characters are written as escapes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
+
+from frbench.contracts.text import printable
 
 FORMS = ("table", "markdown", "latex", "csv", "json")
 _WIDTH = 140  # of a terminal table that is written to a pipe or a file
@@ -75,9 +78,8 @@ class Sheet(NamedTuple):
         if form == "csv":
             out = io.StringIO()
             writer = csv.writer(out, lineterminator="\n")
-            writer.writerow(self.columns)
-            for row in self.rows:
-                writer.writerow(v.text if isinstance(v, Cell) else v for v in row)
+            for row in (self.columns, *self.rows):
+                writer.writerow(map(_guarded, (v.text if isinstance(v, Cell) else v for v in row)))
             return out.getvalue()
         if form == "markdown":
             return self._markdown()
@@ -123,7 +125,7 @@ class Sheet(NamedTuple):
         width = None if color or "COLUMNS" in os.environ else _WIDTH
         console = Console(file=out, force_terminal=color, width=width, highlight=False)
         if self.title:
-            console.print(Text(_plain(self.title), "bold"))
+            console.print(Text(printable(self.title), "bold"))
         for text, _, style in (_cell(line, 0) for line in self.lines):
             console.print(Text(text, style))
         if self.columns:
@@ -136,7 +138,7 @@ class Sheet(NamedTuple):
             )
             for name, right in zip(self.columns, self._right(cells), strict=True):
                 table.add_column(
-                    Text(_plain(name)),
+                    Text(printable(name)),
                     justify="right" if right else "left",
                     vertical="middle" if intervals else "top",
                     overflow="fold",
@@ -178,8 +180,8 @@ class Sheet(NamedTuple):
 
         lines, cells = [_cell(line, 0).text for line in self.lines], self._cells()
         if not self.columns:
-            return "".join(f"% {line}\n" for line in filter(None, [_plain(self.title), *lines]))
-        caption = " ".join([f"{_plain(self.title)}." if self.title else "", *lines]).strip()
+            return "".join(f"% {line}\n" for line in filter(None, [printable(self.title), *lines]))
+        caption = " ".join([f"{printable(self.title)}." if self.title else "", *lines]).strip()
         sides = "".join("r" if right else "l" for right in self._right(cells))
         return "\n".join(
             [
@@ -188,7 +190,7 @@ class Sheet(NamedTuple):
                 f"\\caption{{{escape(caption)}}}",
                 f"\\begin{{tabular}}{{{sides}}}",
                 "\\toprule",
-                " & ".join(escape(_plain(name)) for name in self.columns) + r" \\",
+                " & ".join(escape(printable(name)) for name in self.columns) + r" \\",
                 "\\midrule",
                 *(" & ".join(map(show, row)) + r" \\" for row in cells),
                 "\\bottomrule",
@@ -224,9 +226,9 @@ def show(sheets: Iterable[Sheet], title: str = "") -> None:
 def _cell(value: Value, digits: int) -> Cell:
     """Return an entry as clean text on one line."""
     if isinstance(value, Cell):
-        return value._replace(text=_plain(value.text))
+        return value._replace(text=printable(value.text))
     if isinstance(value, str | bool | None):
-        return Cell("" if value is None else _plain(str(value)))
+        return Cell("" if value is None else printable(str(value)))
     if isinstance(value, int):
         return Cell(f"{value:,}")
     return Cell("undefined" if math.isnan(value) else f"{value:.{digits}f}")
@@ -238,11 +240,20 @@ def _exact(value: Value) -> str | float | None:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _plain(text: str) -> str:
-    """Replace line ends and control characters, terminal codes among them, by blanks."""
-    return "".join(char if char.isprintable() else " " for char in text)
+def _guarded(value: Value) -> Value:
+    """Keep a spreadsheet from reading text as a formula: such text starts with an apostrophe."""
+    formula = isinstance(value, str) and value[:1] in set("=+-@\t\r") and not _number(value)
+    return f"'{value}" if formula else value
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _escape(text: str) -> str:
     """Escape what Markdown would interpret: emphasis, code, links, HTML, columns, headings."""
-    return re.sub(r"([\\|*_<`\[\]]|^[>#])", r"\\\1", _plain(text))
+    return re.sub(r"([\\|*_<`\[\]]|^[>#])", r"\\\1", printable(text))

@@ -23,6 +23,7 @@ from frbench.data.images.image_files import (
     check_once,
     decode_all,
     missing_files,
+    plain_names,
 )
 from frbench.data.learnt import CHUNK, NewRows
 from frbench.data.module import GroupDataModule
@@ -127,10 +128,12 @@ class ImageData(GroupDataModule):
         names, y, z, part = self._rows
         if self._missing:
             self.notes.append(f"{len(self._missing)} of {len(names)} images are missing")
-        if part is None:
-            policy = SplitPolicy("fraction", self.fractions, seed=self.seed)
-            part, notes = policy.assign(y.codes, z.codes)
-            self.notes.extend(notes)
+        if lacking := int((z.codes < 0).sum()):
+            self.notes.append(f"{lacking} of {len(names)} rows have no attribute: in no group")
+        policy = SplitPolicy("fraction" if part is None else "column", self.fractions,
+                             seed=self.seed)  # fmt: skip
+        part, notes = policy.assign(y.codes, z.codes, part)
+        self.notes.extend(notes)
         tables = {}
         for i, name in enumerate(SPLITS):
             kept = np.flatnonzero(part == i)
@@ -247,7 +250,7 @@ class ImageData(GroupDataModule):
                 f"There is no column {self.file_column!r} of file names; the columns are: "
                 f"{', '.join(map(str, frame.columns))}."
             )
-        names = frame[self.file_column].astype(str).to_numpy(dtype=str)
+        names = plain_names(frame[self.file_column])
         check_inside(names, "The table")
         x = ImageFiles(folder, names, self.image_size, self.crop, self.channels)
         if lost := missing_files(folder, names):

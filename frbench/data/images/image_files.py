@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import posixpath
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import NotNegativeInt, PositiveShare
+from frbench.data.images.pixels import SIDEWAYS, eight_bits, orientation
 from frbench.support.files import data_folders
 
 #: Share of the shorter side that a centred square takes, or a box [top, left, height, width].
@@ -21,6 +23,9 @@ Crop = PositiveShare | list[NotNegativeInt] | None
 
 class ImageFiles:
     """Files of a folder as uint8 images; indexing by an integer array decodes those rows.
+
+    They are turned as their EXIF tag says, transparent ones lie on white, and 16 bits or floats
+    in [0, 1] become 8 bits.
 
     Args:
         root: The folder.
@@ -69,30 +74,32 @@ class ImageFiles:
         return hash((self.root, self.digest()))
 
     def _decode(self, path: Path) -> np.ndarray:
-        from PIL import Image
+        from PIL import Image, ImageOps
 
         mode = "RGB" if self.channels == 3 else "L"
         try:
             with Image.open(path) as image:
-                full = image.size
+                stored, turned = image.size, orientation(image)
+                full = stored[::-1] if turned in SIDEWAYS else stored
                 box = self._box(*full, path)
                 shorter = min(box[2] - box[0], box[3] - box[1])
                 if shorter >= 4 * self.size:
                     # JPEG can be decoded at 1/2, 1/4 or 1/8. Twice the wanted size is left for
                     # the resizing, or the picture would become sharper than a full decode's.
                     scale = 2 * self.size / shorter
-                    image.draft(mode, (int(full[0] * scale), int(full[1] * scale)))
-                ratio = image.size[0] / full[0], image.size[1] / full[1]
+                    image.draft(mode, (int(stored[0] * scale), int(stored[1] * scale)))
+                upright = image if turned == 1 else ImageOps.exif_transpose(image)
+                ratio = upright.size[0] / full[0], upright.size[1] / full[1]
                 left, right = box[0] * ratio[0], box[2] * ratio[0]
                 top, bottom = box[1] * ratio[1], box[3] * ratio[1]
-                plain = image if image.mode == mode else image.convert(mode)
+                plain = upright if upright.mode == mode else eight_bits(upright).convert(mode)
                 small = plain.resize(
                     (self.size, self.size),
                     Image.Resampling.BILINEAR,
                     box=(left, top, right, bottom),
                 )
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            if isinstance(error, UserError):
+            if isinstance(error, UserError) and str(error).startswith("data."):
                 raise
             reason = " ".join(str(error).split()) or type(error).__name__
             raise UserError(
@@ -146,6 +153,16 @@ def missing_files(root: Path, names: np.ndarray) -> list[str]:
             prefix = "" if parent == "." else f"{parent}/"
             found.update(f"{prefix}{entry.name}" for entry in folder.iterdir())
     return [name for name in names.tolist() if name not in found]
+
+
+def plain_names(names: Iterable[Any]) -> np.ndarray:
+    """Write file names in one way.
+
+    Example:
+        >>> plain_names(["./a.png", "b//c.png"]).tolist()
+        ['a.png', 'b/c.png']
+    """
+    return np.array([posixpath.normpath(str(name)) for name in names], dtype=str)
 
 
 def check_once(names: np.ndarray, where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,17 @@ from frbench.data.categorical import (
     value_name,
 )
 from frbench.data.images.image_data import Annotations, ImageData
-from frbench.data.images.image_files import find_folder
+from frbench.data.images.image_files import find_folder, plain_names
+from frbench.data.learnt import CHUNK
 from frbench.data.reading import read_table
 from frbench.data.splits import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+#: Columns of SubpopBench and WILDS, and their names here.
+_OTHER_NAMES = {"filename": "file", "img_filename": "file", "a": "z"}
 
 
 class ImageTable(ImageData):
@@ -32,10 +38,13 @@ class ImageTable(ImageData):
     Args:
         root: Folder of the images, or its path below ``FRBENCH_DATA``.
         metadata: The table (.csv, .csv.gz or .parquet), by its path below ``root`` or its own.
-        file: Column of the file names, relative to ``root``.
+        file: Column of the file names, relative to ``root``. Where a column of the default name
+            is not there, ``filename`` or ``img_filename`` stands for ``file``, ``a`` for ``z``.
         target: Column of the labels.
-        attribute: Column of the attribute z; of several, the combinations that occur.
-        split: Column with train, val, test or 0, 1, 2; None cuts by ``fractions``.
+        attribute: Column of the attribute z; of several, the combinations that occur. Rows
+            without one are in the loss, not in group statistics (z = -1).
+        split: Column with train, val, test or 0, 1, 2; None cuts by ``fractions``. Without val
+            rows, val is cut out of train.
         value_names: Names of the values 0, 1, ... of a column, ``{y: [landbird, waterbird]}``;
             by default the values themselves.
         **kwargs: As for :class:`~frbench.data.images.image_data.ImageData`.
@@ -83,7 +92,7 @@ class ImageTable(ImageData):
 
     def read(self) -> Annotations:
         """Read the table."""
-        frame = self._frame()
+        frame = self._renamed(self._frame())
         attributes = [self.attribute] if isinstance(self.attribute, str) else list(self.attribute)
         if not attributes or self.target in attributes:
             raise self._error(
@@ -93,7 +102,7 @@ class ImageTable(ImageData):
             if name not in frame.columns:
                 shown = ", ".join(map(str, frame.columns[:50]))
                 raise self._error(f"there is no column {name!r}; the columns are: {shown}.")
-            if (empty := frame[name].isna()).any():
+            if name not in attributes and (empty := frame[name].isna()).any():
                 raise self._error(
                     f"column {name!r} has no value in row {int(np.flatnonzero(empty)[0])}."
                 )
@@ -107,7 +116,19 @@ class ImageTable(ImageData):
         except UserError as error:
             raise self._error(str(error)) from error
         part = None if self.split is None else self._parts(frame[self.split])
-        return Annotations(frame[self.file].astype(str).to_numpy(dtype=str), y, z, part)
+        return Annotations(plain_names(frame[self.file]), y, z, part)
+
+    def _renamed(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Take the column names of SubpopBench and WILDS for the default ones that lack."""
+        lacking = [name for name in {self.file, *self.label_columns} if name not in frame.columns]
+        known = {new: old for old, new in _OTHER_NAMES.items() if old in frame.columns}
+        names = {known[name]: name for name in lacking if name in known}
+        return frame.rename(columns=names)
+
+    def new_parts(self, source: Any, chunk: int = CHUNK) -> Iterator[Any]:
+        """Read a folder of images, a table of file names in their folder, or take an array."""
+        for part in super().new_parts(source, chunk):
+            yield (part[0], self._renamed(part[1])) if isinstance(part, tuple) else part
 
     @property
     def files(self) -> list[str]:
@@ -165,14 +186,14 @@ class ImageTable(ImageData):
         if names is None:
             return categorize(column)
         codes = column.map(value_name).map({str(i): i for i in range(len(names))})
-        if codes.isna().any():
-            row = int(np.flatnonzero(codes.isna())[0])
+        if (strange := codes.isna() & column.notna()).any():
+            row = int(np.flatnonzero(strange)[0])
             value = value_name(column.iloc[row])
             raise UserError(
                 f"column {column.name!r} has the value {value} in row {row}, out of range: "
                 f"data.value_names names the values 0..{len(names) - 1}."
             )
-        return Categorical(codes.to_numpy(np.int64), list(names))
+        return Categorical(codes.fillna(-1).to_numpy(np.int64), list(names))
 
     def _parts(self, column: pd.Series) -> np.ndarray:
         """Split of each row, from names or numbers."""

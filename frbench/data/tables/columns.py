@@ -9,10 +9,25 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.data.categorical import binned, codes_of, joined, texts, value_name
+from frbench.data.categorical import (
+    Bins,
+    Categorical,
+    binned,
+    categorize,
+    codes_of,
+    edges_of,
+    joined,
+    made_up,
+    texts,
+    value_name,
+)
+from frbench.data.cells import Cells
+from frbench.data.encode import TableEncoder
 from frbench.data.learnt import CHUNK, NewRows
 from frbench.data.module import GroupDataModule
 from frbench.data.reading import table_parts
+from frbench.data.table import Table
+from frbench.data.targets import THRESHOLD, above, binary, check_classes_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,12 +47,28 @@ class TableColumns(GroupDataModule):
     drop: list[str] | None
     categorical: list[str] | None
     numeric: list[str] | None
-    bins: dict[str, list[float | str]] | None
+    bins: dict[str, int | list[float | str]] | None
+    max_values: int | None
+    #: Bins of attribute columns that ``bins`` does not name.
+    default_bins: dict[str, int | list[float | str]] = {}
+
+    @property
+    @abstractmethod
+    def encoder(self) -> TableEncoder:
+        """The encoder, fitted on the raw training split."""
+
     missing_attribute: Literal["drop", "group", "ignore"]
     missing_input: Literal["keep", "drop"]
     missing_values: list[str] | None
     split_column: str | None
-    sep: str
+    sep: str | None
+    decimal: str
+    thousands: str | None
+    units: list[str] | None
+    missing_words: list[str] | None
+    encoding: str
+    map: dict[str, dict[str, Any]] | None
+    positive: Any
 
     # ---- what the columns of the training rows showed -----------------------------------------
     @property
@@ -58,6 +89,27 @@ class TableColumns(GroupDataModule):
     @property
     def _attributes(self) -> list[str]:
         return [self.attribute] if isinstance(self.attribute, str) else list(self.attribute)
+
+    @property
+    def cells(self) -> Cells:
+        """How cells are written; which words are missing, and the map, as in the checkpoint."""
+        learnt = (self.restored or {}).get("cells") or {
+            "map": self.map, "missing_words": self.missing_words,
+            "missing_values": self.missing_values,
+        }  # fmt: skip
+        return Cells(
+            self.sep, self.decimal, self.thousands, self.units or (), encoding=self.encoding,
+            numeric=self.numeric or (), **learnt,
+        )  # fmt: skip
+
+    @property
+    def threshold(self) -> str | None:
+        """The comparison that makes class 1 of a numeric target, if there is one."""
+        if self.restored is not None and "threshold" in self.restored:
+            known: str | None = self.restored["threshold"]
+            return known
+        one = self.positive
+        return one if isinstance(one, str) and THRESHOLD.fullmatch(one) else None
 
     # ---- checks -------------------------------------------------------------------------------
     def _error(self, text: str) -> UserError:
@@ -85,10 +137,52 @@ class TableColumns(GroupDataModule):
             for name in names or []:
                 if name not in frame.columns:
                     where = option if " " in option else f"data.{option}"
+                    sep = self.cells.sep
+                    separated = f", separated by {sep!r}," if sep else ""
                     raise self._error(
-                        f"there is no column {name!r} ({where}); the columns, separated by "
-                        f"{self.sep!r}, are: {', '.join(frame.columns)}."
+                        f"there is no column {name!r} ({where}); the columns{separated} are: "
+                        f"{', '.join(frame.columns)}."
                     )
+
+    # ---- labels, attributes, and what is said of them ----------------------------------------
+    def _attribute(self, column: pd.Series) -> Categorical:
+        """Values of one attribute column."""
+        bins = {**self.default_bins, **(self.bins or {})}.get(str(column.name))
+        return categorize(column, bins, self.max_values)
+
+    def _labels(self, column: pd.Series) -> tuple[Categorical, dict[str, str]]:
+        """Labels of the rows, and the class of each value of the target; none by a threshold."""
+        if self.threshold:
+            return above(column, self.threshold), {}
+        check_classes_of(column, self.max_values)
+        y = categorize(column, most=self.max_values)
+        values, codes = np.asarray(y.names), y.codes
+        if self.positive is not None:
+            y = binary(y, self.positive if isinstance(self.positive, list) else [self.positive])
+        first = dict(zip(*np.unique(codes, return_index=True), strict=True))
+        return y, {str(v): y.names[y.codes[first[i]]] for i, v in enumerate(values) if i in first}
+
+    def _remarks(self, frame: pd.DataFrame, used: list[str]) -> list[str]:
+        """What was done to the cells of the columns in use, and what they look like."""
+        about = tuple(f"{name}: " for name in (self.path, *used))
+        done = [note for note in frame.attrs.get("notes", []) if note.startswith(about)]
+        return [*done, *self.cells.remarks(frame[list(dict.fromkeys(used))])]
+
+    def _column_notes(self, tables: dict[str, Table]) -> list[str]:
+        """Say which columns name single rows, and where values occur that training lacks."""
+        notes = [
+            f"{column}: {count} different values in {len(tables['train'])} training rows; if it "
+            f"names single rows, leave it out by --data.drop+={column}"
+            for column, count in self.encoder.identifiers().items()
+        ]
+        for name in ("val", "test"):
+            for column, count in self.encoder.unseen(tables[name].x).items():
+                levels = ", ".join(map(repr, self.encoder.new_levels(tables[name].x[column])))
+                notes.append(
+                    f"{name}: {count} rows whose {column} does not occur in training (all zeros): "
+                    f"{levels}"
+                )
+        return notes
 
     # ---- rows of other files ------------------------------------------------------------------
     @property
@@ -98,9 +192,8 @@ class TableColumns(GroupDataModule):
         edges = [name for name, bins in self._bins.items() if _are_edges(bins)]
         return {
             "folders": self.folders,
-            "sep": self.sep,
-            "missing_values": self.missing_values,
-            "numeric": [*numeric, *edges],
+            "cells": self.cells,
+            "numeric": [*numeric, *edges, *([self.target] if self.threshold else [])],
         }
 
     @property
@@ -135,6 +228,10 @@ class TableColumns(GroupDataModule):
 
     def _class_texts(self, column: pd.Series) -> np.ndarray:
         """Names of the classes of the rows; a value that training lacks stays as it is."""
+        if self.threshold:
+            compared = above(column, self.threshold)
+            result: np.ndarray = np.array([*compared.names, None], dtype=object)[compared.codes]
+            return result
         codes, _ = codes_of(found := texts(column), list(self._classes))
         names = np.array([*self._classes.values(), None], dtype=object)[np.maximum(codes, -1)]
         return np.where(codes == -2, found, names)
@@ -148,25 +245,27 @@ class TableColumns(GroupDataModule):
             return binned(column, bins)
         found = texts(column)
         codes, _ = codes_of(found, bins)
-        names = np.array([*bins, "other", None], dtype=object)
+        names = np.array([*bins, made_up("other", bins), None], dtype=object)
         return names[np.where(codes == -2, len(bins), np.where(codes == -1, len(bins) + 1, codes))]
 
     def _crossed_texts(self, frame: pd.DataFrame) -> np.ndarray:
         """Names of the attribute's values of the rows, of several columns their combinations."""
         parts = [self._attribute_texts(frame[name]) for name in self._attributes]
         z = parts[0] if len(parts) == 1 else joined(parts)
-        if self.missing_attribute == "group" and "missing" in self.attribute_names:
-            z = np.where([value is None for value in z], "missing", z)
+        ours = [n for n in ("((missing))", "(missing)", "missing") if n in self.attribute_names]
+        if self.missing_attribute == "group" and ours:
+            z = np.where([value is None for value in z], ours[0], z)
         result: np.ndarray = z
         return result
 
 
-def plain_bins(column: pd.Series, bins: list[Any]) -> list[Any]:
+def plain_bins(column: pd.Series, bins: Bins) -> list[Any]:
     """Write bins of a column as plain values: edges of intervals as they are, others as text."""
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     if is_numeric_dtype(column) and not is_bool_dtype(column):
-        return bins
+        return list(edges_of(column, bins))
+    assert not isinstance(bins, int)
     return [value_name(value) for value in bins]
 
 

@@ -12,10 +12,10 @@ from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Count, NotNegativeInt
 from frbench.data.categorical import (
     Categorical,
-    binary,
-    categorize,
     cross,
+    made_up,
 )
+from frbench.data.cells import check_plain
 from frbench.data.encode import TableEncoder
 from frbench.data.reading import read_table
 from frbench.data.splits import Folds, Fractions, Split, SplitPolicy
@@ -55,13 +55,15 @@ class TableData(TableColumns):
         target: Column of the labels; rows without one are dropped.
         attribute: Column of the attribute z; of several columns, the combinations that occur
             (``Female&Black``).
-        positive: Values of the target that make class 1, all others class 0; by default the
-            distinct values, sorted, are the classes.
+        positive: Values of the target that make class 1, all others class 0; of numbers also a
+            threshold, ``> 50000``. By default the distinct values, sorted, are the classes; of an
+            ordered categorical of Parquet its own order counts.
         drop: Columns that are no inputs.
         categorical: Columns to encode as categories whatever their type.
         numeric: Columns to encode as numbers whatever their type.
         bins: For attribute columns. Numbers: edges, ``{age: [25]}`` gives ``age<25`` and
-            ``age>=25``. Text: values that stay, all others become ``other``.
+            ``age>=25``; or a number of quantile bins, ``{age: 4}``. Text: values that stay, all
+            others become ``other``.
         missing_attribute: Rows without a value of an attribute column: drop; group, one more
             attribute value ``missing``; ignore, z = -1: in the loss, not in group statistics.
         missing_input: Rows without a value of an input: keep (see the encoder) or drop.
@@ -75,7 +77,17 @@ class TableData(TableColumns):
         folds: Number of folds k.
         repeats: Number of times the rows are dealt into folds anew.
         fold: Which of the repeats * k test folds to use, from 0.
-        sep: Separator of a text file.
+        sep: Separator of a text file, and how its cells are written, see
+            :class:`~frbench.data.cells.Cells`.
+        decimal: Character before the decimals.
+        thousands: Character between groups of three digits.
+        units: Signs beside numbers that are left out, ``[%, $]``.
+        missing_words: The words that mean a missing value, in place of those of pandas (``NA``,
+            ``None`` ...); ``[]`` keeps every word as a value.
+        encoding: Of a text file.
+        map: Values of columns to write in another way, ``{sex: {F: female, f: female}}``.
+        max_values: Distinct values of target and attributes, and combinations, at most; by
+            default 50 numbers, 1000 texts, 50 combinations.
         **kwargs: As for :class:`~frbench.data.module.GroupDataModule`.
 
     Raises:
@@ -95,9 +107,6 @@ class TableData(TableColumns):
         {'train': 24, 'val': 8, 'test': 8}
     """
 
-    #: Bins of attribute columns that ``bins`` does not name.
-    default_bins: dict[str, list[float | str]] = {}
-
     def __init__(
         self,
         path: str,
@@ -107,7 +116,7 @@ class TableData(TableColumns):
         drop: list[str] | None = None,
         categorical: list[str] | None = None,
         numeric: list[str] | None = None,
-        bins: dict[str, list[float | str]] | None = None,
+        bins: dict[str, int | list[float | str]] | None = None,
         missing_attribute: Literal["drop", "group", "ignore"] = "drop",
         missing_input: Literal["keep", "drop"] = "keep",
         missing_values: list[str] | None = None,
@@ -118,7 +127,14 @@ class TableData(TableColumns):
         folds: Folds = 5,
         repeats: Count = 1,
         fold: NotNegativeInt = 0,
-        sep: str = ",",
+        sep: str | None = None,
+        decimal: str = ".",
+        thousands: str | None = None,
+        units: list[str] | None = None,
+        missing_words: list[str] | None = None,
+        encoding: str = "utf-8",
+        map: dict[str, dict[str, Value]] | None = None,
+        max_values: Count | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -141,11 +157,18 @@ class TableData(TableColumns):
         self.repeats = repeats
         self.fold = fold
         self.sep = sep
+        self.decimal = decimal
+        self.thousands = thousands
+        self.units = units
+        self.missing_words = missing_words
+        self.encoding = encoding
+        self.map = map
+        self.max_values = max_values
 
     # ---- what the base class asks for ---------------------------------------------------------
     def read(self) -> pd.DataFrame:
         """Return the raw table; a named data set overrides this."""
-        return read_table(self.path, self.sep, self.missing_values, self.folders)
+        return read_table(self.path, self.cells, self.folders)
 
     def tables(self) -> dict[str, Table]:
         """Return the splits with raw columns as x; their index is the row of the raw table."""
@@ -157,22 +180,6 @@ class TableData(TableColumns):
         self.notes.extend(rows.notes)
         self.notes.extend(self._column_notes(tables))
         return tables
-
-    def _column_notes(self, tables: dict[str, Table]) -> list[str]:
-        """Say which columns name single rows, and where values occur that training lacks."""
-        notes = [
-            f"{column}: {count} different values in {len(tables['train'])} training rows; if it "
-            f"names single rows, leave it out by --data.drop+={column}"
-            for column, count in self.encoder.identifiers().items()
-        ]
-        for name in ("val", "test"):
-            for column, count in self.encoder.unseen(tables[name].x).items():
-                levels = ", ".join(map(repr, self.encoder.new_levels(tables[name].x[column])))
-                notes.append(
-                    f"{name}: {count} rows whose {column} does not occur in training (all zeros): "
-                    f"{levels}"
-                )
-        return notes
 
     def encode(self, x: pd.DataFrame) -> np.ndarray:
         """Encode raw columns by what the training split shows; float32 [N, D]."""
@@ -222,6 +229,12 @@ class TableData(TableColumns):
             **super().learn(),
             "classes": self._classes,
             "bins": self._bins,
+            "threshold": self.threshold,
+            "cells": {
+                "map": self.map,
+                "missing_words": self.missing_words,
+                "missing_values": self.missing_values,
+            },
             **self._learnt_columns(),
         }
 
@@ -255,7 +268,12 @@ class TableData(TableColumns):
         inputs = self._inputs(frame) if self.restored is None else list(self._input_columns)
         self._check_names(frame, {"an input of the checkpoint": inputs})
         among = "among" if self.attribute_as_input else "not among"
-        notes = [f"attribute {', '.join(self._attributes)}: {among} the inputs"]
+        used = [self.target, *self._attributes, *inputs]
+        check_plain(frame[used], self.path, "leave it out by --data.drop+=NAME")
+        notes = [
+            f"attribute {', '.join(self._attributes)}: {among} the inputs",
+            *self._remarks(frame, used),
+        ]
         required = {"target": [self.target]}
         if self.missing_input == "drop":
             required["input"] = inputs
@@ -267,7 +285,7 @@ class TableData(TableColumns):
                 notes.append(f"{dropped} of {len(frame)} rows dropped: {role} missing")
                 frame = frame[known]
         if frame.empty:
-            raise self._error(f"every row lacks a value ({'; '.join(notes[1:])}).")
+            raise self._error(f"every row lacks a value ({notes[-1]}).")
         if self.restored is None:
             y, z, classes, bins = self._factors(frame, notes)
         else:
@@ -301,37 +319,28 @@ class TableData(TableColumns):
             raise self._error("no column is left as input; shorten drop.")
         return inputs
 
-    def _attribute(self, column: pd.Series) -> Categorical:
-        """Values of one attribute column."""
-        return categorize(column, {**self.default_bins, **(self.bins or {})}.get(str(column.name)))
-
     def _factors(
         self, frame: pd.DataFrame, notes: list[str]
     ) -> tuple[Categorical, Categorical, dict[str, str], dict[str, list[Any]]]:
         """Labels and attributes of the rows; the class of each target value; bins that apply."""
         try:
-            y = categorize(frame[self.target])
-            values, codes = np.asarray(y.names), y.codes
-            if self.positive is not None:
-                chosen = self.positive if isinstance(self.positive, list) else [self.positive]
-                y = binary(y, chosen)
-            z = cross([self._attribute(frame[name]) for name in self._attributes])
+            y, classes = self._labels(frame[self.target])
+            z = cross([self._attribute(frame[name]) for name in self._attributes], self.max_values)
         except UserError as error:
             raise self._error(str(error)) from error
         unknown = z.codes < 0
         if self.missing_attribute == "group" and unknown.any():
-            notes.append(f"{unknown.sum()} rows have no attribute: they are a group, z=missing")
-            z = Categorical(np.where(unknown, len(z.names), z.codes), [*z.names, "missing"])
+            name = made_up("missing", z.names)
+            notes.append(f"{unknown.sum()} rows have no attribute: they are a group, z={name}")
+            z = Categorical(np.where(unknown, len(z.names), z.codes), [*z.names, name])
         for role, found in (("target", y), ("attribute", z)):
             if len(found.names) < 2:
                 raise self._error(
                     f"the {role} has fewer than two values: {', '.join(found.names) or 'none'}."
                 )
-        first = dict(zip(*np.unique(codes, return_index=True), strict=True))
-        classes = {str(v): y.names[y.codes[first[i]]] for i, v in enumerate(values) if i in first}
         options = {**self.default_bins, **(self.bins or {})}
-        bins = {k: list(v) for k, v in options.items() if k in self._attributes}
-        return y, z, classes, {name: plain_bins(frame[name], v) for name, v in bins.items()}
+        bins = {k: plain_bins(frame[k], v) for k, v in options.items() if k in self._attributes}
+        return y, z, classes, bins
 
     def _split(
         self, frame: pd.DataFrame, y: Categorical, z: Categorical, notes: list[str]

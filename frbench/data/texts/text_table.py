@@ -312,6 +312,9 @@ class TextTable(TextInputs, TableData):
         codes = [bool(wanted.intersection(words(text))) for text in column.fillna("").astype(str)]
         return Categorical(np.asarray(codes, dtype=np.int64), ["without", "with"])
 
+    def _remarks(self, frame: pd.DataFrame, used: list[str]) -> list[str]:
+        return super()._remarks(frame, [name for name in used if name not in self.text_columns])
+
     def _column_notes(self, tables: dict[str, Table]) -> list[str]:
         return []  # unknown words have an id of their own
 

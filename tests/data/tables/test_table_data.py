@@ -6,6 +6,7 @@ import pytest
 
 from frbench.contracts.errors import UserError
 from frbench.data.categorical import Categorical, binary, categorize, cross
+from frbench.data.cells import Cells
 from frbench.data.describe import describe
 from frbench.data.fingerprint import fingerprint
 from frbench.data.reading import read_table
@@ -225,8 +226,9 @@ def test_missing_values_are_the_same_in_every_format(tmp_path):
     frame.to_csv(tmp_path / "t.csv", index=False)
     frame.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
     frame.to_parquet(tmp_path / "t.parquet")
+    cells = Cells(missing_values=["?"])
     lacking = {
-        suffix: int(read_table(str(tmp_path / f"t.{suffix}"), ",", ["?"])["job"].isna().sum())
+        suffix: int(read_table(str(tmp_path / f"t.{suffix}"), cells)["job"].isna().sum())
         for suffix in ("csv", "jsonl", "parquet")
     }
     assert len(set(lacking.values())) == 1 and lacking["csv"] > 0

@@ -1,0 +1,136 @@
+"""What `frbench audit` reads: the table, its columns by their options, and their codes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from frbench.contracts.errors import UserError
+from frbench.contracts.text import short
+from frbench.data.categorical import MAX_VALUES, categorize, made_up, value_name
+from frbench.data.cells import add_cells, cells_of, check_plain
+from frbench.data.reading import read_table
+from frbench.metrics.rows import Rows, factorise, to_rows
+from frbench.support.parser import mapping
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the file and the options of its columns."""
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help=".csv, .tsv, .jsonl (also .gz) or .parquet"
+    )
+    parser.add_argument(
+        "--y", metavar="COL", help="column of the true labels; without it: selection rates alone"
+    )
+    parser.add_argument("--pred", required=True, metavar="COL", help="column of the predictions")
+    parser.add_argument(
+        "--z",
+        required=True,
+        nargs="+",
+        metavar="COL",
+        help="columns of the attributes: each alone, then crossed; empty or -1 is unknown",
+    )
+    parser.add_argument("--score", metavar="COL", help="probability of the positive class")
+    parser.add_argument("--weight", metavar="COL", help="sample weights")
+    parser.add_argument("--positive", metavar="VALUE", help="the positive class against the rest")
+    parser.add_argument(
+        "--bins",
+        type=mapping,
+        default={},
+        metavar="MAP",
+        help="of attributes, '{age: [25, 40], income: 4}': edges, or a number of quantile bins",
+    )
+    add_cells(parser)
+
+
+def read(args: argparse.Namespace) -> pd.DataFrame:
+    """Read the file and check that it has the columns asked for.
+
+    Raises:
+        UserError: Naming the option and the columns there are.
+    """
+    if not args.file.is_file():
+        raise UserError(f"No file {str(args.file)!r}: give the path of a .csv or .parquet table")
+    frame = read_table(str(args.file), cells := cells_of(args))
+    flags = [("--pred", args.pred), *(("--z", z) for z in args.z)]
+    optional = (("--y", args.y), ("--score", args.score), ("--weight", args.weight))
+    flags += [(flag, column) for flag, column in optional if column]
+    for flag, column in flags:
+        if column not in frame.columns:
+            raise UserError(
+                f"{str(args.file)!r} has no column {column!r}: "
+                f"set {flag} to one of {', '.join(map(str, frame.columns))}"
+            )
+    used = list(dict.fromkeys(column for _, column in flags))
+    check_plain(frame[used], str(args.file), "name another column")
+    for flag, column in flags:
+        lacking = int(frame[column].isna().sum())
+        if lacking and flag != "--z":
+            raise UserError(
+                f"Column {column!r} of {str(args.file)!r} lacks {lacking} of {len(frame)} values: "
+                "fill them or drop the rows"
+            )
+    if strange := sorted(set(args.bins) - set(args.z)):
+        raise UserError(f"--bins names {strange[0]!r}, which is not in --z.")
+    about = tuple(f"{name}: " for name in (str(args.file), *used))
+    notes = [note for note in frame.attrs.get("notes", []) if note.startswith(about)]
+    frame = frame[used]
+    frame.attrs["notes"] = [*notes, *cells.remarks(frame)]
+    return frame
+
+
+def code(frame: pd.DataFrame, columns: list[str], args: argparse.Namespace) -> Rows:
+    """Return the rows for one attribute, or for several crossed; without labels, y is y_pred.
+
+    Raises:
+        UserError: If a column cannot be used.
+    """
+    y, y_pred, names = frame[args.y or args.pred], frame[args.pred], None
+    if args.positive is not None:
+        y, y_pred = y.map(value_name), y_pred.map(value_name)
+        values = sorted({*y, *y_pred})
+        if args.positive not in values:
+            raise UserError(
+                f"--positive {args.positive!r} is not in column {args.y or args.pred!r}: "
+                f"use one of {', '.join(values[:20])}"
+            )
+        rest = [v for v in values if v != args.positive]
+        other = rest[0] if len(rest) == 1 else made_up(f"not {args.positive}", [args.positive])
+        names = [other, args.positive]
+        y, y_pred = (y == args.positive).astype(int), (y_pred == args.positive).astype(int)
+    coded = [_attribute(frame[column], args) for column in columns]
+    codes = {column: found[0] for column, found in zip(columns, coded, strict=True)}
+    return to_rows(
+        y.to_numpy(),
+        y_pred.to_numpy(),
+        codes if len(columns) > 1 else codes[columns[0]],
+        frame[args.score].to_numpy() if args.score else None,
+        frame[args.weight].to_numpy() if args.weight else None,
+        names,
+        [found[1] for found in coded] if len(columns) > 1 else coded[0][1],
+    )
+
+
+def _attribute(column: pd.Series, args: argparse.Namespace) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Codes of an attribute's values, -1 where unknown, and their names."""
+    known = column.notna().to_numpy()
+    if not known.any():
+        raise UserError(f"Column {column.name!r} is empty: choose another with --z")
+    if (bins := args.bins.get(column.name)) is not None:
+        found = categorize(column, bins if isinstance(bins, int | list) else [bins], option="--")
+        return found.codes, tuple(found.names)
+    if column.dtype.kind in "iuf" and column.nunique() > MAX_VALUES:
+        raise UserError(
+            f"Column {column.name!r} has {column.nunique()} different numbers, "
+            f"{short(column[known].iloc[0])} say: bin it by --bins '{{{column.name}: 4}}' or "
+            "'{...: [EDGE, ...]}'"
+        )
+    codes = np.full(len(column), -1)
+    (codes[known],), names = factorise({str(column.name): column[known]}, unknown=True)
+    return codes, names

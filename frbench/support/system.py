@@ -1,0 +1,43 @@
+"""Refusals of the operating system in one line: names, permissions, space, memory."""
+
+from __future__ import annotations
+
+import errno
+
+from frbench.support.atomic import no_space
+
+_REMEDIES = {
+    errno.ENAMETOOLONG: "give a shorter one",
+    errno.EACCES: "change its permissions, or give another",
+    errno.EPERM: "change its permissions, or give another",
+    errno.EROFS: "write to another disk",
+    errno.EISDIR: "name a file in it",
+    errno.ENOTDIR: "a folder of the path is a file",
+    errno.ENOENT: "check the path",
+    errno.ELOOP: "a link refers to itself: remove it",
+    errno.EMFILE: "close other programs, or raise `ulimit -n`",
+}
+
+
+def system_error(error: OSError | MemoryError) -> tuple[str, int] | None:
+    """Say what the system refused, the remedy, and the exit status; None for other errors.
+
+    Example:
+        >>> system_error(OSError(errno.ENAMETOOLONG, "File name too long", "aaa"))
+        ('aaa: File name too long; give a shorter one.', 2)
+        >>> system_error(OSError("of a library")) is None
+        True
+    """
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error or 'none left'}; ask for fewer rows or draws.", 2
+    where = "" if error.filename is None else str(error.filename)
+    if no_space(error):
+        return (
+            f"the disk is full, there is no space{where and f' for {where}'}; what was written "
+            "before is whole: free some space and run the command again, or continue from "
+            "last.ckpt.",
+            1,
+        )
+    if error.errno not in _REMEDIES:
+        return None
+    return f"{where and f'{where}: '}{error.strerror}; {_REMEDIES[error.errno]}.", 2
