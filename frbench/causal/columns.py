@@ -16,13 +16,6 @@ if TYPE_CHECKING:
 
     from frbench.data.module import GroupDataModule
 
-_TABLES = (".csv", ".parquet", ".pq", ".jsonl", ".json")
-
-
-def is_table(data: str) -> bool:
-    """Whether a name is that of a table's file (``.csv``, ``.jsonl``, ``.parquet``)."""
-    return data.removesuffix(".gz").endswith(_TABLES)
-
 
 def columns(
     task: CausalTask, data: str | GroupDataModule, named: Sequence[str] = ()
@@ -35,7 +28,7 @@ def columns(
 
     Args:
         task: The graph.
-        data: The path of a table (:func:`is_table`), or a data set.
+        data: The path of a table (:func:`frbench.data.reading.is_table`), or a data set.
         named: ``NODE=COLUMN`` pairs.
 
     Returns:
@@ -46,6 +39,7 @@ def columns(
         UserError: For files, nodes or columns that do not exist.
     """
     if isinstance(data, str):
+        from frbench.data.cells import check_plain
         from frbench.data.reading import read_table
 
         frame, source = read_table(data), Path(data).name
@@ -63,6 +57,8 @@ def columns(
                 f"{', '.join(map(str, frame.columns))}."
             )
     chosen = {node: pairs.get(node, node) for node in task.observed}
+    if isinstance(data, str):
+        check_plain(frame[[c for c in chosen.values() if c in frame]], data, "use another column")
     found = {
         node: frame[name].to_numpy() if frame[name].dtype.kind in "iuf"
         else frame[name].astype(object).where(frame[name].notna(), None).to_numpy()  # no pd.NA

@@ -247,6 +247,8 @@ class CausalTask:
             UserError: If the file is missing, is not YAML, has an unknown key or an invalid task.
         """
         path = Path(path)
+        if not path.is_file():
+            raise UserError(f"No file {str(path)!r}: give the path of a task in YAML.")
         data = read_yaml(path)
         known = list(inspect.signature(cls).parameters)
         if not isinstance(data, dict):

@@ -65,6 +65,8 @@ def main(argv: list[str]) -> int:
         UserError: If the file or a column is missing or cannot be used.
     """
     args = _parser().parse_args(argv)
+    if args.resamples < 1:
+        raise UserError(f"--resamples must be at least 1, got {args.resamples}")
     decisions.check(args)
     asked = [f"--{name}" for name in ("score", "metrics", "tolerance", "plan")
              if getattr(args, name)]  # fmt: skip
@@ -111,7 +113,7 @@ def _parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--resamples",
-        type=number(1, 10**6, whole=True),
+        type=number(high=10**6, whole=True),
         default=1000,
         help="for the worst alpha shares, metrics of your own",
     )

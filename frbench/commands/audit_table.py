@@ -12,7 +12,7 @@ from frbench.contracts.errors import UserError
 from frbench.contracts.text import short
 from frbench.data.categorical import MAX_VALUES, categorize, made_up, value_name
 from frbench.data.cells import add_cells, cells_of, check_plain
-from frbench.data.reading import read_table
+from frbench.data.reading import is_table, read_table
 from frbench.metrics.rows import Rows, factorise, to_rows
 from frbench.support.parser import mapping
 
@@ -57,6 +57,10 @@ def read(args: argparse.Namespace) -> pd.DataFrame:
     """
     if not args.file.is_file():
         raise UserError(f"No file {str(args.file)!r}: give the path of a .csv or .parquet table")
+    if not is_table(str(args.file)):
+        raise UserError(
+            f"Cannot read {str(args.file)!r}: expected .csv, .csv.gz or .parquet, .tsv or .jsonl"
+        )
     frame = read_table(str(args.file), cells := cells_of(args))
     flags = [("--pred", args.pred), *(("--z", z) for z in args.z)]
     optional = (("--y", args.y), ("--score", args.score), ("--weight", args.weight))
@@ -125,7 +129,8 @@ def _attribute(column: pd.Series, args: argparse.Namespace) -> tuple[np.ndarray,
     if (bins := args.bins.get(column.name)) is not None:
         found = categorize(column, bins if isinstance(bins, int | list) else [bins], option="--")
         return found.codes, tuple(found.names)
-    if column.dtype.kind in "iuf" and column.nunique() > MAX_VALUES:
+    whole = column.dtype.kind in "iuf" and bool((column[known] % 1 == 0).all())
+    if whole and column.nunique() > MAX_VALUES:
         raise UserError(
             f"Column {column.name!r} has {column.nunique()} different numbers, "
             f"{short(column[known].iloc[0])} say: bin it by --bins '{{{column.name}: 4}}' or "

@@ -60,7 +60,7 @@ def _parser() -> Parser:
     add("--out", required=True, type=Path, metavar="FILE", help="written; must not exist")
     add(
         "--smoothing",
-        type=number(0, 1),
+        type=float,
         default=0.5,
         metavar="C",
         help="uniform share of the prior: .5",
@@ -75,13 +75,13 @@ def _parser() -> Parser:
     )
     add(
         "--tau",
-        type=number(0, 1),
+        type=float,
         default=1.0,
         help="wanted ratio of the protected shares, in (0, 1]",
     )
     add(
         "--band",
-        type=number(0, 1),
+        type=float,
         default=0.0,
         help="largest distance of these shares from their goal",
     )
@@ -190,7 +190,7 @@ def _prepare(
     frame = frame[known].reset_index(drop=True)
     check_plain(frame, args.file, "leave it out by --drop NAME")
     edges = _edges(args.bins)
-    for name in frame.columns:
+    for name in frame.columns.difference(args.ordinal):
         if frame[name].dtype.kind == "f" and np.isinf(frame[name]).any():
             raise UserError(
                 f"column '{name}' of {args.file} holds infinite values; clean it, or leave it out "

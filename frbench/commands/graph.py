@@ -45,7 +45,8 @@ def main(argv: list[str]) -> int:
     evidence, counts = None, None
     found = analyze(task)
     if args.data:
-        from frbench.causal.columns import columns, is_table
+        from frbench.causal.columns import columns
+        from frbench.data.reading import is_table
 
         if is_table(args.data) and options:
             raise UserError(f"--data {args.data} is a table and takes no {options[0]}.")
@@ -73,7 +74,7 @@ def main(argv: list[str]) -> int:
 
 def _data(name: str, options: list[str]) -> str | GroupDataModule:
     """Return the path of a table, or build the data set of a name or a YAML file."""
-    from frbench.causal.columns import is_table
+    from frbench.data.reading import is_table
 
     if is_table(name):
         return name

@@ -166,9 +166,8 @@ def categorize(
                 f"bins: {sorted(absent)[0]!r} does not occur in column '{column.name}', whose "
                 f"values are: {few(values)}.{quoting(bins)}"
             )
-        other = made_up("other", kept)
-        renamed = {v: value_name(v) if value_name(v) in kept else other for v in values}
-        names = list(dict.fromkeys([*kept, other]))
+        renamed = {v: value_name(v) if value_name(v) in kept else "other" for v in values}
+        names = list(dict.fromkeys([*kept, "other"]))
     else:
         # A text that hardly repeats says who a row is.
         usual = MAX_VALUES if numeric or 2 * len(values) > len(column) else MAX_TEXTS
@@ -231,7 +230,7 @@ def _intervals(column: pd.Series, edges: Sequence[float | str]) -> Categorical:
     good = all(math.isfinite(number) for number in numbers)
     if not edges or not good or any(not a < b for a, b in pairwise(numbers)):
         raise UserError(
-            f"bins: the edges of '{column.name}' must be finite numbers that ascend, got "
+            f"bins: the edges of '{column.name}' must ascend and be finite, got "
             f"{short(list(edges))}."
         )
     shown = [value_name(edge) for edge in edges]

@@ -27,6 +27,16 @@ MAX_ROW = 2**20
 _JSON, _PARQUET = (".json", ".jsonl", ".ndjson"), (".parquet", ".pq")
 
 
+def is_table(name: str) -> bool:
+    """Whether a name is that of a table's file (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``).
+
+    Example:
+        >>> is_table("a.CSV.gz"), is_table("a.yaml")
+        (True, False)
+    """
+    return name.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".tab", *_JSON, *_PARQUET))
+
+
 def find_table(path: str, folders: Sequence[Path] = (Path(),)) -> Path:
     """Return a table's file: seen from the folders, or one that ``frbench data`` lists.
 

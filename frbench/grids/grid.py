@@ -244,6 +244,8 @@ def read_grid(path: str | Path) -> list[Cell]:
         UserError: If the file is missing, is not YAML, or has keys or values of a wrong form.
     """
     path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no grid file {path}.")
     grid = _mapping(read_yaml(path), str(path))
     try:
         json.dumps(grid, allow_nan=False)

@@ -72,6 +72,8 @@ def parse_yaml(text: str) -> Any:
         _check_size(text)
         return yaml.load(text, _Loader)  # noqa: S506: a safe loader
     except (yaml.YAMLError, ValueError, OverflowError) as error:
+        if "nesting depth" in str(error):  # of the library
+            raise ValueError("lists or mappings are nested too deeply") from error
         raise ValueError(" ".join(str(error).split())[:300].rstrip(".")) from error
 
 
@@ -98,4 +100,4 @@ def _check_size(text: str) -> None:
         if count > MAX_VALUES:
             raise ValueError(f"it holds more than {MAX_VALUES} values, aliases written out")
         if len(still_open) > MAX_DEPTH:
-            raise ValueError(f"lists and mappings are nested more than {MAX_DEPTH} deep")
+            raise ValueError("lists or mappings are nested too deeply")

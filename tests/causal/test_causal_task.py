@@ -103,7 +103,7 @@ def test_yaml_of_earlier_releases_calls_the_attribute_a_factor(tmp_path):
         ("edges: [Y>X]\nattribute: Z\nparts: [X]\n", ["exactly one label"]),
         ("edges: [Y>X]\nlabel: Y\nparts: [X]\n", ["has no attribute"]),
         ("- Y>X\n", ["holds no task", "edges"]),
-        ("edges: [Y>X\n", ["as YAML"]),
+        ("edges: [Y>X\n", ["not valid YAML"]),
     ],
 )
 def test_yaml_errors(text, words, tmp_path):
@@ -167,7 +167,7 @@ def test_aliases_that_unfold_are_not_written_out(tmp_path, role):
     fields = {"label": "Y", "factor": "Z", "parts": "[X]", "edges": "[Y>X, Z>X]"} | lists
     path = tmp_path / "task.yaml"
     path.write_text("\n".join(f"{key}: {value}" for key, value in fields.items()))
-    with pytest.raises(UserError, match=role) as error:
+    with pytest.raises(UserError, match="aliases written out") as error:
         CausalTask.from_yaml(path)
     assert len(str(error.value)) < 400
 

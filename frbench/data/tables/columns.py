@@ -17,7 +17,6 @@ from frbench.data.categorical import (
     codes_of,
     edges_of,
     joined,
-    made_up,
     texts,
     value_name,
 )
@@ -162,6 +161,21 @@ class TableColumns(GroupDataModule):
         first = dict(zip(*np.unique(codes, return_index=True), strict=True))
         return y, {str(v): y.names[y.codes[first[i]]] for i, v in enumerate(values) if i in first}
 
+    def _known_factors(
+        self, frame: pd.DataFrame, notes: list[str]
+    ) -> tuple[pd.DataFrame, Categorical, Categorical]:
+        """Labels and attributes by the names of the checkpoint; rows of unknown ones go."""
+        try:
+            y = self.name_codes(self._class_texts(frame[self.target]), "class")
+            z = self.name_codes(self._crossed_texts(frame), "attribute")
+        except UserError as error:
+            raise self._error(str(error)) from error
+        known = (y != -2) & (z != -2)
+        if dropped := int((~known).sum()):
+            notes.append(f"{dropped} of {len(frame)} rows dropped: unknown class or attribute")
+        names = list(self.class_names), list(self.attribute_names)
+        return frame[known], Categorical(y[known], names[0]), Categorical(z[known], names[1])
+
     def _remarks(self, frame: pd.DataFrame, used: list[str]) -> list[str]:
         """What was done to the cells of the columns in use, and what they look like."""
         about = tuple(f"{name}: " for name in (self.path, *used))
@@ -245,7 +259,7 @@ class TableColumns(GroupDataModule):
             return binned(column, bins)
         found = texts(column)
         codes, _ = codes_of(found, bins)
-        names = np.array([*bins, made_up("other", bins), None], dtype=object)
+        names = np.array([*bins, "other", None], dtype=object)
         return names[np.where(codes == -2, len(bins), np.where(codes == -1, len(bins) + 1, codes))]
 
     def _crossed_texts(self, frame: pd.DataFrame) -> np.ndarray:

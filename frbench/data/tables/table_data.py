@@ -268,7 +268,7 @@ class TableData(TableColumns):
         inputs = self._inputs(frame) if self.restored is None else list(self._input_columns)
         self._check_names(frame, {"an input of the checkpoint": inputs})
         among = "among" if self.attribute_as_input else "not among"
-        used = [self.target, *self._attributes, *inputs]
+        used = list(dict.fromkeys([self.target, *self._attributes, *inputs]))
         check_plain(frame[used], self.path, "leave it out by --data.drop+=NAME")
         notes = [
             f"attribute {', '.join(self._attributes)}: {among} the inputs",
@@ -293,21 +293,6 @@ class TableData(TableColumns):
             classes, bins = self._classes, self._bins
         splits = self._split(frame, y, z, notes)
         return _Rows(frame[inputs], y, z, splits, notes, classes, bins)
-
-    def _known_factors(
-        self, frame: pd.DataFrame, notes: list[str]
-    ) -> tuple[pd.DataFrame, Categorical, Categorical]:
-        """Labels and attributes by the names of the checkpoint; rows of unknown ones go."""
-        try:
-            y = self.name_codes(self._class_texts(frame[self.target]), "class")
-            z = self.name_codes(self._crossed_texts(frame), "attribute")
-        except UserError as error:
-            raise self._error(str(error)) from error
-        known = (y != -2) & (z != -2)
-        if dropped := int((~known).sum()):
-            notes.append(f"{dropped} of {len(frame)} rows dropped: unknown class or attribute")
-        names = list(self.class_names), list(self.attribute_names)
-        return frame[known], Categorical(y[known], names[0]), Categorical(z[known], names[1])
 
     def _inputs(self, frame: pd.DataFrame) -> list[str]:
         """Columns that the network sees."""

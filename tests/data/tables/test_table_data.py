@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 
 from frbench.contracts.errors import UserError
-from frbench.data.categorical import Categorical, binary, categorize, cross
+from frbench.data.categorical import Categorical, categorize, cross
 from frbench.data.cells import Cells
 from frbench.data.describe import describe
 from frbench.data.fingerprint import fingerprint
 from frbench.data.reading import read_table
 from frbench.data.splits import cut, deal
 from frbench.data.tables.table_data import TableData
+from frbench.data.targets import binary
 
 
 def people(n: int = 400) -> pd.DataFrame:
