@@ -72,7 +72,8 @@ def main(argv: list[str]) -> int:
         def forward(self, x: Tensor, *z: Tensor) -> Tensor | tuple[Tensor, Tensor]:
             features, logits = self.model(x)
             if self.behind is None:
-                return logits.softmax(1)
+                only: Tensor = logits.softmax(1)
+                return only
             logits, shares = decided(self.behind, logits, features, *z)
             return logits.softmax(1) if shares is None else (logits.softmax(1), shares)
 

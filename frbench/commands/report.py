@@ -78,7 +78,9 @@ def main(argv: list[str]) -> int:
 
     form = args.format or FORMATS.get(args.out.suffix if args.out else "", "table")
     color = args.out is None and sys.stdout.isatty()
-    fronts = [*frontiers(runs, *args.frontier, args.folds)] if args.frontier else []
+    fronts = (
+        [*frontiers(runs, args.frontier[0], args.frontier[1], args.folds)] if args.frontier else []
+    )
     fronts = [one for one in fronts if one.table in report.tables.get(one.data, ())]
     if args.frontier:
         _put(

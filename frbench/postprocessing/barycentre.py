@@ -64,7 +64,7 @@ class Barycentre(ThresholdMap):
         each = [np.sort(score[rows.z == a]) for a in range(self.num_attributes)]
         # The barycentre's quantile function is a staircase; its steps are those of the groups.
         steps = np.unique(np.concatenate([np.arange(1, len(b) + 1) / len(b) for b in each]))
-        value = sum(len(b) / len(score) * _quantile(b, steps) for b in each)
+        value = np.sum([len(b) / len(score) * _quantile(b, steps) for b in each], axis=0)
         above = value > 0.5
         rate = 1.0 - (0.0 if above[0] else float(steps[~above][-1]))
         mixtures: list[Sequence[Part]] = [_top(own, rate) for own in each]

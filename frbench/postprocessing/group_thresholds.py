@@ -111,7 +111,7 @@ class GroupThresholds(ThresholdMap):
         else:
             best = self._by_coordinate(selected, tried, total)
         at_best = np.asarray(sum(selected[g][best[g]] for g in range(groups)))[None]
-        report = {"value": float(_MEASURES[self.objective](at_best, total)[0])}
+        report: dict[str, Any] = {"value": float(_MEASURES[self.objective](at_best, total)[0])}
         if self.constraint is not None:
             report[self.constraint] = float(_MEASURES[self.constraint](at_best, total)[0])
             if self._excess(at_best, total)[0] > 0:

@@ -237,13 +237,9 @@ class RejectOption(ThresholdMap):
             "equal_opportunity": rate[True, 1] - rate[False, 1],
             "average_odds": (rate[True, 1] - rate[False, 1] + rate[True, 0] - rate[False, 0]) / 2,
         }[self.gap]
-        balanced = 0.5 + sum(
-            sign
-            * (selected[True, c] + selected[False, c])
-            / (total[True, c] + total[False, c])
-            / 2
-            for sign, c in ((1, 1), (-1, 0))
-        )
+        share = {c: (selected[True, c] + selected[False, c]) / (total[True, c] + total[False, c])
+                 for c in (0, 1)}  # fmt: skip
+        balanced = 0.5 + share[1] / 2 - share[0] / 2
         feasible = np.abs(gaps) <= self.bound
         if feasible.any():
             best = int(np.where(feasible, balanced, -np.inf).argmax())

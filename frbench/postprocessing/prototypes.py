@@ -128,4 +128,4 @@ class DPE(OutputMap):
         """Return the logarithm of the mean softmax, which is a logit as good as any."""
         normal = F.normalize(features.double(), dim=1)
         each = self._logits(normal, self.prototypes, self.factor).log_softmax(2)
-        return (each.logsumexp(0) - np.log(self.heads)).float()
+        return torch.sub(each.logsumexp(0), float(np.log(self.heads))).float()

@@ -119,6 +119,12 @@ def frontiers(runs: Sequence[Run], x: str, y: str, folds: int | None = None) -> 
     return found
 
 
+def _estimate(runs: list[Run], key: str, folds: int | None) -> Estimate:
+    """Estimate a metric from the runs of one setting."""
+    values = units(runs, lambda run: run.metrics.get(key, np.nan))
+    return estimate(values.values(), folds, bounds(key))
+
+
 def _points(runs: Iterable[Run], keys: tuple[str, str], folds: int | None) -> list[Point]:
     """Average each setting over its seeds or folds."""
     settings: dict[str, list[Run]] = {}
@@ -126,11 +132,7 @@ def _points(runs: Iterable[Run], keys: tuple[str, str], folds: int | None) -> li
         settings.setdefault(run.setting, []).append(run)
     points = []
     for name, own in settings.items():
-        pair = [
-            estimate(units(own, lambda run, k=key: run.metrics.get(k, np.nan)).values(), folds,
-                     bounds(key))
-            for key in keys
-        ]  # fmt: skip
+        pair = [_estimate(own, key, folds) for key in keys]
         if pair[0].n and pair[1].n:
             points.append(Point(name, *pair))
     return points
@@ -160,7 +162,7 @@ def _unprocessed(
     chosen = sorted(families[best], key=lambda run: -run.settings[RELAXED])
     points = []
     for tolerance in dict.fromkeys(run.settings[RELAXED] for run in chosen):
-        own = (run for run in chosen if run.settings[RELAXED] == tolerance)
+        own = [run for run in chosen if run.settings[RELAXED] == tolerance]
         points += [p._replace(name=f"tolerance {tolerance:g}") for p in _points(own, keys, folds)]
     return best.partition(",")[0].removesuffix(" defaults"), points
 

@@ -210,9 +210,11 @@ ROWS = [
         "again"),
         ("frbench.data.reading:_read_whole", "cannot be read"),
         lambda: Path("t.csv.gz").write_bytes(gzip.compress(table(3000).encode())[:-400]), **T),
-    Row("ragged row", TABLE, ("t.csv", "cannot be read"), ("frbench.data.reading:_read_whole", "cannot be read"),
+    Row("ragged row", TABLE, ("t.csv", "cannot be read"),
+        ("frbench.data.reading:_read_whole", "cannot be read"),
         csv(table() + "1,a,0,5,6\n"), **T),
-    Row("wrong encoding", TABLE, ("t.csv", "UTF-8", "save it so"), ("frbench.data.reading:_read_whole", "_wrong_encoding"),
+    Row("wrong encoding", TABLE, ("t.csv", "UTF-8", "save it so"),
+        ("frbench.data.reading:_read_whole", "_wrong_encoding"),
         lambda: Path("t.csv").write_bytes(table(row=lambda i: f"{i},mä{i % 2},{i % 2}")
                                           .encode("latin-1")), **T),
     Row("wrong checksum", ("fit", "--data=Adult", *QUIET), ("adult.data", "sha256", "Replace it"),

@@ -131,7 +131,7 @@ def blobs(sizes, seed=0, spread=0.05):
     points, labels, blob = [], [], []
     for label in (0, 1):
         for k, size in enumerate(sizes):
-            points.append(rng.normal(scale=spread, size=(size, 2)) + [10 * k, 5 * label])
+            points.append(rng.normal(loc=[10 * k, 5 * label], scale=spread, size=(size, 2)))
             labels += [label] * size
             blob += [k] * size
     return rows_of(np.concatenate(points), labels), np.array(blob)

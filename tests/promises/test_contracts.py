@@ -211,8 +211,8 @@ def test_objectives_train_to_finite_parameters(cls, precision):
     model, trainer = fit(cls, max_epochs=10, check_val_every_n_epoch=10, precision=precision)
     assert start.keys() == model.state_dict().keys()
     assert all(torch.isfinite(v).all() for v in model.state_dict().values())
-    # The larger class has .56. Rows of these classes are hard where they overlap, and a method that
-    # follows hard rows is lost there: tests/objectives/test_lff.py trains it where it should work.
+    # The larger class has .56. Rows of these classes are hard where they overlap, and a method
+    # that follows hard rows is lost: tests/objectives/test_lff.py trains it where it should work.
     assert trainer.callback_metrics["val/accuracy"] > 0.6 or cls is LfF
 
 

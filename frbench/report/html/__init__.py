@@ -120,7 +120,7 @@ def _frontier(fronts: Sequence[Frontier]) -> Markup:
         rows = [[value.text if isinstance(value, Cell) else value for value in row]
                 for row in sheet.rows]  # fmt: skip
         parts.append(table(sheet.title, sheet.columns, rows))
-    lines = dict.fromkeys(line for sheet in numbers for line in sheet.lines)
+    lines = dict.fromkeys(str(line) for sheet in numbers for line in sheet.lines)
     return tag("section", *parts, _list(lines), id="frontier")
 
 
