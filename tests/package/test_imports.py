@@ -161,8 +161,11 @@ FLOORS = {
     "objectives": 5, "callbacks": 5, "gan": 5,
     "runs": 6, "grids": 7, "commands": 8, "__main__": 9,
 }  # fmt: skip
-#: `support` holds nothing of the domain: the folders of its own floor may use it.
-BESIDE = {("metrics", "support"), ("postprocessing", "support")}
+#: `support` holds nothing of the domain: the folders of its own floor may use it. FRAPPE trains
+#: with penalties.
+BESIDE = {
+    ("metrics", "support"), ("postprocessing", "support"), ("postprocessing", "penalties"),
+}  # fmt: skip
 #: Arrows that go down and are forbidden all the same.
 FORBIDDEN = {("report", "runs"), ("causal", "runs")} | {
     (low, high)
