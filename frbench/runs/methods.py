@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from frbench.data.balance import Balance
 from frbench.data.step import Augmentation
-from frbench.postprocessing.dfr import DFR
+from frbench.postprocessing import GroupMap
 from frbench.runs.catalogue import exported, import_all
 
 Axis = Literal[
@@ -37,7 +37,7 @@ class Method(NamedTuple):
         training: Columns of labels that training reads.
         selection: Columns that choosing a setting or fitting on held-out rows reads; ``monitor``
             where that is up to the metric that is monitored.
-        test: Columns beside x that a decision reads; a dash for none.
+        test: Columns beside x that a decision reads unless told otherwise; a dash for none.
         source: arXiv ids, or the works that the docstring names.
     """
 
@@ -58,7 +58,7 @@ def summary(docstring: str) -> str:
         'Mean loss, see ERM'
     """
     text = " ".join(inspect.cleandoc(docstring).split("\n\n")[0].split())
-    first = re.split(r"(?<=[^.]{2})\.(?:\s|$)", text)[0]
+    first = re.split(r"\.(?=\s+[A-Z`]|$)", text)[0]
     return re.sub(r":\w+:`~?(?:\w+\.)*(\w+)`", r"\1", first).replace("``", "").rstrip(".")
 
 
@@ -79,7 +79,7 @@ def source(docstring: str) -> str:
 
 
 def _of_class(axis: Axis, cls: Any, training: str, selection: str = "monitor") -> Method:
-    test = "z" if getattr(cls, "reads_attribute", False) else "–"
+    test = "z" if issubclass(cls, GroupMap) else "–"
     doc = cls.__doc__ or ""
     return Method(axis, cls.__name__, summary(doc), training, selection, test, source(doc))
 
@@ -105,5 +105,8 @@ def methods() -> list[Method]:
         for name in exported(kind):
             unseen = classes[name].properties.attributes == "unseen"
             found.append(_of_class(axis, classes[name], "y" if unseen else "y, z"))
-    found.append(_of_class("postprocessing", DFR, "y", "y, z"))
+    for name in filter(lambda name: hasattr(classes[name], "fit"), exported("postprocessing")):
+        needs = ", ".join(classes[name].needs)
+        held_out, training = ("–", needs) if classes[name].fits_on == "train" else (needs, "y")
+        found.append(_of_class("postprocessing", classes[name], training, held_out))
     return found

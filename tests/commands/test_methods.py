@@ -18,8 +18,9 @@ def test_every_class_is_listed_once():
     names = [method.name for method in found]
     assert len(names) == len(set(names))
     for axis, kind in (("objective", "model"), ("penalty", "penalty"), ("mixing", "mixing"),
-                       ("group inference", "infer")):  # fmt: skip
-        assert [m.name for m in found if m.axis == axis] == exported(kind)
+                       ("group inference", "infer"), ("postprocessing",) * 2):  # fmt: skip
+        known = [name for name in exported(kind) if name != "Postprocessor"]
+        assert [m.name for m in found if m.axis == axis] == known
     assert {method.axis for method in found} == {*AXES}
     assert all(method.summary and "`" not in method.summary for method in found)
 
@@ -35,7 +36,8 @@ def test_labels_and_sources_are_those_of_the_class(capsys):
     }  # fmt: skip
     for name, (training, source) in wanted.items():
         assert (rows[name]["training"], rows[name]["source"]) == (training, source), name
-    assert rows["DFR"]["selection"] == "y, z"
+    assert [rows[name]["selection"] for name in ("DFR", "AFR", "CRT")] == ["y, z", "y", "–"]
+    assert (rows["ThresholdOptimizer"]["test"], rows["DFR"]["test"]) == ("z", "–")
     assert "ICML 2021" in rows["BPF"]["source"]
 
 
