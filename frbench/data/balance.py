@@ -11,7 +11,9 @@ import numpy as np
 from frbench.contracts.errors import UserError
 from frbench.data.table import Table
 
-Balance = Literal["none", "class", "group", "conditional", "joint", "reweighing"]
+Balance = Literal[
+    "none", "class", "group", "conditional", "label_given_attribute", "joint", "reweighing"
+]
 Via = Literal["sample", "weight", "subsample", "mixture"]
 Marginals = Literal["keep", "uniform"]
 
@@ -20,6 +22,7 @@ def target_distribution(p: np.ndarray, balance: Balance, marginals: Marginals) -
     """Give the target Q(Y, Z) of a way of balancing.
 
     ``class``: Q = U(Y) P(Z|Y); ``group``: Q = U(Z) P(Y|Z); ``conditional``: Q = P(Y) U(Z);
+    ``label_given_attribute``: Q = U(Y) P(Z), equal prevalence in every attribute value;
     ``joint``: Q = P(Y) P(Z) (``keep``) or U(Y) U(Z) (``uniform``); ``reweighing``: joint, keep.
 
     Source: arXiv 2406.17433, Definition 1.1 (joint) and Appendix A.1 (class, group: uniform Z
@@ -50,6 +53,8 @@ def target_distribution(p: np.ndarray, balance: Balance, marginals: Marginals) -
             q = uniform_z * np.where(pz > 0, p / pz, np.nan)
         elif balance == "conditional":
             q = py * uniform_z
+        elif balance == "label_given_attribute":
+            q = uniform_y * pz
         elif balance in ("joint", "reweighing"):
             q = py * pz if marginals == "keep" else uniform_y * uniform_z
         else:

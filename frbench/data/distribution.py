@@ -11,9 +11,9 @@ import numpy as np
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.data.balance import Balance, Marginals, Via, balance_ratio, subsample_rows
-from frbench.data.checks import check_tables
+from frbench.data.checks import check_inputs, check_tables
 from frbench.data.mixed import Mixed
-from frbench.data.step import Augmentation, Corruption
+from frbench.data.step import Augmentation, Corruption, InputTransform
 from frbench.data.strata import allot
 from frbench.data.table import Table
 from frbench.data.verified import hold_out, mislabel
@@ -53,6 +53,8 @@ class TrainingDistribution(ABC):
     mixture_ratio: float
     corrupt: list[Corruption] | None
     augment: list[Augmentation] | None
+    transforms: list[InputTransform] | None
+    restored: dict[str, Any] | None
     clean_share: float
     clean_noise: float
     clean_only: bool
@@ -76,6 +78,46 @@ class TrainingDistribution(ABC):
     def encode_all(self, x: Any) -> Any:
         """Encode inputs, some of which may be encoded already."""
         return x.encode(self.encode) if isinstance(x, Mixed) else self.encode(x)
+
+    @cached_property
+    def learnt_transforms(self) -> list[dict[str, Any]]:
+        """What the transforms of the inputs have learnt from the rows that training sees."""
+        if self.restored is not None:
+            return list(self.restored.get("transforms", []))
+        if not self.transforms:
+            return []
+        table = self.training.table
+        x, found = self._numbers(self.encode_all(table.x)), list[dict[str, Any]]()
+        for step in self.transforms:
+            found.append(step.learn(x, table.y, table.z, self.sizes))
+            x = step.transform(x, table.z, found[-1])
+        return found
+
+    def _numbers(self, x: Any) -> np.ndarray:
+        """Return encoded inputs as a table of numbers, which transforms are for."""
+        if self.vocab_size or len(self.sizes.input_shape) != 1 or not isinstance(x, np.ndarray):
+            raise UserError(
+                f"data.transforms are for tables of numbers; {type(self).__name__} has inputs of "
+                f"shape {list(self.sizes.input_shape)}."
+            )
+        return x.astype(np.float64)
+
+    def encoded(self, table: Table, name: str) -> Table:
+        """Encode, transform and check the inputs of a table.
+
+        Args:
+            table: Raw inputs, as :meth:`tables` gives them.
+            name: What the table is called in messages.
+        """
+        x = self.encode_all(table.x)
+        if self.transforms and len(table):
+            x = self._numbers(x)
+            for step, learnt in zip(self.transforms, self.learnt_transforms, strict=True):
+                x = step.transform(x, table.z, learnt)
+            x = x.astype(np.float32)
+        if isinstance(x, np.ndarray):
+            check_inputs(x, self.sizes, f"{type(self).__name__}: the {name} split")
+        return table.replace(x=x)
 
     # ---- names and sizes --------------------------------------------------------------------
     @property

@@ -21,7 +21,6 @@ from frbench.contracts.ranges import (
     Share,
 )
 from frbench.data.balance import Balance, Marginals, Via
-from frbench.data.checks import check_inputs
 from frbench.data.contents import contents
 from frbench.data.distribution import TrainingDistribution
 from frbench.data.distribution import TrainingRows as TrainingRows
@@ -29,7 +28,7 @@ from frbench.data.fetch import TensorTable
 from frbench.data.learnt import Learnt
 from frbench.data.loader import EvalLoader, GroupLoader, global_batch
 from frbench.data.mixed import join
-from frbench.data.step import Augmentation, Corruption
+from frbench.data.step import Augmentation, Corruption, InputTransform
 from frbench.data.strata import check_strata
 from frbench.data.table import Table
 
@@ -56,6 +55,7 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
         mixture_ratio: For via: mixture; 1 is subsample.
         corrupt: Steps that damage the training split.
         augment: Steps that extend or replace the training split.
+        transforms: Changes of the encoded inputs, learnt from training and applied to all tables.
         clean_share: Share of the training rows held out, before corruption, as verified rows (of
             the split ``clean``, where the data set has one); an epoch passes over them once,
             a part at the end of every batch (for methods with uses_clean).
@@ -92,6 +92,7 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
         mixture_ratio: Annotated[float, Interval(1)] = 2.0,
         corrupt: list[Corruption] | None = None,
         augment: list[Augmentation] | None = None,
+        transforms: list[InputTransform] | None = None,
         clean_share: ProperShare = 0.0,
         clean_noise: Share = 0.0,
         clean_only: bool = False,
@@ -114,6 +115,7 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
         self.mixture_ratio = mixture_ratio
         self.corrupt = corrupt
         self.augment = augment
+        self.transforms = transforms
         self.clean_share = clean_share
         self.clean_noise = clean_noise
         self.clean_only = clean_only
@@ -173,6 +175,7 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
             "class_names": list(self.class_names),
             "attribute_names": list(self.attribute_names),
             "observed": self.observed_counts.tolist(),
+            **({"transforms": self.learnt_transforms} if self.transforms else {}),
         }
 
     @cached_property
@@ -243,20 +246,13 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
             if size < self._world:
                 raise UserError(f"The {name} split has {size} rows for {self._world} devices.")
 
-    def _encoded(self, table: Table, name: str) -> Table:
-        """Encode and check the inputs of a split."""
-        x = self.encode_all(table.x)
-        if isinstance(x, np.ndarray):
-            check_inputs(x, self.sizes, f"{type(self).__name__}: the {name} split")
-        return table.replace(x=x)
-
     def train_dataloader(self) -> GroupLoader:
         """Return the stateful loader of the training distribution, verified rows last."""
         table, clean, weight = self.training
-        rows = self._encoded(table, "train")
+        rows = self.encoded(table, "train")
         if len(clean):
             rows = Table(
-                join([rows.x, self.encode(clean.x)]),
+                join([rows.x, self.encoded(clean, "clean").x]),
                 np.concatenate([table.y, clean.y]),
                 np.concatenate([table.z, clean.z]),
                 clean=np.concatenate([table.clean, clean.clean]),
@@ -303,7 +299,7 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
             name: What the table is called in messages.
         """
         rows = TensorTable(
-            self._encoded(table, name), table.weight, self.num_attributes, self.prepare
+            self.encoded(table, name), table.weight, self.num_attributes, self.prepare
         )
         return EvalLoader(
             rows,

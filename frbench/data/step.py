@@ -1,4 +1,4 @@
-"""Steps that edit the training table before it is balanced: corruption and augmentation."""
+"""Steps of the data: what edits the training table, and what changes the inputs of all tables."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -48,3 +48,38 @@ class Corruption(TableStep):
 
 class Augmentation(TableStep):
     """Replaces or extends the training table (resynthesis, generated pairs)."""
+
+
+class InputTransform(CheckedArguments, ABC):
+    """A map of encoded inputs that is learnt from the training rows and applied to every table.
+
+    Where a :class:`TableStep` changes the training table alone, this also changes what is
+    evaluated (``transforms_evaluation``): the rows of validation, test and other files. What it
+    has learnt is part of what the data set has learnt, and so of the checkpoint. A subclass writes
+    :meth:`learn` and :meth:`transform`.
+    """
+
+    transforms_evaluation = True
+    #: Whether :meth:`transform` looks at the attribute of a row; outputs then say so.
+    reads_attribute = True
+
+    @abstractmethod
+    def learn(self, x: np.ndarray, y: np.ndarray, z: np.ndarray, sizes: Any) -> dict[str, Any]:
+        """Return what the training rows show, as lists and numbers.
+
+        Args:
+            x: Encoded inputs [N, D].
+            y: Labels [N].
+            z: Attributes, -1 where unknown [N].
+            sizes: Sizes of the data set.
+        """
+
+    @abstractmethod
+    def transform(self, x: np.ndarray, z: np.ndarray, learnt: dict[str, Any]) -> np.ndarray:
+        """Return the changed inputs [N, D].
+
+        Args:
+            x: Encoded inputs [N, D].
+            z: Attributes, -1 where unknown [N].
+            learnt: What :meth:`learn` gave.
+        """

@@ -109,7 +109,8 @@ class Scoring(Evaluated):
     @property
     def decision_use(self) -> str:
         """Say whether the rule of decision looks at the attribute, empty if it does not."""
-        deciding = [part for part in (self, self.postprocess) if part is not None]
+        transforms = [] if self.data_module is None else self.data_module.transforms or []
+        deciding = [p for p in (self, self.postprocess, *transforms) if p is not None]
         reading = [type(part).__name__ for part in deciding if part.reads_attribute]
         return f"{reading[0]} reads the attribute of each row to decide" if reading else ""
 
@@ -162,18 +163,13 @@ class Scoring(Evaluated):
             rows = self.encoding.new_rows(part)
             n = len(rows.x)
             z = np.full(n, -1)
-            if self.reads_attribute_of_rows and rows.z is not None:
+            if self.decision_use and rows.z is not None:
                 z = self.encoding.name_codes(rows.z, "attribute").clip(min=-1)
             found = self.table_outcome(
                 Table(rows.x, np.zeros(n, np.int64), z), first + np.arange(n)
             )
             yield Scored(rows, *in_numpy(found))
             first += n
-
-    @property
-    def reads_attribute_of_rows(self) -> bool:
-        """Whether a map behind the model is given the attribute of each row."""
-        return self.postprocess is not None and self.postprocess.reads_attribute
 
     def predict_proba(self, source: Any) -> np.ndarray:
         """Return class probabilities [N, C] in the order of ``classes_``; see :meth:`score`."""
