@@ -12,6 +12,9 @@ USAGE = """\
 usage: frbench data                                   which data files are here
        frbench data --data Adult --data.attribute race --data.balance joint
                                                       group tables, rates, training distribution
+       frbench data --check FILE [--target COL] [--attribute COL]
+                                                      columns of a table, all that is wrong with
+                                                      it, and a YAML that `frbench fit` reads
        frbench data debias in.csv --protected sex --target income --out out.csv
                                                       redraw a table with fair rates (--help)
 
@@ -42,6 +45,10 @@ def main(argv: list[str]) -> int:
         from frbench.commands.debias import main as debias
 
         return debias(argv[1:])
+    if any(word.split("=")[0] == "--check" for word in argv):
+        from frbench.commands.check import main as check
+
+        return check(argv)
     if "-h" in argv or "--help" in argv:
         print(USAGE, end="")
         return 0

@@ -174,6 +174,8 @@ class Cells:
             return column
         if not len(values) or not all(isinstance(v, str) for v in distinct):
             return column
+        if column.name not in self.numeric and any(re.fullmatch(r"0\d+", v) for v in distinct):
+            return column  # codes
         found = {value: self._number(value) for value in distinct}
         if None in found.values():
             return column

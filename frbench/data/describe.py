@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from frbench.contracts.text import printable
 from frbench.data.balance import effective_sample_size
 
 if TYPE_CHECKING:
@@ -41,15 +42,16 @@ def describe(data: GroupDataModule) -> str:
         f"{type(data).__name__}: {data.num_classes} classes, "
         f"{data.num_attributes} attribute values"
     ]
-    width = max(map(len, [*data.group_names, "group"]))
+    names = [printable(name) for name in data.group_names]
+    width = max(map(len, [*names, "group"]))
     # Two spaces at least: names of shifted test tables are long.
     wide = {name: max(12, len(name) + 2) for name in counts}
     header = "".join(f"{name:>{wide[name]}}" for name in counts)
     lines.append(f"{'group':<{width}}{header}{'Q':>9}")
-    for i, name in enumerate(data.group_names):
+    for i, name in enumerate(names):
         row = "".join(f"{column[i]:>{wide[key]}}" for key, column in counts.items())
         lines.append(f"{name:<{width}}{row}{groups['Q'][i]:>9.4f}")
-    return "\n".join([*lines, *remarks(data)])
+    return "\n".join(map(printable, [*data.schema, *lines, *remarks(data)]))
 
 
 def remarks(data: GroupDataModule) -> list[str]:

@@ -69,6 +69,11 @@ class Learnt(LightningDataModule):
         """Names of the files that decide what the tables hold, as the options write them."""
         return []
 
+    @property
+    def schema(self) -> list[str]:
+        """Lines that say what the columns hold and are used as; none without columns."""
+        return []
+
     # ---- what was learnt ----------------------------------------------------------------------
     @abstractmethod
     def learn(self) -> dict[str, Any]:

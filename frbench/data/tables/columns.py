@@ -110,6 +110,22 @@ class TableColumns(GroupDataModule):
         one = self.positive
         return one if isinstance(one, str) and THRESHOLD.fullmatch(one) else None
 
+    @property
+    def schema(self) -> list[str]:
+        """Column, kind, levels, missing values and use of the training rows."""
+        from frbench.data.tables.schema import schema
+
+        table = self.splits["train"]
+        frame = table.x.copy(deep=False)
+        for name, codes, names in (
+            ("&".join(self._attributes), table.z, self.attribute_names),
+            (self.target, table.y, self.class_names),
+        ):
+            frame[name] = np.array([*names, None], dtype=object)[codes]
+        roles = {**dict.fromkeys(table.x.columns, "input"), self.target: "target",
+                 "&".join(self._attributes): "attribute"}  # fmt: skip
+        return schema(frame, roles).render("table").splitlines()
+
     # ---- checks -------------------------------------------------------------------------------
     def _error(self, text: str) -> UserError:
         return UserError(f"{self.path}: {text}")
@@ -189,7 +205,10 @@ class TableColumns(GroupDataModule):
             f"names single rows, leave it out by --data.drop+={column}"
             for column, count in self.encoder.identifiers().items()
         ]
+        seen = _row_hashes(tables["train"])
         for name in ("val", "test"):
+            if doubles := int(np.isin(_row_hashes(tables[name]), seen).sum()):
+                notes.append(f"{name}: {doubles} rows equal a training row in every column")
             for column, count in self.encoder.unseen(tables[name].x).items():
                 levels = ", ".join(map(repr, self.encoder.new_levels(tables[name].x[column])))
                 notes.append(
@@ -271,6 +290,13 @@ class TableColumns(GroupDataModule):
             z = np.where([value is None for value in z], ours[0], z)
         result: np.ndarray = z
         return result
+
+
+def _row_hashes(table: Table) -> np.ndarray:
+    from pandas.util import hash_pandas_object
+
+    rows = hash_pandas_object(table.x.assign(**{"y ": table.y, "z ": table.z}), index=False)
+    return rows.to_numpy()
 
 
 def plain_bins(column: pd.Series, bins: Bins) -> list[Any]:
