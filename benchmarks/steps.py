@@ -1,138 +1,181 @@
-"""Steps per second: a bare PyTorch loop, ERM and GroupDRO under Lightning, interleaved.
+"""CPU time of a training step over that of a bare PyTorch loop, and over ERM's; the guard of speed.
 
-Usage: python benchmarks/steps.py [--steps 400] [--rounds 5]
+Usage: python benchmarks/steps.py [--rounds 5] [--write]
 
-Every round times each contender on the same batches, one after the other, in this process; the
-figure is the median over rounds. "loop" draws its batches from the same loader, "prefetched" has
-them in a list already, which is as fast as a step can be.
+Every round times each contender on one thread, one after the other, in this process; ratios are
+taken within a round, and the table shows their minimum, median and maximum. The bare loop has its
+batches in a list and ``torch.optim.Adam`` as it comes; epochs have 20 steps. The medians over the
+bare loop are compared with those of benchmarks/steps.json: exit status 1 if one is more than 25 %
+larger. ``--write`` replaces the file by what was measured on this machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+import os
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import fr_train
 import numpy as np
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import Callback, Trainer
 
+from frbench.callbacks import CSVLogger
 from frbench.contracts.batch import Sizes
 from frbench.data.module import GroupDataModule
 from frbench.data.table import Table
-from frbench.networks import MLP, SmallCNN
-from frbench.objectives import ERM, GroupDRO, Objective
+from frbench.networks import MLP
+from frbench.objectives import ERM, CVaR, GroupDRO, Objective
+from frbench.penalties import ConditionalMMD
+from frbench.runs.environment import hardware
+
+COMMITTED = Path(__file__).with_suffix(".json")
+TOLERANCE = 1.25
+SKIP = 20  # steps before the clock starts
+
+#: Inputs, rows of a batch, hidden layers, steps of a round.
+CASES: dict[str, tuple[int, int, list[int], int]] = {
+    "MLP 2-64-32, B 128": (2, 128, [64, 32], 400),
+    "MLP 105-256x3, B 108": (105, 108, [256, 256, 256], 300),
+}
+#: Objectives and penalties of each contender.
+METHODS: dict[str, Callable[..., Objective]] = {
+    "ERM": ERM,
+    "GroupDRO": GroupDRO,
+    "ConditionalMMD": lambda *args, **kw: ERM(*args, penalties=[ConditionalMMD()], **kw),
+    "CVaR": CVaR,
+}
 
 
 class Random(GroupDataModule):
-    """Random inputs of a given shape."""
+    """Random rows of as many inputs as asked for, twenty batches an epoch."""
 
     class_names = attribute_names = ("0", "1")
 
-    def __init__(self, shape: list[int], n: int, **kwargs: object) -> None:
+    def __init__(self, inputs: int, **kwargs: object) -> None:
         super().__init__(**kwargs)
-        self.shape = shape
-        self.n = n
-        self.sizes = Sizes(2, 2, tuple(shape))
+        self.inputs = inputs
+        self.sizes = Sizes(2, 2, (inputs,))
 
     def tables(self) -> dict[str, Table]:
         rng = np.random.default_rng(0)
 
         def draw(n: int) -> Table:
             y, z = rng.integers(0, 2, (2, n))
-            x = rng.normal(size=(n, *self.shape)).astype(np.float32)
-            return Table(x + y.reshape(-1, *[1] * len(self.shape)), y, z)
+            return Table(rng.normal(size=(n, self.inputs)).astype(np.float32) + y[:, None], y, z)
 
-        return {"train": draw(self.n), "val": draw(100), "test": draw(100)}
+        return {"train": draw(20 * self.batch_size), "val": draw(100), "test": draw(100)}
 
 
 class Clock(Callback):
-    """Times the steps after the first twenty."""
+    """CPU time of the steps after the first ones."""
 
     def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
-        if trainer.global_step == 20:
-            self.start = time.perf_counter()
+        if trainer.global_step == SKIP:
+            self.start = time.process_time()
 
     def on_train_end(self, trainer: Trainer, *_: object) -> None:
-        self.rate = (trainer.global_step - 20) / (time.perf_counter() - self.start)
+        self.seconds = (time.process_time() - self.start) / (trainer.global_step - SKIP)
 
 
-def lightning(cls: type[Objective], data: Random, network: Callable, steps: int) -> float:
+def lightning(make: Callable[..., Objective], data: Random, hidden: list[int], n: int) -> float:
+    """Seconds a step of an objective, as frbench trains it."""
     clock = Clock()
     trainer = Trainer(
-        max_steps=steps, max_epochs=-1, logger=False, enable_checkpointing=False, devices=1,
+        max_steps=n, max_epochs=-1, logger=False, enable_checkpointing=False, devices=1,
         enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
         limit_val_batches=0, num_sanity_val_steps=0, callbacks=[clock],
     )  # fmt: skip
-    trainer.fit(cls(2, 2, data.shape, network=network(), lr=1e-3), datamodule=data)
-    return clock.rate
+    model = make(2, 2, [data.inputs], network=MLP(hidden=hidden), lr=1e-3)
+    trainer.fit(model, datamodule=data)
+    return clock.seconds
 
 
-def bare(data: Random, network: Callable, steps: int, prefetched: bool) -> float:
-    net = network()
+def bare(data: Random, hidden: list[int], n: int, fused: bool | None = None) -> float:
+    """Seconds a step of a loop in PyTorch."""
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # importing Lightning slows Adam down
+    net = MLP(hidden=hidden)
     net.bind(data.sizes)
-    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
-
-    def stream():
-        while True:
-            yield from data.train_dataloader()
-
-    batches = stream()
-    if prefetched:
-        batches = iter([next(batches) for _ in range(steps)])
-    for step in range(steps):
-        if step == 20:
-            start = time.perf_counter()
-        batch = next(batches)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3, fused=fused)
+    batches = [batch for _ in range(n // 20) for batch in data.train_dataloader()]
+    for step, batch in enumerate(batches):
+        if step == SKIP:
+            start = time.process_time()
         loss = F.cross_entropy(net(batch.x)[1], batch.y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return (steps - 20) / (time.perf_counter() - start)
+    return (time.process_time() - start) / (len(batches) - SKIP)
 
 
-CASES = {
-    "MLP 105-256-256-256, B 108": ([105], 108, lambda: MLP(hidden=[256, 256, 256]), 1.0),
-    "MLP 2-64-32, B 128": ([2], 128, lambda: MLP(), 1.0),
-    "CNN 3x32x32, B 128": ([3, 32, 32], 128, lambda: SmallCNN(), 0.2),
-}
+def measure(rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Return the seconds of each case, contender and round."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for case, (inputs, rows, hidden, steps) in CASES.items():
+        data = Random(inputs, batch_size=rows)
+        times = found[case] = {k: [] for k in ("bare loop", "bare loop, fused Adam", *METHODS)}
+        for _ in range(rounds):
+            times["bare loop"].append(bare(data, hidden, steps))
+            times["bare loop, fused Adam"].append(bare(data, hidden, steps, fused=True))
+            for name, make in METHODS.items():
+                times[name].append(lightning(make, data, hidden, steps))
+    data, times = fr_train.make_data(), {"bare loop": [], "FRTrain": []}
+    for _ in range(rounds):
+        with TemporaryDirectory() as folder:
+            times["FRTrain"].append(1 / fr_train.lightning(data, 1000, CSVLogger(folder))[0])
+        times["bare loop"].append(1 / fr_train.loop(data, 1000)[0])
+    return found | {"FR-Train, 1800 rows, an iteration": times}
 
 
-def main() -> None:
-    """Print one table per network."""
+def main() -> int:
+    """Print the table and compare it with the committed one."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.INFO)
     warnings.filterwarnings("ignore")
-    for name, (shape, batch_size, network, share) in CASES.items():
-        data = Random(shape, 20 * batch_size, batch_size=batch_size)
-        steps = max(60, int(args.steps * share))
-        contenders: dict[str, Callable[[], float]] = {
-            "loop, prefetched": lambda: bare(data, network, steps, True),  # noqa: B023
-            "loop": lambda: bare(data, network, steps, False),  # noqa: B023
-            "ERM": lambda: lightning(ERM, data, network, steps),  # noqa: B023
-            "GroupDRO": lambda: lightning(GroupDRO, data, network, steps),  # noqa: B023
-        }
-        rates: dict[str, list[float]] = {key: [] for key in contenders}
-        for _ in range(args.rounds):
-            for key, run in contenders.items():
-                rates[key].append(run())
-        medians = {key: statistics.median(values) for key, values in rates.items()}
-        print(f"\n{name}: steps per second, median of {args.rounds} rounds of {steps} steps")
-        for key, rate in medians.items():
-            print(f"  {key:<18}{rate:>9.0f}   {1e3 / rate:>7.3f} ms   "
-                  f"x {medians['loop'] / rate:.2f} of loop")  # fmt: skip
-        ratios = [e / d for e, d in zip(rates["ERM"], rates["GroupDRO"], strict=True)]
-        print(f"  GroupDRO / ERM: {statistics.median(ratios):.3f} "
-              f"(rounds {min(ratios):.3f} to {max(ratios):.3f})")  # fmt: skip
+    found = measure(args.rounds)
+    old = json.loads(COMMITTED.read_text()) if COMMITTED.exists() else {"ratios": {}}
+    ratios: dict[str, float] = {}
+    worse = []
+    print(f"{hardware()}, load {os.getloadavg()[0]:.1f}, one thread, {args.rounds} rounds\n")
+    head = f"{'CPU time of a step':<36}{'us':>8}   over the bare loop   over ERM   committed"
+    print(head)
+    for case, times in found.items():
+        print(case)
+        for name, own in times.items():
+            over = sorted(a / b for a, b in zip(own, times["bare loop"], strict=True))
+            over_erm = [a / b for a, b in zip(own, times.get("ERM", own), strict=True)]
+            key, median = f"{case}: {name}", statistics.median(over)
+            ratios[key] = round(median, 3)
+            before = old["ratios"].get(key)
+            bad = before is not None and median > TOLERANCE * before
+            worse += [key] * bad
+            erm = f"{statistics.median(over_erm):>8.2f}" if "ERM" in times else " " * 8
+            print(f"  {name:<34}{1e6 * statistics.median(own):>8.0f}"
+                  f"   {over[0]:5.2f} {median:5.2f} {over[-1]:5.2f}   {erm}   "
+                  f"{'' if before is None else f'{before:>9.2f}'}{'  worse' * bad}")  # fmt: skip
+    if "machine" in old:
+        print(f"\ncommitted: {old['machine']}, min median max of rounds on the left")
+    if args.write:
+        text = {"machine": hardware(), "ratios": ratios}
+        COMMITTED.write_text(json.dumps(text, indent=1) + "\n")
+    if worse and not args.write:
+        print(f"more than 25 % worse than {COMMITTED.name}: {'; '.join(worse)}")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
