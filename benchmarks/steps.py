@@ -1,4 +1,4 @@
-"""CPU time of a training step over that of a bare PyTorch loop, and over ERM's; the guard of speed.
+"""CPU time of a step over that of a bare PyTorch loop and over ERM's: the guard of speed.
 
 Usage: python benchmarks/steps.py [--rounds 5] [--write]
 
