@@ -6,18 +6,15 @@ import hashlib
 import itertools
 import json
 import math
-import sys
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from frbench.contracts.errors import UserError
 from frbench.contracts.text import short
+from frbench.grids.space import MAX_CELLS, MAX_NUMBER, mapping, points, product
 from frbench.support.yaml_files import read_yaml
 
 KEYS = {
@@ -32,10 +29,6 @@ KEYS = {
     "metrics",
     "report",
 }
-RANDOM_KEYS = {"draws", "seed", "space"}
-#: Cells of a grid; seeds and folds (numpy's seeds end there); numbers that a float holds exactly.
-MAX_CELLS, MAX_NUMBER, MAX_WHOLE = 100_000, 2**32 - 1, 2**53
-DRAWS = ("uniform", "log_uniform", "int_uniform", "choice")
 
 
 @dataclass(frozen=True)
@@ -112,14 +105,6 @@ def _read(path: str, changed: int, size: int) -> str:
     return Path(path).read_text()
 
 
-def _mapping(value: Any, where: str) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise UserError(f"{where} must map names to values, got {short(value)}.")
-    return {str(key): item for key, item in value.items()}
-
-
 def _numbers(value: Any, where: str) -> list[int]:
     """Check a list of distinct numbers 0, 1, ..."""
     good = isinstance(value, list) and all(type(v) is int and 0 <= v <= MAX_NUMBER for v in value)
@@ -161,67 +146,6 @@ def check_option(key: str, where: str) -> None:
         raise UserError(f"{where}: {key} is set by the grid; use {RESERVED[key]}.")
 
 
-def _product(grid: dict[str, Any], where: str) -> list[dict[str, Any]]:
-    for key, values in grid.items():
-        if not isinstance(values, list) or not values:
-            raise UserError(f"{where}: give {key} a list of values, got {short(values)}.")
-    return [dict(zip(grid, point, strict=True)) for point in itertools.product(*grid.values())]
-
-
-def _draw(key: str, spec: Any, draws: int, seed: int) -> list[Any]:
-    """Draw the values of one option; the same key and seed give the same values everywhere."""
-    if not isinstance(spec, dict) or len(spec) != 1 or next(iter(spec)) not in DRAWS:
-        raise UserError(f"random.space.{key}: give one of {DRAWS}, got {short(spec)}.")
-    kind, bounds = next(iter(spec.items()))
-    rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
-    if not isinstance(bounds, list) or not bounds:
-        raise UserError(f"random.space.{key}: {kind} needs a list, got {short(bounds)}.")
-    if kind == "choice":
-        return [bounds[i] for i in rng.integers(len(bounds), size=draws)]
-    try:
-        low, high = (float(b) for b in bounds)
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"random.space.{key}: {kind} needs [low, high], got {short(bounds)}."
-        ) from error
-    if kind == "int_uniform" and not (low.is_integer() and high.is_integer()):
-        raise UserError(
-            f"random.space.{key}: int_uniform needs whole numbers, got {short(bounds)}."
-        )
-    limit = MAX_WHOLE if kind == "int_uniform" else sys.float_info.max / 2
-    if not -limit <= low < high <= limit or (kind == "log_uniform" and low <= 0):
-        raise UserError(
-            f"random.space.{key}: {kind} needs low < high (log: low > 0), both finite and of at "
-            f"most {limit:.3g}, got {short(bounds)}."
-        )
-    if kind == "int_uniform":
-        return [int(v) for v in rng.integers(int(low), int(high) + 1, size=draws)]
-    if kind == "log_uniform":
-        return [float(v) for v in np.exp(rng.uniform(np.log(low), np.log(high), draws))]
-    return [float(v) for v in rng.uniform(low, high, draws)]
-
-
-def _settings(grid: dict[str, Any], random: dict[str, Any], where: str) -> list[dict[str, Any]]:
-    points = _product(grid, f"{where}: grid")
-    if not random:
-        return points
-    if unknown := sorted(set(random) - RANDOM_KEYS):
-        raise UserError(f"random: unknown keys {unknown}; it has {sorted(RANDOM_KEYS)}.")
-    draws, seed = random.get("draws", 16), random.get("seed", 0)
-    whole = type(draws) is int and type(seed) is int
-    if not (whole and 1 <= draws <= MAX_CELLS and 0 <= seed <= MAX_NUMBER):
-        raise UserError(
-            f"random: draws must be a number from 1 to {MAX_CELLS} and seed one from 0 to "
-            f"{MAX_NUMBER}, got {short(draws)} and {short(seed)}."
-        )
-    if not random.get("space"):
-        raise UserError("random: `space` must name the options that are drawn.")
-    space = _mapping(random.get("space"), "random.space")
-    columns = {key: _draw(key, spec, draws, seed) for key, spec in space.items()}
-    drawn = [{key: columns[key][i] for key in columns} for i in range(draws)]
-    return [{**point, **extra} for point in points for extra in drawn]
-
-
 def read_grid(path: str | Path) -> list[Cell]:
     """Read a grid file.
 
@@ -246,7 +170,7 @@ def read_grid(path: str | Path) -> list[Cell]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"There is no grid file {path}.")
-    grid = _mapping(read_yaml(path), str(path))
+    grid = mapping(read_yaml(path), str(path))
     try:
         json.dumps(grid, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -258,7 +182,7 @@ def read_grid(path: str | Path) -> list[Cell]:
     for key in ("data", "methods"):
         if not grid.get(key):
             raise UserError(f"{path}: `{key}` must name at least one entry.")
-    _mapping(grid.get("report"), f"{path}: report")
+    mapping(grid.get("report"), f"{path}: report")
     return list(_cells(grid, path))
 
 
@@ -268,11 +192,11 @@ def _cells(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
         raise UserError(f"{path}: configs must be a list of files, got {short(names)}.")
     configs = tuple(str(path.parent / str(name)) for name in names)
     for config in configs:
-        _mapping(read_yaml(config, f"{path}: configs"), config)
-    base = _mapping(grid.get("base"), "base")
+        mapping(read_yaml(config, f"{path}: configs"), config)
+    base = mapping(grid.get("base"), "base")
     if "metrics" in grid:
         base["metrics"] = _paths(grid["metrics"], f"{path}: metrics")
-    shared, random = _mapping(grid.get("grid"), "grid"), _mapping(grid.get("random"), "random")
+    shared, random = mapping(grid.get("grid"), "grid"), mapping(grid.get("random"), "random")
     folds: list[int] | list[None] = [None]
     if "folds" in grid:
         folds = _numbers(grid["folds"], f"{path}: folds")
@@ -281,18 +205,18 @@ def _cells(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
     index = 0
     made: dict[tuple[str, str], list[Cell]] = {}
     for (data, data_options), (method, method_options) in itertools.product(
-        _mapping(grid["data"], "data").items(), _mapping(grid["methods"], "methods").items()
+        mapping(grid["data"], "data").items(), mapping(grid["methods"], "methods").items()
     ):
-        data_options = available(_mapping(data_options, f"data.{data}"))
-        method_options = dict(_mapping(method_options, f"methods.{method}"))
-        own = _mapping(method_options.pop("grid", None), f"methods.{method}.grid")
+        data_options = available(mapping(data_options, f"data.{data}"))
+        method_options = dict(mapping(method_options, f"methods.{method}"))
+        own = mapping(method_options.pop("grid", None), f"methods.{method}.grid")
         if "after" in method_options:
             found = _after(data, method, method_options, own, made)
             made[data, method] = [replace(c, index=index + i) for i, c in enumerate(found)]
             index += len(found)
             yield from made[data, method]
             continue
-        for settings in _settings({**shared, **own}, random, f"methods.{method}"):
+        for settings in points({**shared, **own}, random, f"methods.{method}"):
             for fold, seed in itertools.product(folds, seeds):
                 # Folds partition the data in one way; seeds then vary the training alone.
                 where = {"data.seed": seed} if fold is None else {"data.fold": fold}
@@ -338,7 +262,7 @@ def _after(
         replace(parent, method=method, settings={**parent.settings, **point}, configs=(),
                 options={**options, **point}, parent=parent)
         for parent in made[data, before]
-        for point in _product(grid, f"{where}.grid")
+        for point in product(grid, f"{where}.grid")
     ]  # fmt: skip
 
 
@@ -352,11 +276,11 @@ def _check_number(
     """
     draws = random.get("draws", 16) if random else 1
     points = 0
-    for name, options in _mapping(grid["methods"], "methods").items():
-        own = _mapping(_mapping(options, f"methods.{name}").get("grid"), f"methods.{name}.grid")
+    for name, options in mapping(grid["methods"], "methods").items():
+        own = mapping(mapping(options, f"methods.{name}").get("grid"), f"methods.{name}.grid")
         lists = [v for v in {**shared, **own}.values() if isinstance(v, list)]
         points += math.prod(map(len, lists))
-    count = len(_mapping(grid["data"], "data")) * points * each
+    count = len(mapping(grid["data"], "data")) * points * each
     if isinstance(draws, int) and count * draws > MAX_CELLS:
         raise UserError(
             f"{path} has {min(count * draws, 10**300):.6g} cells, more than {MAX_CELLS}: give "
@@ -374,4 +298,4 @@ def available(options: dict[str, Any]) -> dict[str, Any]:
         return options
     from frbench.support.files import find
 
-    return options if find(needs) is not None else available(_mapping(otherwise, "otherwise"))
+    return options if find(needs) is not None else available(mapping(otherwise, "otherwise"))

@@ -54,7 +54,8 @@ class CorrelationRemover(InputTransform):
 
 def _columns(z: np.ndarray, num_attributes: int) -> np.ndarray:
     """One 0/1 column for each value of the attribute but the first [N, A - 1]."""
-    return (z[:, None] == np.arange(1, num_attributes)).astype(float)
+    columns: np.ndarray = (z[:, None] == np.arange(1, num_attributes)).astype(float)
+    return columns
 
 
 class DisparateImpactRemover(InputTransform):
