@@ -82,11 +82,12 @@ class _MMD(Penalty):
         member = member * all_gather(batch.weight)[:, None]
         # Share of each row in its cell [B, G]; weights that are constant in a cell cancel.
         share = member / member.sum(0).clamp(min=TINY)
-        mean = share.T @ self.kernel(all_gather(self.compared(out))) @ share
+        # The shares of a cell add up to 1, so that k - 1 in place of k changes no difference of
+        # means; outputs that are near each other then leave no sums near 1 that cancel.
+        mean = share.T @ self.below_one(all_gather(self.compared(out))) @ share
         within = mean.diagonal()
-        if not self.biased:
-            own = share.square().sum(0)
-            within = (within - own) / (1 - own).clamp(min=TINY)
+        if not self.biased:  # a row with itself has k - 1 = 0
+            within = within / (1 - share.square().sum(0)).clamp(min=TINY)
         mmd = within[:, None] + within - 2 * mean
         enough = (member > 0).sum(0) >= 2
         active = self.pairs & enough[:, None] & enough
@@ -107,8 +108,8 @@ class _MMD(Penalty):
             return out.logits[:, 1:] - out.logits[:, :1]
         return math.sqrt(2) * (out.logits - out.logits.mean(1, keepdim=True))
 
-    def kernel(self, rows: Tensor) -> Tensor:
-        """Return the kernel of all pairs of rows [B, B]."""
+    def below_one(self, rows: Tensor) -> Tensor:
+        """Return the kernel minus 1 of all pairs of rows [B, B]."""
         if rows.shape[1] == 1:
             distance = (rows - rows.T).square()
         else:
@@ -119,7 +120,7 @@ class _MMD(Penalty):
         if self.median:
             i, j = torch.triu_indices(len(rows), len(rows), offset=1, device=rows.device)
             unit = distance.detach()[i, j].median().clamp(min=TINY)
-        parts = [torch.exp(distance * (-0.5 / (s * unit))) for s in self._scales]
+        parts = [torch.expm1(distance * (-0.5 / (s * unit))) for s in self._scales]
         return parts[0] if len(parts) == 1 else torch.stack(parts).mean(0)
 
     def state_to_log(self) -> dict[str, Tensor]:

@@ -92,9 +92,8 @@ def test_two_processes_equal_one_for_a_case_of_each_axis(tmp_path):
 def test_what_must_be_the_same_on_every_process_is_compared(tmp_path, name, what):
     done = start(tmp_path, LAUNCHER, name)
     assert done.returncode != 0
-    lines = [line for line in done.stderr.splitlines() if "UserError" in line]
     said = f"{what} must be the same on every process, but differs between processes 0 and 1"
-    assert said in lines[0], done.stderr[-3000:]
+    assert said in done.stderr, done.stderr[-3000:]
 
 
 @pytest.mark.slow
