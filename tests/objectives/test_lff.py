@@ -85,7 +85,7 @@ def test_steps_equal_a_loop():
             ]
             share = relative[0] / (relative[0] + relative[1] + 1e-8)
             easy = 0.7 * math.exp(-biased[k]) ** 0.7 * biased[k]
-            total += float(batch.weight[k]) * (share * float(out.losses[k]) + easy)
+            total += float(batch.weight[k]) * (share * out.losses[k].item() + easy)
         value = model.risk(out, batch)
         assert value.item() == pytest.approx(total / 4, rel=1e-5)
         model.commit_all()

@@ -76,6 +76,16 @@ class Pictures(Rows):
         return {k: t.replace(x=t.x.reshape(-1, 1, 2, 2)) for k, t in super().tables().items()}
 
 
+class TwoValues(Rows):
+    """The same rows, with the rare attribute value among the others."""
+
+    sizes = Sizes(2, 2, (4,))
+    attribute_names = ("u", "v")
+
+    def tables(self):
+        return {k: t.replace(z=np.minimum(t.z, 1)) for k, t in super().tables().items()}
+
+
 class Marked(Augmentation):
     """Calls every third row generated."""
 
@@ -230,7 +240,7 @@ def cases() -> dict[str, Case]:
             made[f"{cls.__name__} and {penalty.__name__}"] = Case(cls, options, {}, [cls, penalty])
     for inference in found(GroupInference):
         options = {"infer": inference()}
-        made[f"ERM and {inference.__name__}"] = Case(ERM, options, {}, [ERM, inference])
+        made[f"ERM and {inference.__name__}"] = Case(ERM, options, {}, [ERM, inference], TwoValues)
     for mixing in found(Mixing):
         options = {"mixing": mixing()}
         made[f"GroupDRO and {mixing.__name__}"] = Case(
@@ -264,7 +274,9 @@ def train(name: str, out: Path) -> dict:
     seed_everything(3, verbose=False)
     data = case.rows(batch_size=4 if name in TWO_ROWS else 20, **case.data)
     options = {"network": MLP(hidden=[6]), **case.options}
-    model = case.cls(2, 3, list(case.rows.sizes.input_shape), optimizer="SGD", lr=0.1, **options)
+    model = case.cls(
+        *case.rows.sizes[:2], list(case.rows.sizes.input_shape), optimizer="SGD", lr=0.1, **options
+    )
     lonely = Lonely()
     processes = world_size_of_launch()
     run = trainer(
