@@ -9,13 +9,13 @@ import pytest
 import torch
 from command import run
 
-from frbench.commands.dfr import _refit
 from frbench.contracts.errors import UserError
 from frbench.data import AmazonReviews, TextTable
 from frbench.data.texts.reviews import confounded
 from frbench.data.texts.text_table import Vocabulary
 from frbench.postprocessing.dfr import DFR
 from frbench.runs.checkpoint import read_checkpoint
+from frbench.runs.postprocess import Request, fit_behind
 
 ROWS = [
     {"a": f"the {'good' if i % 2 else 'bad'} amp", "b": f"no {i % 3}" if i % 4 else "yes",
@@ -136,7 +136,8 @@ def test_a_checkpoint_brings_its_words_to_another_table(table, in_tmp):
     assert found["metrics"]["test/accuracy"] == 1.0
     # So it is where the other table's rows refit the last layer.
     options = ["--data.path=other.jsonl"]
-    _, data, _ = _refit(Path(ckpt), Path("d.ckpt"), options, DFR(1, (1.0,)), "train")
+    request = Request(DFR(1, (1.0,)), "train", data=options, key="dfr")
+    _, data, _ = fit_behind(Path(ckpt), Path("d.ckpt"), request)
     assert data.vocabulary.known == words
 
 
