@@ -100,15 +100,17 @@ def main(argv: list[str]) -> int:
     Args:
         argv: The command's name and its options.
     """
-    with loading():
-        from frbench.runs.cli import finish_loggers, train
     if {"-h", "--help"} & set(argv):
         print(page(argv[0]), end="")
         return 0
     if argv[0] == "test" and (given := _file_options(argv)) is not None:
         return _test_file(given)
     argv = ["--help" if word == "--help_all" else word for word in argv]
+    if "LOCAL_RANK" not in os.environ:  # else it was chosen by the first process of this run
+        os.environ.pop("FRBENCH_RUN_DIR", None)
     with interruptible(lambda: _how_to_go_on(argv)):
+        with loading():
+            from frbench.runs.cli import finish_loggers, train
         train(argv)
         finish_loggers()
     return 0
@@ -183,12 +185,12 @@ def _test_file(args: argparse.Namespace) -> int:
 
 def _how_to_go_on(argv: list[str]) -> str:
     """Say what an interrupted run has left behind."""
-    from frbench.runs.checkpoint import read_description
-    from frbench.runs.options import command_to_continue
-
     if argv[0] != "fit":
         return "nothing was written"
-    last = Path(os.environ.get("FRBENCH_RUN_DIR", "")) / "checkpoints" / "last.ckpt"
-    if last.is_file():
+    folder = os.environ.get("FRBENCH_RUN_DIR")  # chosen when the options have been read
+    if folder and (last := Path(folder) / "checkpoints" / "last.ckpt").is_file():
+        from frbench.runs.checkpoint import read_description
+        from frbench.runs.options import command_to_continue
+
         return f"continue with: {command_to_continue(argv, last, read_description(last))}"
     return "no checkpoint was due yet, start again (--rolling.every_n_steps says when one is)"

@@ -13,6 +13,7 @@ import pytest
 from command import column
 from forked import log_of
 
+from frbench.__main__ import main
 from frbench.grids.grid import read_grid
 from frbench.report.records import Results
 from frbench.runs.checkpoint import read_checkpoint
@@ -80,6 +81,15 @@ def test_a_signal_ends_fit_after_the_step_and_keeps_it(
     assert again.end() == 0, log_of(tmp_path)
     steps = column(tmp_path / "run" / "metrics.csv", "train/loss")
     assert len(steps) == 10 * epochs == read_checkpoint(tmp_path / LAST)["global_step"]
+
+
+def test_a_signal_before_training_says_that_nothing_is_left(in_tmp, monkeypatch, capsys):
+    def told(*_) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("frbench.runs.cli.check_configs", told)
+    assert main([*FIT, "--trainer.max_epochs=1"]) == 143
+    assert "no checkpoint was due yet, start again" in capsys.readouterr().err
 
 
 def test_a_grid_that_is_told_to_stop_books_nothing_and_starts_nothing(tmp_path, command):
