@@ -31,7 +31,8 @@ _LOOKS = {
         r"[-+]?\d{1,3}([,.' ])\d{3}(\1\d{3})*([.,]\d+)?", "say {0}thousands with that character",
     ),
     "numbers with a sign of their unit": (
-        r"[-+]?\s*([$€£¥%]|[A-Z]{3})?\s*[-+]?[\d.,' ]*\d[\d.,' ]*\s*([$€£¥%]|[A-Z]{3})?",
+        r"(?=.*[$€£¥%A-Z])[-+]?\s*([$€£¥%]|[A-Z]{3})?\s*[-+]?[\d.,' ]*\d[\d.,' ]*"
+        r"([$€£¥%]|[A-Z]{3})?",
         "say {0}units with that sign",
     ),
     "dates": (
@@ -115,6 +116,11 @@ class Cells:
             head = lines.readline(2**16).decode(self.encoding, errors="replace")
         found = [sep for sep in _SEPARATORS if sep in head]
         return found[0] if len(found) == 1 and found[0] != self.decimal else ","
+
+    @property
+    def by_bytes(self) -> bool:
+        """Whether commas and digits are single bytes, as in all but UTF-16 and 32."""
+        return ",0".encode(self.encoding) == b",0"
 
     def options(self, file: Path) -> dict[str, Any]:
         """Return the arguments of ``pandas.read_csv``."""
@@ -213,7 +219,7 @@ class Cells:
             except TypeError:
                 continue
             for what, (pattern, remedy) in _LOOKS.items():
-                if values and all(re.fullmatch(pattern, value) for value in values):
+                if values and all(len(v) < 40 and re.fullmatch(pattern, v) for v in values):
                     found.append(
                         f"{name}: looks like {what}, {short(values[0])} say, and is read as text; "
                         f"{remedy.format(self.option)}"

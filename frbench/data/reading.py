@@ -136,7 +136,7 @@ def _read_text(file: Path, path: str, cells: Cells) -> pd.DataFrame:
     with warnings.catch_warnings():  # of rows longer than the header
         warnings.simplefilter("error", pd.errors.ParserWarning)
         frame = pd.read_csv(file, **options)
-    if (width := _last_row(file, options["sep"])) < len(names):
+    if cells.by_bytes and (width := _last_row(file, options["sep"])) < len(names):
         raise UserError(
             f"{path}: its last row has {width} of {len(names)} values, so the file is truncated; "
             "fetch it again, or remove that row."
@@ -161,9 +161,10 @@ def _reread(
     """Look at the text of some columns: codes that start with zeros, words for missing."""
     import pandas as pd
 
+    zeros = not cells.by_bytes
     with open_binary(file) as whole:
         first = re.compile(rb"(?:^|[\s\"" + re.escape(options["sep"].encode()) + rb"])0\d")
-        zeros = any(map(first.search, whole))  # most files have none
+        zeros = zeros or any(map(first.search, whole))  # most files have none
     named = [str(name) for name in frame.columns]
     whole_numbers = [
         name for name in named

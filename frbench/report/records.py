@@ -32,18 +32,25 @@ def parse_line(line: bytes, where: str) -> dict[str, Any] | None:
     Raises:
         UserError: If the line is no record of a run.
     """
-    text = line.decode("utf-8", errors="replace")
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where} is not UTF-8 ({error.reason}): delete the line.") from None
     if not text.strip():
         return None
     try:
         record = json.loads(text)
         if isinstance(record, dict):
-            _ = record["cell"], record["status"]
-            return record
+            if isinstance(record["cell"], str) and isinstance(record["status"], str):
+                return record
+    except RecursionError:
+        raise UserError(f"{where} is nested too deeply: delete the line.") from None
     except json.JSONDecodeError as error:
         if text.startswith("{") and text.count("{") > text.count("}"):
             return None
         raise UserError(f"{where} is not JSON ({error.msg}): repair or delete the line.") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise UserError(f"{where} is not a record of a run ({error}): delete the line.") from None
     except KeyError as error:
         raise UserError(f"{where} lacks {error}: is it a file of `frbench bench`?") from None
     raise UserError(f"{where} is not a record of a run: delete the line.")

@@ -160,7 +160,7 @@ def _parse(line: bytes, where: str, out: Path) -> Run | None:
         return None if record is None else _run(record, out)
     except KeyError as error:
         raise UserError(f"{where} lacks {error}: is it a file of `frbench bench`?") from None
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{where} is not a record of a run ({error}): delete the line.") from None
 
 
@@ -169,13 +169,16 @@ def _run(record: dict[str, Any], out: Path) -> Run:
     metrics = record.get("metrics", {}) if failed else record["metrics"]
     selection = record.get("selection", {})
     versions = record.get("versions", {})
+    files = record.get("data_files") or {}
+    if not all(isinstance(value, str | None) for value in files.values()):
+        raise TypeError("data_files must map names to hashes")
     return Run(
         cell=record["cell"],
         data=str(record["data"]),
         method=str(record["method"]),
         settings=dict(record["settings"]),
         seed=int(record["seed"]),
-        fold=record.get("fold"),
+        fold=None if record.get("fold") is None else int(record["fold"]),
         metrics={k: float("nan") if v is None else float(v) for k, v in metrics.items()},
         monitor=f"{selection.get('monitor', 'unknown')} ({selection.get('mode', 'unknown')})",
         oracle=bool(selection.get("oracle", False)),
