@@ -12,8 +12,8 @@ from torch import Tensor
 from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import NotNegative, NotNegativeInt, Positive
-from frbench.distributed import all_gather
-from frbench.penalties.environments import environment_means
+from frbench.distributed import all_gather, all_sum, all_total
+from frbench.penalties.environments import membership
 from frbench.penalties.scores import ScorePenalty
 
 #: Keeps 0 / 0 of an attribute value without rows, and the slope of a root at zero, finite.
@@ -30,8 +30,7 @@ class _Dependence(ScorePenalty):
         """
         columns = all_gather(torch.stack([score, batch.z, batch.weight], 1))
         score, z, weight = columns.unbind(1)
-        values = torch.arange(self.sizes.num_attributes, device=z.device)
-        member = (z[:, None] == values) * weight[:, None].detach()
+        member = membership(z, weight, self.sizes.num_attributes)
         return score, member / member.sum().clamp(min=TINY)
 
 
@@ -82,7 +81,10 @@ class HSIC(_Dependence):
         score, share = self.rows(self.log_odds(out).sigmoid(), batch)
         # L is exp(-1) plus (1 - exp(-1)) times the indicator of equal values; constants cancel.
         centred = share - share.sum(1, keepdim=True) * share.sum(0)
-        kernel = torch.exp((score[:, None] - score).square() * (-1 / self.sigma))
+        # -(h_i - h_j)^2 / sigma as one product of rank three: few passes over B^2 numbers.
+        square, one = score.square() * (-1 / self.sigma), torch.ones_like(score)
+        left = torch.stack([score * (2 / self.sigma), square, one], 1)
+        kernel = torch.exp(left @ torch.stack([score, one, square]))
         known = (share > 0).sum().to(score)
         factor = (1 - math.exp(-1)) * (known / (known - 1).clamp(min=1)).square()
         return factor * (centred * (kernel @ centred)).sum()
@@ -117,13 +119,11 @@ class Covariance(ScorePenalty):
 
     def forward(self, out: Outputs, batch: Batch) -> Tensor:
         """Return half the sum of the absolute covariances."""
-        odds, values = self.log_odds(out), self.sizes.num_attributes
-        member = (batch.z[:, None] == torch.arange(values, device=batch.z.device)).to(odds)
-        columns = torch.cat([member * odds[:, None], member, odds[:, None]], 1)
-        everyone = torch.where(batch.z >= 0, 0, -1)
-        means = environment_means(columns, everyone, batch.weight, 1)[0][0]
-        product, share, mean = means[:values], means[values:-1], means[-1]
-        return 0.5 * (product - share * mean).abs().sum()
+        member = membership(batch.z, batch.weight, self.sizes.num_attributes)
+        mass = all_sum(member.sum(0))
+        total = mass.sum().clamp(min=TINY)
+        product = all_total(self.log_odds(out) @ member) / total
+        return 0.5 * (product - mass / total * product.sum()).abs().sum()
 
 
 class Wasserstein(_Dependence):
@@ -159,7 +159,9 @@ class Wasserstein(_Dependence):
         """List the pairs of attribute values."""
         super().bind(sizes)
         pairs = torch.tensor([*combinations(range(sizes.num_attributes), 2)], dtype=torch.long)
-        self.register_buffer("pairs", pairs.view(-1, 2).T, persistent=False)  # [2, pairs]
+        self.register_buffer(
+            "pairs", pairs.view(-1, 2).T.contiguous(), persistent=False
+        )  # [2, pairs]
 
     def forward(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the mean distance over the pairs."""

@@ -9,11 +9,23 @@ from torch import Tensor
 
 from frbench.contracts.batch import Batch, Sizes
 from frbench.contracts.ranges import NotNegative
-from frbench.distributed import all_total
+from frbench.distributed import all_sum, all_total
 from frbench.penalties.base import Penalty
 
 #: What an environment is: a value of z, or a group (y, z).
 Environments = Literal["z", "group"]
+
+
+def membership(environment: Tensor, weight: Tensor, count: int) -> Tensor:
+    """Return the weight of each row in each environment, without a gradient [B / W, E].
+
+    Args:
+        environment: Environment of each row, -1 where unknown [B / W].
+        weight: Weights of the rows [B / W].
+        count: Number of environments E.
+    """
+    values = torch.arange(count, device=environment.device)
+    return (environment[:, None] == values) * weight[:, None].detach()
 
 
 def environment_means(
@@ -35,12 +47,12 @@ def environment_means(
         >>> environment_means(value, torch.tensor([0, 0, 2]), one, 3)
         (tensor([2., 0., 5.]), tensor([ True, False,  True]))
     """
-    mass = (environment >= 0).to(value.dtype) * weight
-    columns = torch.cat([value.reshape(len(value), -1) * mass[:, None], mass[:, None]], 1)
-    sums = columns.new_zeros(count, columns.shape[1])
-    sums = all_total(sums.index_add(0, environment.clamp(min=0), columns))
-    means = sums[:, :-1] / sums[:, -1:].clamp(min=1e-12)
-    return means.reshape(count, *value.shape[1:]), sums[:, -1].detach() > 0
+    member = membership(environment, weight, count)
+    mass = all_sum(member.sum(0))
+    # One product, forward and backward, instead of a dozen small steps around an index_add.
+    sums = all_total(member.T @ value.reshape(len(value), -1))
+    means = sums / mass.clamp(min=1e-12)[:, None]
+    return means.view(count, *value.shape[1:]), mass > 0
 
 
 def mean_of_present(value: Tensor, present: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import NotNegative
-from frbench.distributed import rank
+from frbench.distributed import all_mean, all_sum, all_total, rank
 from frbench.penalties.base import Penalty
 from frbench.penalties.environments import (
     EnvironmentPenalty,
@@ -165,9 +165,11 @@ class InformationBottleneck(EnvironmentPenalty):
     def forward(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the mean variance."""
         features = out.features.flatten(1)
+        # Nearer the origin, less is cancelled in the difference of the moments.
+        features = features - all_mean(features.mean(0))
         mean, present = self.means(features, batch)
-        deviation = features - mean[self.environment(batch).clamp(min=0)]
-        return mean_of_present(self.means(square(deviation).mean(1), batch)[0], present)
+        second, _ = self.means(features.square().mean(1), batch)
+        return mean_of_present(second - mean.square().mean(1), present)
 
 
 class PGI(Penalty):
@@ -237,6 +239,5 @@ class SpectralDecoupling(Penalty):
 
     def forward(self, out: Outputs, batch: Batch) -> Tensor:
         """Return half the weighted mean of the squared norms."""
-        everyone = torch.zeros_like(batch.y)
-        norms = square(out.logits).sum(1)
-        return 0.5 * environment_means(norms, everyone, batch.weight, 1)[0][0]
+        norms = all_total(batch.weight @ square(out.logits).sum(1))
+        return 0.5 * norms / all_sum(batch.weight.sum()).clamp(min=1e-12)

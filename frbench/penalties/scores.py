@@ -101,17 +101,16 @@ class Gap(ScorePenalty):
 
     def forward(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the difference, summed over the labels of the target."""
-        score, known = self.log_odds(out).sigmoid(), batch.z >= 0
-        strata = 1 if self.target == "demographic_parity" else self.sizes.num_classes
-        stratum = torch.where(known, batch.y if strata > 1 else 0, -1)
-        values = self.sizes.num_attributes
-        cell = torch.where(known, stratum * values + batch.z, -1)
+        score, values = self.log_odds(out).sigmoid(), self.sizes.num_attributes
+        marginal = self.target == "demographic_parity"
+        strata, cell = (1, batch.z) if marginal else (self.sizes.num_classes, batch.group)
         means, present = environment_means(score, cell, batch.weight, strata * values)
         means, present = means.view(strata, values), present.view(strata, values)
         if self.reduce == "range":
             highest = torch.where(present, means, 0.0).amax(1)  # scores are between 0 and 1
             gaps = (highest - torch.where(present, means, 1.0).amin(1)).clamp(min=0)
         else:
+            stratum = torch.where(batch.z >= 0, 0 if marginal else batch.y, -1)
             overall, _ = environment_means(score, stratum, batch.weight, strata)
             gaps = torch.where(present, (means - overall[:, None]).abs(), 0.0).sum(1)
         return gaps[self.positive_class] if self.target == "equal_opportunity" else gaps.sum()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from frbench.contracts.batch import Batch, Outputs
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Count, Interval, NotNegative, NotNegativeInt
 from frbench.distributed import all_gather, all_total
+from frbench.penalties.environments import membership
 from frbench.penalties.scores import ScorePenalty
 
 Statistic = Literal[
@@ -63,7 +64,9 @@ class StatisticPenalty(ScorePenalty):
         if not self.statistics:
             raise UserError(f"{type(self).__name__}.statistics: give at least one statistic.")
         rows = torch.tensor([COEFFICIENTS[name] for name in self.statistics]).float()
-        self.register_buffer("coefficients", rows.transpose(0, 1), persistent=False)  # [2, K, 4]
+        self.register_buffer(
+            "coefficients", rows.transpose(0, 1).contiguous(), persistent=False
+        )  # [2, K, 4]
 
 
 class Violation(StatisticPenalty):
@@ -77,7 +80,7 @@ class Violation(StatisticPenalty):
     and its released code.
 
     A z on which a statistic has no value is left out of it; rows of unknown attribute take no
-    part. Where stat is 0, v_z is the difference.
+    part. Where stat is 0, so is stat_z, and v_z.
 
     Args:
         weight: Factor of the term in the loss.
@@ -118,19 +121,17 @@ class Violation(StatisticPenalty):
 
     def violations(self, out: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return v [A, K], 0 where a statistic has no value, and where it has one [A, K]."""
-        score = self.log_odds(out).sigmoid()[:, None]
-        a0, a, b0, b = self.coefficients[(batch.y == self.positive_class).long()].unbind(2)
-        columns = torch.cat([a0 + a * score, b0 + b * score], 1) * batch.weight[:, None]
-        slots = self.sizes.num_attributes + 1  # -1, no attribute, is the last slot
-        sums = columns.new_zeros(slots, columns.shape[1])
-        sums = all_total(sums.index_add(0, batch.z % slots, columns))[:-1]
-        above, below = torch.cat([sums, sums.sum(0, keepdim=True)]).chunk(2, 1)
-        present = below > SMALLEST
-        statistic = torch.where(present, above, 0.0) / torch.where(present, below, 1.0)
-        of_z, overall = statistic[:-1], statistic[-1]
-        scale = torch.where(overall > SMALLEST, overall, 1.0)
-        value = ((of_z - overall) / scale).abs()
-        return torch.where(present[:-1], value, 0.0), present[:-1]
+        score = self.log_odds(out).sigmoid()[:, None, None]
+        rows = self.coefficients[(batch.y == self.positive_class).long()]  # [B, K, 4]
+        columns = (rows[..., ::2] + rows[..., 1::2] * score).flatten(1)
+        member = membership(batch.z, batch.weight, self.sizes.num_attributes)
+        sums = all_total(member.T @ columns).view(len(member.T), -1, 2)
+        above, below = torch.cat([sums, sums.sum(0, keepdim=True)]).unbind(2)
+        statistic = above / below.clamp(min=SMALLEST)
+        value = (statistic[:-1] / statistic[-1].clamp(min=SMALLEST) - 1).abs()
+        # Where the statistic of all rows is 0, so is that of each z.
+        present = (below[:-1] > SMALLEST) & (statistic[-1] > SMALLEST)
+        return torch.where(present, value, 0.0), present
 
     def forward(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the sum over the statistics of the reduced violation."""
@@ -143,6 +144,41 @@ class Violation(StatisticPenalty):
         return torch.where(count > 0, mean, 0.0).sum()
 
 
+class Constraints(NamedTuple):
+    """Linear constraints on the scores h, one for each z and statistic: G' W h + r = 0.
+
+    Attributes:
+        slopes: G, zero for rows of other attribute values [B, A K].
+        weighted: W G [B, A K].
+        constants: r [A K].
+        num_statistics: K; with one the constraints have no rows in common.
+    """
+
+    slopes: Tensor
+    weighted: Tensor
+    constants: Tensor
+    num_statistics: int
+
+    def step(self, score: Tensor, slope: Tensor) -> Tensor:
+        """Return the Newton step of the multipliers at these scores [A K].
+
+        Args:
+            score: Scores h [B].
+            slope: Their derivatives by a multiplier whose slope is one [B].
+        """
+        residual = score @ self.weighted + self.constants
+        scaled = self.weighted * slope[:, None]
+        # Without rows of z, or with redundant statistics, there is no curvature.
+        if self.num_statistics == 1:
+            alone: Tensor = residual / ((scaled * self.slopes).sum(0) * (1 + 1e-7) + 1e-12)
+            return alone
+        curvature = scaled.T @ self.slopes
+        damping = 1e-7 * curvature.diagonal().amax() + 1e-12
+        eye = torch.eye(len(curvature), dtype=score.dtype, device=score.device)
+        step: Tensor = torch.linalg.solve(curvature + damping * eye, residual)
+        return step
+
+
 class _Projection(StatisticPenalty):
     """Distance of the scores to the nearest ones whose statistics are equal.
 
@@ -152,56 +188,34 @@ class _Projection(StatisticPenalty):
     """
 
     @abstractmethod
-    def divergence(self, odds: Tensor, g: Tensor, r: Tensor, member: Tensor) -> Tensor:
+    def distance(self, odds: Tensor, constraints: Constraints) -> Tensor:
         """Return the distance of each row to the nearest scores, which are constant [B].
 
         Args:
             odds: Log-odds of the scores [B].
-            g: Slopes of the constraints [B, K].
-            r: Their constants [B, K].
-            member: Weight of each row in each z [B, A].
+            constraints: What these satisfy.
         """
-
-    def multipliers(self, score: Tensor, slope: Tensor, g: Tensor, r: Tensor, member: Tensor
-                    ) -> Tensor:  # fmt: skip
-        """Return the Newton step of the multipliers at these scores [A, K].
-
-        Args:
-            score: Scores [B].
-            slope: Their derivatives by the multiplier of a constraint with g = 1 [B].
-            g: As for :meth:`divergence`, like the next two.
-            r: Constants.
-            member: Weights.
-        """
-        residual = member.T @ (g * score[:, None] + r)
-        k = g.shape[1]
-        squares = (g[:, :, None] * g[:, None, :] * slope[:, None, None]).flatten(1)
-        curvature = (member.T @ squares).view(-1, k, k)
-        # Without rows of z, or with redundant statistics, there is no curvature.
-        damping = 1e-7 * curvature.diagonal(dim1=1, dim2=2).amax(1) + 1e-12
-        if k == 1:
-            step: Tensor = residual / (curvature[:, 0] + damping[:, None])
-            return step
-        eye = torch.eye(k, dtype=g.dtype, device=g.device)
-        step = torch.linalg.solve(curvature + damping[:, None, None] * eye, residual)
-        return step
 
     def forward(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the mean distance over the rows whose attribute is known."""
         positive = batch.y == self.positive_class
-        rows = torch.stack([self.log_odds(out), positive, batch.z, batch.weight], 1)
-        odds, positive, z, weight = all_gather(rows).unbind(1)
+        columns = torch.stack([self.log_odds(out), positive, batch.z, batch.weight], 1)
+        odds, positive, z, weight = all_gather(columns).unbind(1)
         with torch.no_grad():
-            values = torch.arange(self.sizes.num_attributes, device=z.device)
-            member = (z[:, None] == values) * weight[:, None]
+            member = membership(z, weight, self.sizes.num_attributes)
             known = member.sum(1)
-            a0, a, b0, b = self.coefficients[positive.long()].unbind(2)
-            score = odds.sigmoid()[:, None]
-            above, below = known @ (a0 + a * score), known @ (b0 + b * score)
+            rows = self.coefficients[positive.long()]  # [B, K, 4]
+            a0, a, b0, b = rows.unbind(2)
+            parts = rows[..., ::2] + rows[..., 1::2] * odds.sigmoid()[:, None, None]
+            above, below = (known @ parts.flatten(1)).view(-1, 2).unbind(1)
             valid = below > SMALLEST
-            target = torch.where(valid, above, 0.0) / torch.where(valid, below, 1.0)
+            target = torch.where(valid, above / below.clamp(min=SMALLEST), 0.0)
             g, r = (a - target * b) * valid, (a0 - target * b0) * valid
-        mean: Tensor = known @ self.divergence(odds, g, r, member)
+            weighted = (member[:, :, None] * g[:, None]).flatten(1)
+            slopes = ((member > 0)[:, :, None] * g[:, None]).flatten(1)
+            constants = (member.T @ r).flatten()
+        constraints = Constraints(slopes, weighted, constants, g.shape[1])
+        mean: Tensor = known @ self.distance(odds, constraints)
         return mean / known.sum().clamp(min=1e-12)
 
 
@@ -251,19 +265,23 @@ class KLProjection(_Projection):
         self.steps = steps
 
     @torch.no_grad()
-    def nearest(self, odds: Tensor, g: Tensor, r: Tensor, member: Tensor) -> Tensor:
-        """Return h* of each row [B]; the arguments are those of :meth:`divergence`."""
-        z = member.argmax(1)
-        fitted, multiplier = odds.sigmoid(), torch.zeros_like(member.T @ g)
+    def nearest(self, odds: Tensor, constraints: Constraints) -> Tensor:
+        """Return h* of each row [B].
+
+        Args:
+            odds: Log-odds of the scores [B].
+            constraints: What h* satisfies.
+        """
+        fitted, multiplier = odds.sigmoid(), torch.zeros_like(constraints.constants)
         for _ in range(self.steps):
-            step = self.multipliers(fitted, fitted * (1 - fitted), g, r, member)
+            step = constraints.step(fitted, fitted - fitted.square())
             multiplier = multiplier + step.clamp(-10, 10)
-            fitted = (odds - (multiplier[z] * g).sum(1)).sigmoid()
+            fitted = (odds - constraints.slopes @ multiplier).sigmoid()
         return fitted
 
-    def divergence(self, odds: Tensor, g: Tensor, r: Tensor, member: Tensor) -> Tensor:
+    def distance(self, odds: Tensor, constraints: Constraints) -> Tensor:
         """Return KL(h* || h) of each row [B]."""
-        fitted = self.nearest(odds, g, r, member)
+        fitted = self.nearest(odds, constraints)
         entropy: Tensor = torch.special.entr(fitted) + torch.special.entr(1 - fitted)
         return F.binary_cross_entropy_with_logits(odds, fitted, reduction="none") - entropy
 
@@ -296,10 +314,10 @@ class EuclidProjection(_Projection):
         0.015625
     """
 
-    def divergence(self, odds: Tensor, g: Tensor, r: Tensor, member: Tensor) -> Tensor:
+    def distance(self, odds: Tensor, constraints: Constraints) -> Tensor:
         """Return (h* - h)^2 of each row [B]."""
         score = odds.sigmoid()
         with torch.no_grad():
-            multiplier = self.multipliers(score, torch.ones_like(score), g, r, member)
-            fitted = score - (multiplier[member.argmax(1)] * g).sum(1)
+            multiplier = constraints.step(score, torch.ones_like(score))
+            fitted = score - constraints.slopes @ multiplier
         return (fitted - score).square()

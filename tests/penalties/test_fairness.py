@@ -23,7 +23,7 @@ from frbench.penalties import (
     Wasserstein,
 )
 from frbench.penalties.dependence import correlation
-from frbench.penalties.statistics import COEFFICIENTS
+from frbench.penalties.statistics import COEFFICIENTS, Constraints
 
 STATISTICS = [*COEFFICIENTS]
 ODDS = ["true_positive_rate", "false_positive_rate"]
@@ -89,10 +89,10 @@ def test_example(cls, options, expected):
 def test_example_of_the_projected_scores():
     penalty, (out, batch) = make(KLProjection), four_scores()
     member = torch.nn.functional.one_hot(batch.z).double()
-    g, r = torch.ones(4, 1).double(), torch.full((4, 1), -0.525).double()
-    nearest = penalty.nearest(penalty.log_odds(out), g, r, member)
+    constraints = Constraints(member, member, -0.525 * member.sum(0), 1)
+    nearest = penalty.nearest(penalty.log_odds(out), constraints)
     assert nearest.tolist() == pytest.approx([0.81, 0.24, 0.734465, 0.315535], abs=1e-6)
-    step = penalty.multipliers(nearest, nearest * (1 - nearest), g, r, member)
+    step = constraints.step(nearest, nearest * (1 - nearest))
     assert step.abs().max() < 1e-6  # four steps have converged
 
 

@@ -16,7 +16,7 @@ LABELS, ATTRIBUTES = [0, 1, 1, 0], [0, 0, 1, 1]
 def batch_of(y, z, weight=None, attributes=2):
     """A batch of rows with these labels and attributes."""
     y, z = torch.as_tensor(y), torch.as_tensor(z)
-    weight = torch.ones(len(y)) if weight is None else torch.as_tensor(weight)
+    weight = torch.ones(len(y)).double() if weight is None else torch.as_tensor(weight)
     no = torch.zeros(len(y), dtype=torch.bool)
     group = torch.where(z < 0, -1, y * attributes + z)
     return Batch(torch.zeros(len(y), 1), y, z, group, weight, no, torch.arange(len(y)), no)
