@@ -50,7 +50,7 @@ class StatisticPenalty(ScorePenalty):
         UserError: For an unknown statistic or none, or no such class.
     """
 
-    coefficients: Tensor
+    coefficients: Tensor  # [2, K, 4]
 
     def __init__(
         self,
