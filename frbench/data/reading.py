@@ -74,7 +74,7 @@ def read_table(
     if doubles := [name for name, count in Counter(frame.columns).items() if count > 1]:
         raise UserError(f"{path}: two columns are named {doubles[0]!r}; rename one.")
     if not len(frame):
-        raise UserError(f"{path} has a header and no rows; fill it, or give another file.")
+        raise UserError(_empty(path))
     return cells.tidied(frame)
 
 
@@ -234,12 +234,17 @@ def table_parts(
         names = _head(file, cells)
         kinds = {i: str for i, name in enumerate(names) if name not in numeric}
         kept = [i for i, name in enumerate(names) if name]
+        rows = 0
         with pd.read_csv(
             file, **cells.options(file), chunksize=size, dtype=kinds, usecols=kept
         ) as parts:
             for part in parts:
+                rows += len(part)
                 part.columns = pd.Index([names[i] for i in kept])
-                yield cells.tidied(part)
+                if rows:
+                    yield cells.tidied(part)
+        if not rows:
+            raise UserError(_empty(path))
     except UnicodeError as error:
         raise UserError(_wrong_encoding(file, path, cells, error)) from error
     except (ValueError, OSError, EOFError, zlib.error) as error:
@@ -259,6 +264,10 @@ def _head(file: Path, cells: Cells) -> list[str]:
         encoding=cells.encoding,
     )  # fmt: skip
     return [_name(name) for name in head.iloc[0]]
+
+
+def _empty(path: str) -> str:
+    return f"{path} has a header and no rows; fill it, or give another file."
 
 
 def _wrong_encoding(file: Path, path: str, cells: Cells, error: UnicodeError) -> str:

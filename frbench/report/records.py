@@ -40,9 +40,10 @@ def parse_line(line: bytes, where: str) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(text)
-        if isinstance(record, dict):
-            if isinstance(record["cell"], str) and isinstance(record["status"], str):
-                return record
+        if isinstance(record, dict) and all(
+            isinstance(record[key], str) for key in ("cell", "status")
+        ):
+            return record
     except RecursionError:
         raise UserError(f"{where} is nested too deeply: delete the line.") from None
     except json.JSONDecodeError as error:

@@ -19,7 +19,8 @@ LIMIT = 5.0  # seconds of CPU for one input
 #: Text that has broken programs.
 WORDS = [
     "", " ", "a", "b", "yes", "no", "NA", "None", "nan", "inf", "-1", "0", "1", "007", "1,5",
-    "12%", "1e308", "1e-320", "9" * 40, "=1+1", "[/red]", "\x1b[31mred", "\x00", "é", "日本", "a" * 300,
+    "12%", "1e308", "1e-320", "9" * 40,
+    "=1+1", "[/red]", "\x1b[31mred", "\x00", "é", "日本", "a" * 300,
     "../x", "a&b", 'q"q', "'", "#", "\\t", "{a: b}", "[[[[", "*a", "&a x", "2020-01-01", "a\nb",
     "\ufeffg", "true", "~", "-", "--", "%s", "$HOME", "🙂", "missing", "other",
 ]  # fmt: skip
@@ -87,7 +88,8 @@ def audit(rng):
         *mostly(rng, [["z"], ["z", "k"]], [["y"], ["w"]]),
     ]
     words += ["--y", "y"] if rng.random() < 0.9 else []
-    return words + ["--resamples", mostly(rng, ["5"], NUMBERS, 0.03)] + options(rng, {
+    words += ["--resamples", mostly(rng, ["5"], NUMBERS, 0.03)]
+    return words + options(rng, {
         "--score": ["s"], "--weight": ["w"], "--positive": ["1", "a"], "--min_cell": ["2"],
         "--tolerance": ["0.1"], "--plan": ["0.2"], "--bins": ["{w: 2}", "{z: [0.5]}", "{z: [a]}"],
         "--format": ["json", "csv", "markdown", "latex"], **CELLS,
@@ -135,7 +137,8 @@ def graph(rng):
         edges += ["V>U", "X>Y"]
     task = {
         "edges": json.dumps(edges), "label": "Y", "attribute": "Z",
-        "parts": "[X]", "latents": "[U]", "measured": mostly(rng, ["[V, W]"], ["[V]"]), "undesired": json.dumps(edges[:1]),
+        "parts": "[X]", "latents": "[U]", "measured": mostly(rng, ["[V, W]"], ["[V]"]),
+        "undesired": json.dumps(edges[:1]),
         "shifting": "[]",
     }  # fmt: skip
     for key in list(task):
@@ -159,7 +162,8 @@ def report(rng):
             "cell": f"c{i}", "data": "d", "method": rng.choice("mn"), "settings": {}, "seed": i,
             "fold": None, "status": "ok", "seconds": 1.0, "config_hash": str(i), "data_hash": "d",
             "selection": {"monitor": "val/accuracy", "mode": "max", "oracle": False},
-            "metrics": {"val/accuracy": 0.5, "val/worst_group_accuracy": rng.random(), "test/accuracy": 0.5 + i / 20,
+            "metrics": {"val/accuracy": 0.5, "val/worst_group_accuracy": rng.random(),
+                        "test/accuracy": 0.5 + i / 20,
                         "test/worst_group_accuracy": 0.4},
             "versions": {"frbench": "0.1.0"}, "peak_memory_mb": 9.0, "warnings": {},
         }  # fmt: skip
@@ -191,6 +195,27 @@ def bench(rng):
     Path("g.yaml").write_text("\n".join(f"{k}: {v}" for k, v in grid.items()), errors="replace")
     known = {"--shard": ["0/2"], "--index": ["0"], "--jobs": ["2"]}
     return ["bench", "g.yaml", "--list", *options(rng, known)]
+
+
+def predict(rng):
+    Path("t.csv").write_bytes(table(rng, ["x", "y", "z", "k"]))
+    for path in Path().glob("o.*"):
+        path.unlink()
+    return ["predict", "--ckpt_path", "run/checkpoints/best.ckpt", "t.csv", "--out", "o.csv",
+            *options(rng, {
+                "--keep": ["[k]", "all"], "--threshold": ["0.4"], "--top_k": ["3"],
+                "--selection_rate": ["0.2"], "--data.sep": [","], "--data.encoding": ["utf-8"],
+            })]  # fmt: skip
+
+
+def train():
+    """A model for `predict`."""
+    rows = [f"{i % 3 / 2},{i % 2},{i // 2 % 2},{'ab'[i % 2]}" for i in range(80)]
+    Path("train.csv").write_text("\n".join(["x,y,z,k", *rows]))
+    quick = ("--trainer.max_epochs=1", "--trainer.accelerator=cpu",
+             "--trainer.enable_progress_bar=false")  # fmt: skip
+    assert main(["fit", "--data=TableData", "--data.path=train.csv", "--data.target=y",
+                 "--data.attribute=z", "--run_dir=run", *quick]) == 0  # fmt: skip
 
 
 class Slow(Exception):
@@ -227,13 +252,15 @@ def outcome(words):
 
 
 FUZZED = [(audit, 1000), (alpha, 1000), (data, 1000), (debias, 200), (graph, 1000), (report, 1000),
-          (bench, 200)]  # fmt: skip
+          (bench, 200), (predict, 200)]  # fmt: skip
 
 
 @pytest.mark.parametrize(("make", "count"), FUZZED, ids=lambda v: getattr(v, "__name__", ""))
 def test_a_result_or_one_line(make, count, in_tmp, monkeypatch):
     monkeypatch.setenv("FRBENCH_CACHE", str(in_tmp / "cache"))
     only = os.environ.get("FRBENCH_FUZZ")  # one seed, to look into it
+    if make is predict:
+        train()
     wrong = {}
     begin = time.process_time()
     for seed in [int(only)] if only else range(count):
