@@ -15,6 +15,7 @@ from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import Count, NotNegative, NotNegativeInt, Positive
 from frbench.distributed import all_sum, world_size
 from frbench.penalties.base import Penalty
+from frbench.penalties.environments import environment_means, mean_of_present
 from frbench.penalties.mutual_information import Target
 
 Sees = Literal["logits", "probabilities", "features"]
@@ -141,11 +142,16 @@ class Adversary(Penalty):
         hidden: Widths of the adversary's hidden layers; empty is a linear model.
         lr: Its learning rate; None takes the objective's.
         positive_class: Label that equal_opportunity is about.
+        loss: cross_entropy; l1, 1 - the probability that the adversary gives to z
+            (arXiv 1802.06309, equation 5, with ``balance: cell``).
+        balance: none, a mean over rows; class, a mean over labels of the means over their rows
+            (DomainBed's CDANN); cell, over attribute values or, for equalized_odds, groups.
         schedule: ``start``, ``before``, ``ramp`` and ``reset_optimizer`` of
             :class:`~frbench.penalties.Penalty`.
 
     Raises:
-        UserError: For an unknown target or input, a width below one, lr <= 0, or no such class.
+        UserError: For an unknown target, input, loss or balance, a width below one, lr <= 0, or
+            no such class.
 
     Example:
         >>> from frbench.networks import MLP
@@ -165,6 +171,8 @@ class Adversary(Penalty):
         hidden: list[Count] | None = None,
         lr: Positive | None = None,
         positive_class: NotNegativeInt = 1,
+        loss: Literal["cross_entropy", "l1"] = "cross_entropy",
+        balance: Literal["none", "class", "cell"] = "none",
         **schedule: Any,
     ) -> None:
         super().__init__(weight, **schedule)
@@ -173,9 +181,12 @@ class Adversary(Penalty):
         self.hidden = [32] if hidden is None else hidden
         self.lr = lr
         self.positive_class = positive_class
+        self.loss = loss
+        self.balance = balance
 
     def bind(self, sizes: Sizes) -> None:
         """Create the adversary."""
+        self.num_groups = sizes.num_groups
         if self.positive_class >= sizes.num_classes:
             raise UserError(
                 f"Adversary.positive_class: {self.positive_class} is not one of the "
@@ -201,4 +212,10 @@ class Adversary(Penalty):
         }[self.sees]()
         attributes = self.network.attributes(batch)
         losses = self.network.losses(_Reverse.apply(seen), batch.y, attributes)
-        return global_mean(losses, attributes.mask * batch.weight)
+        if self.loss == "l1":
+            losses = -torch.expm1(-losses)
+        if self.balance == "none":
+            return global_mean(losses, attributes.mask * batch.weight)
+        cell = batch.group if self.target == "equalized_odds" else batch.z
+        cell = torch.where(attributes.mask > 0, batch.y if self.balance == "class" else cell, -1)
+        return mean_of_present(*environment_means(losses, cell, batch.weight, self.num_groups))

@@ -1,10 +1,12 @@
 """The adversary: reversal, masks and weights by loops, and two optimisers in one."""
 
 import copy
+import math
 
 import pytest
 import torch
 from pytorch_lightning import seed_everything
+from rows import random_rows
 from test_mutual_information import TARGETS, rows
 from trainers import trainer
 
@@ -129,3 +131,50 @@ def test_huge_logits_are_cut_and_no_others(classes):
 def test_wrong_arguments_are_refused(kwargs, words):
     with pytest.raises(UserError, match=words):
         make(Sizes(2, 2, (1,)), **kwargs)
+
+
+# ---- LAFTR, CDANN and CFair -----------------------------------------------------------------
+def bound(classes=2, attributes=3, **options):
+    torch.manual_seed(0)
+    penalty = Adversary(**options)
+    penalty.num_features = 3
+    penalty.bind(Sizes(classes, attributes, (1,)))
+    return penalty.double()
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "l1"])
+@pytest.mark.parametrize("balance", ["none", "class", "cell"])
+@pytest.mark.parametrize("target", ["demographic_parity", "equal_opportunity", "equalized_odds"])
+def test_balanced_losses_equal_a_loop(target, balance, loss):
+    out, batch = random_rows(60, 2, 3, seed=3)
+    penalty = bound(target=target, balance=balance, loss=loss, sees="features")
+    with torch.no_grad():
+        probability = penalty.network(out.features, batch.y).softmax(1)
+    cells = {}
+    for i in range(60):
+        y, z, w = int(batch.y[i]), int(batch.z[i]), float(batch.weight[i])
+        if z < 0 or (target == "equal_opportunity" and y != 1):
+            continue
+        p = float(probability[i, z])
+        cell = {"none": 0, "class": y, "cell": (y, z) if target == "equalized_odds" else z}[
+            balance
+        ]
+        value = -math.log(p) if loss == "cross_entropy" else 1 - p
+        cells.setdefault(cell, []).append((w, w * value))
+    means = [sum(b for _, b in rows) / sum(a for a, _ in rows) for rows in cells.values()]
+    assert penalty(out, batch).item() == pytest.approx(sum(means) / len(means), rel=1e-9)
+
+
+@pytest.mark.parametrize(("loss", "chance"), [("l1", 0.5), ("cross_entropy", math.log(2))])
+def test_an_adversary_at_chance(loss, chance):
+    """CFair weighs rows by 1 / P(z | y), not by 1 / P(y | z): each cell counts the same."""
+    out, batch = random_rows(60, 2, 2, seed=4)
+    penalty = bound(
+        attributes=2, loss=loss, balance="cell", target="equal_opportunity", sees="features"
+    )
+    for parameter in penalty.parameters():
+        parameter.data.zero_()
+    assert penalty(out, batch).item() == pytest.approx(chance, rel=1e-9)
+    # A constant answer in favour of the common value gains nothing on balanced cells.
+    penalty.network.layers[-1].bias.data.fill_(1.0)
+    assert penalty(out, batch).item() >= chance - 1e-9
