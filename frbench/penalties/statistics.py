@@ -63,10 +63,9 @@ class StatisticPenalty(ScorePenalty):
         self.statistics = ["positive_rate"] if statistics is None else statistics
         if not self.statistics:
             raise UserError(f"{type(self).__name__}.statistics: give at least one statistic.")
-        rows = torch.tensor([COEFFICIENTS[name] for name in self.statistics]).float()
-        self.register_buffer(
-            "coefficients", rows.transpose(0, 1).contiguous(), persistent=False
-        )  # [2, K, 4]
+        # Not a transposed tensor: DDP cannot broadcast one with strides of another order.
+        sides = [[COEFFICIENTS[name][side] for name in self.statistics] for side in (0, 1)]
+        self.register_buffer("coefficients", torch.tensor(sides).float(), persistent=False)
 
 
 class Violation(StatisticPenalty):
