@@ -9,8 +9,7 @@ from frbench.postprocessing.base import (
     OutputMap,
     Postprocessor,
 )
-from frbench.postprocessing.dfr import DFR
-from frbench.postprocessing.dispel import DISPEL
+from frbench.postprocessing.dfr import DFR, DISPEL
 from frbench.postprocessing.frappe import FRAPPE
 from frbench.postprocessing.group_thresholds import GroupThresholds
 from frbench.postprocessing.heads import AFR, CRT, LLR, SELF, ReweightCRT, VanillaCRT

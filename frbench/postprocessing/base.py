@@ -98,6 +98,10 @@ class Postprocessor(CheckedArguments, ABC):
     #: a half fits and only the other half selects.
     uses_all: ClassVar[bool] = False
 
+    @abstractmethod
+    def fit(self, rows: HeldOut) -> Any:
+        """Fit on outputs of held-out rows; the two kinds say what comes of it."""
+
 
 class LastLayer(Postprocessor):
     """Base class of methods that replace a network's last layer, features unchanged."""
@@ -182,6 +186,7 @@ class GroupMap(OutputMap):
 
     #: Whether it is for two classes.
     binary = True
+    reads_attribute = True
     attribute_weight: Tensor
 
     def __init__(self, attribute: Literal["known", "inferred"] = "known", seed: int = 0) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Count, NotNegativeInt, Positive, checked
-from frbench.penalties import Penalty
+from frbench.contracts.state import Staged
 from frbench.postprocessing.base import Head, HeldOut, LastLayer
 from frbench.postprocessing.heads import trained_layer
 
@@ -27,7 +27,7 @@ class FRAPPE(LastLayer):
     The sum of the base's last layer and T is the new last layer. Any penalty of frbench fits.
 
     Args:
-        penalties: Terms that are added, each with its weight.
+        penalties: Terms that are added, each with its weight: classes of frbench.penalties.
         epochs: Passes over the rows.
         batch_size: Rows of a step, over which penalties are computed.
         lr: Learning rate of Adam.
@@ -45,7 +45,7 @@ class FRAPPE(LastLayer):
 
     fits_on: ClassVar[Literal["val", "train"]] = "train"
 
-    penalties: list[Penalty]
+    penalties: list[Staged]
     epochs: Count = 20
     batch_size: Count = 512
     lr: Positive = 1e-3
@@ -59,7 +59,8 @@ class FRAPPE(LastLayer):
         """Train the additive layer."""
         weight, bias = trained_layer("FRAPPE", rows)
         sizes = Sizes(rows.num_classes, rows.num_attributes, rows.features.shape[1:])
-        for penalty in self.penalties:
+        penalties: list[Any] = list(self.penalties)  # frbench.penalties.Penalty
+        for penalty in penalties:
             penalty.num_features = rows.features.shape[1]
             penalty.bind(sizes)
         start = np.concatenate([weight, bias[:, None]], 1)
@@ -69,7 +70,7 @@ class FRAPPE(LastLayer):
         inputs = torch.cat([features, torch.ones(len(features), 1)], 1)
         y, z = torch.as_tensor(rows.y), torch.as_tensor(rows.z)
         group = torch.as_tensor(rows.group)
-        groups = [g for penalty in self.penalties for g in penalty.parameter_groups()]
+        groups = [g for penalty in penalties for g in penalty.parameter_groups()]
         optimizer = torch.optim.Adam([{"params": [added]}, *groups], lr=self.lr)
         size = min(self.batch_size, len(y))
         rng = np.random.default_rng([self.seed, 27])
@@ -88,11 +89,11 @@ class FRAPPE(LastLayer):
                     logits.log_softmax(1), base[at].log_softmax(1), log_target=True,
                     reduction="batchmean",
                 )  # fmt: skip
-                term = sum((p.weight * p(out, batch) for p in self.penalties), torch.zeros(()))
+                term = sum((p.weight * p(out, batch) for p in penalties), torch.zeros(()))
                 optimizer.zero_grad()
                 (distance + term).backward()
                 optimizer.step()
-                for penalty in self.penalties:
+                for penalty in penalties:
                     penalty.commit()
                 values = [float(distance.detach()), float(term.detach())]
         total = start + added.detach().double().numpy()

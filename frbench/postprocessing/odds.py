@@ -17,7 +17,7 @@ _APART = "withholding scores, even all of them, does not make the costs equal"
 
 
 class EqOddsMixing(ThresholdMap):
-    """Equalized odds by flips of the network's decisions (Hardt et al., arXiv 1610.02413, sec. 4).
+    """Equalized odds by flips of the network's decisions (Hardt et al., arXiv 1610.02413).
 
     A linear programme over P(decision = 1 | network's decision, z): true and false positive rates
     are equal in all groups, and the accuracy is the largest. Needs hard decisions alone.

@@ -7,7 +7,7 @@ import re
 from typing import Any, Literal, NamedTuple, get_args
 
 from frbench.data.balance import Balance
-from frbench.data.step import Augmentation
+from frbench.data.step import Augmentation, InputTransform
 from frbench.postprocessing import GroupMap
 from frbench.runs.catalogue import exported, import_all
 
@@ -20,6 +20,7 @@ COLUMNS = ("axis", "method", "in one sentence", "training", "selection", "test",
 #: that differ from the others'.
 BALANCES = dict.fromkeys(get_args(Balance)[1:], ("y, z", "arXiv 2406.17433")) | {
     "class": ("y", "arXiv 2406.17433"),
+    "label_given_attribute": ("y, z", "–"),
     "joint, marginals uniform": ("y, z", "arXiv 2110.14503"),
     "reweighing": ("y, z", "Kamiran and Calders (2012)"),
     "effective numbers": ("y, z", "arXiv 1901.05555"),
@@ -92,7 +93,8 @@ def methods() -> list[Method]:
         text = "Weights, draws or subsets of rows: see the page on balancing"
         found.append(Method(AXES[0], f"balance: {name}", text, labels, "monitor", "–", cited))
     for _, cls in sorted(classes.items()):
-        if inspect.isclass(cls) and issubclass(cls, Augmentation) and not inspect.isabstract(cls):
+        kinds = (Augmentation, InputTransform)
+        if inspect.isclass(cls) and issubclass(cls, kinds) and not inspect.isabstract(cls):
             found.append(_of_class(AXES[0], cls, "y, z"))
     for name in exported("infer"):
         cls = classes[name]
@@ -100,12 +102,12 @@ def methods() -> list[Method]:
     for name in exported("mixing"):
         cls = classes[name]
         found.append(_of_class("mixing", cls, "y, z" if cls.sees_attribute else "y"))
-    kinds: tuple[tuple[Axis, Any], ...] = (("objective", "model"), ("penalty", "penalty"))
-    for axis, kind in kinds:
+    trained: tuple[tuple[Axis, Any], ...] = (("objective", "model"), ("penalty", "penalty"))
+    for axis, kind in trained:
         for name in exported(kind):
             unseen = classes[name].properties.attributes == "unseen"
             found.append(_of_class(axis, classes[name], "y" if unseen else "y, z"))
-    for name in filter(lambda name: hasattr(classes[name], "fit"), exported("postprocessing")):
+    for name in exported("postprocessing"):
         needs = ", ".join(classes[name].needs)
         held_out, training = ("–", needs) if classes[name].fits_on == "train" else (needs, "y")
         found.append(_of_class("postprocessing", classes[name], training, held_out))

@@ -23,7 +23,7 @@ from frbench.data.images.celeba import read_attributes
 from frbench.data.images.drawn_celeba import draw_celeba
 from frbench.data.images.image_data import ImageData
 from frbench.data.module import GroupDataModule
-from frbench.data.step import TableStep
+from frbench.data.step import InputTransform, TableStep
 from frbench.data.tables.table_data import TableData
 from frbench.data.texts.text_table import TextTable
 from frbench.gan import Generator
@@ -31,15 +31,20 @@ from frbench.group_inference import GroupInference
 from frbench.mixing import Mixing
 from frbench.networks import MLP, Network, Wrapped
 from frbench.objectives import ERM, LfF, Objective
-from frbench.penalties import Penalty
+from frbench.penalties import MarginalMMD, Penalty
+from frbench.postprocessing import FRAPPE, Postprocessor
 from frbench.support.files import find
 
 OBJECTIVES, DATA, NETWORKS = found(Objective), found(GroupDataModule), found(Network)
 PENALTIES = found(Penalty)
-PARTS = [*NETWORKS, *PENALTIES, *found(GroupInference), *found(Mixing)]
-CHECKED = [*OBJECTIVES, *PARTS, *DATA, *found(TableStep), *found(Generator)]
+PARTS = [*NETWORKS, *PENALTIES, *found(GroupInference), *found(Mixing), *found(Postprocessor)]
+STEPS = [*found(TableStep), *found(InputTransform)]
+CHECKED = [*OBJECTIVES, *PARTS, *DATA, *STEPS, *found(Generator)]
 #: Arguments without a default of classes that are built with them alone.
-NEEDED = {Wrapped: {"module": MLP(), "num_features": 2}}
+NEEDED = {
+    Wrapped: {"module": MLP(), "num_features": 2},
+    FRAPPE: {"penalties": [MarginalMMD()]},
+}
 FILES = {
     "ACSIncome": "acs/acs_income_2018_test.npz", "Adult": "adult/adult.data",
     "AmazonReviews": "amazon/reviews_Musical_Instruments_5.json",
@@ -94,11 +99,11 @@ def test_every_class_is_public():  # so its stored name survives a move of its f
     from frbench.runs.catalogue import import_all
 
     known = import_all()
-    named = (Objective, GroupDataModule, Network, Penalty, GroupInference, Mixing)
+    named = (Objective, GroupDataModule, Network, Penalty, GroupInference, Mixing, Postprocessor)
     for base in named:
         for cls in found(base):
             assert known[cls.__name__] is cls  # and so its bare name resolves
-    for base in (*named, TableStep, Generator):
+    for base in (*named, TableStep, InputTransform, Generator):
         for cls in found(base):
             assert public_name(cls).count(".") == 2
 
