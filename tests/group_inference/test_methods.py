@@ -183,7 +183,9 @@ def test_predictions_are_the_cells_of_the_confusion_matrix():
     assert ((z == rows.y) == (infer(Errors(), rows) == 0)).all()
 
 
-@pytest.mark.parametrize("method", [Errors(), EIIL(), Classes(), Predictions()], ids=str)
+@pytest.mark.parametrize(
+    "method", [Errors(), EIIL(), Classes(), Predictions()], ids=lambda m: type(m).__name__
+)
 def test_the_order_of_the_rows_does_not_matter(method):
     rows = random_rows()
     method.bind(Sizes(3, 2, (1,)))

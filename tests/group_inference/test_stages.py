@@ -70,7 +70,9 @@ def same(a, b):
 
 
 @pytest.mark.parametrize(
-    "infer", [Errors(2, upweight=1.0), Classes(), Clusters(2, clusters=1, power=None)], ids=str
+    "infer",
+    [Errors(2, upweight=1.0), Classes(), Clusters(2, clusters=1, power=None)],
+    ids=lambda part: type(part).__name__,
 )
 def test_where_the_inferred_attribute_has_no_part_the_second_stage_is_erm(infer):
     """Bit for bit, with dropout and a schedule: epochs and steps count from zero."""
