@@ -232,11 +232,18 @@ def table_parts(
         return
     try:
         names = _head(file, cells)
-        kinds = {i: str for i, name in enumerate(names) if name not in numeric}
+        # By place, as names may be alike; as text, or pandas trips over a file without rows.
+        kinds = {str(i): str for i, name in enumerate(names) if name not in numeric}
         kept = [i for i, name in enumerate(names) if name]
         rows = 0
         with pd.read_csv(
-            file, **cells.options(file), chunksize=size, dtype=kinds, usecols=kept
+            file,
+            **cells.options(file),
+            chunksize=size,
+            header=0,
+            names=list(map(str, range(len(names)))),
+            dtype=kinds,
+            usecols=list(map(str, kept)),
         ) as parts:
             for part in parts:
                 rows += len(part)
