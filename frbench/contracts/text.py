@@ -32,7 +32,7 @@ def short(value: Any, most: int = 200) -> str:
 
     Example:
         >>> short("abc"), len(short("a" * 10**6)), short([[[[[1]]]]])
-        ("'abc'", 80, '[[[[...]]]]')
+        ("'abc'", 80, '[[[[[...]]]]]')
     """
     form = Repr()
     form.maxlevel, form.maxlist, form.maxdict, form.maxtuple, form.maxset = 4, 9, 9, 9, 9
