@@ -46,6 +46,8 @@ MODEL = """\
   --model NAME                {model} (default ERM)
   --model.network NAME        {network}
   --model.penalties+= NAME    {penalty}
+  --model.infer NAME          {infer}
+  --model.mixing NAME         {mixing}
   --model.lr, .optimizer, .weight_decay, .scheduler (of torch, or WarmupCosine)
   --init_from FILE            checkpoint whose weights the network begins with
   --model.help NAME           all options of an objective
@@ -78,7 +80,8 @@ def page(command: str) -> str:
     from frbench.runs.catalogue import exported
 
     names = {
-        key: _wrapped(", ".join(exported(key))) for key in ("data", "model", "network", "penalty")
+        key: _wrapped(", ".join(exported(key)))
+        for key in ("data", "model", "network", "penalty", "infer", "mixing")
     }
     fit = command == "fit"
     return PAGE.format(

@@ -127,6 +127,8 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
         "training": {
             "balance": cli.datamodule.balance,
             "train_on": getattr(cli.datamodule, "train_on", None),
+            "infer": type(cli.model.infer).__name__ if cli.model.infer else None,
+            "mixing": type(cli.model.mixing).__name__ if cli.model.mixing else None,
             "penalties": {
                 name: float(penalty.weight)
                 for name, penalty in zip(cli.model.penalty_names, cli.model.penalties, strict=True)
