@@ -16,8 +16,9 @@ csv_rows              rows of each ``metrics.csv`` to continue from (``RollingCh
 csv_rows_in_all       all rows that each had when the checkpoint was written
 threads               number of threads of the run, which its continuation keeps (``ThreadRule``)
 stages                inferred attributes [N] and where the run stands between its stages, or None
-sample_weight,        state that a method needs to continue training (``FRTrain``, ``BPF``)
-renewed_at, adversary
+sample_weight,        state that a method needs to continue training (``FRTrain``, ``BPF``,
+renewed_at,           ``FairBatch``)
+adversary, shares
 postprocess           what ``frbench postprocess`` fitted, on which rows, and how it came about
 dfr                   the same of ``frbench dfr``
 ====================  ==========================================================================

@@ -4,6 +4,7 @@ from frbench.objectives.arl import ARL
 from frbench.objectives.bpf import BPF
 from frbench.objectives.domain_independent import DomainIndependent
 from frbench.objectives.erm import ERM
+from frbench.objectives.fair_batch import FairBatch
 from frbench.objectives.focal import Focal
 from frbench.objectives.fr_train.game import FRTrain
 from frbench.objectives.group_dro import GroupDRO
@@ -18,6 +19,6 @@ from frbench.training.objective import Objective
 
 __all__ = [
     "ARL", "BPF", "ERM", "IRW", "IRWO", "LDAM", "ULA", "CVaR", "Chi2DRO", "DomainIndependent",
-    "FRTrain", "Focal", "GroupDRO", "LfF", "LogitAdjustment", "LogitCorrection", "Objective",
-    "Trimmed",
+    "FRTrain", "FairBatch", "Focal", "GroupDRO", "LfF", "LogitAdjustment", "LogitCorrection",
+    "Objective", "Trimmed",
 ]  # fmt: skip
