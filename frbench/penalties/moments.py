@@ -125,7 +125,9 @@ class Fishr(EnvironmentPenalty):
         error = out.logits.softmax(1) - F.one_hot(batch.y, out.logits.shape[1])
         inputs = F.pad(out.features.flatten(1), (0, 1), value=1.0)
         gradients = (error[:, :, None] * inputs[:, None]).flatten(1)
-        mean, _ = self.means(gradients, batch)
+        # Without a gradient: the deviations of all rows from their mean add up to zero, those of
+        # one process do not.
+        mean = self.means(gradients, batch)[0].detach()
         spread, _ = self.means(square(gradients - mean[environment.clamp(min=0)]), batch)
         values = torch.arange(self.count, device=environment.device)
         enough = (all_gather(environment)[:, None] == values).sum(0) >= 2
