@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from frbench.data.balance import Balance
 from frbench.data.step import Augmentation, InputTransform
-from frbench.postprocessing import GroupMap
 from frbench.runs.catalogue import exported, import_all
 
 Axis = Literal[
@@ -80,7 +79,7 @@ def source(docstring: str) -> str:
 
 
 def _of_class(axis: Axis, cls: Any, training: str, selection: str = "monitor") -> Method:
-    test = "z" if issubclass(cls, GroupMap) else "–"
+    test = "z" if getattr(cls, "reads_attribute", False) else "–"
     doc = cls.__doc__ or ""
     return Method(axis, cls.__name__, summary(doc), training, selection, test, source(doc))
 
