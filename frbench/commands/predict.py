@@ -67,6 +67,8 @@ def main(argv: list[str]) -> int:
             print(f"{count} rows whose {column} does not occur in training: taken as unknown")
         if count := record["labels_unknown_to_the_model"]:
             print(f"{count} rows have a label that the model does not know: left as it is")
+        if count := record["decided_without_attribute"]:
+            print(f"{count} rows have no attribute, which the decision reads: see {out.stem}.json")
         print(f"{record['rows']} rows written to {out}")
         return 0
     data = model.encoding

@@ -54,7 +54,7 @@ def write_scores(
     if decision.needs_all:  # the scores of all rows first, then the table
         predicted = decision.predict(model.predict_proba(str(source)))
     unseen: dict[str, int] = {}
-    rows_done, unknown = 0, 0
+    rows_done, unknown, without = 0, 0, 0
     with replacing(out) as part, part.open("w", newline="", encoding="utf-8") as file:
         for rows, probabilities, codes, shares in model.score(str(source)):
             n = len(probabilities)
@@ -75,6 +75,8 @@ def write_scores(
             if rows.y is not None:
                 known = np.isin(rows.y[rows.y != None], model.classes_)  # noqa: E711
                 unknown += int((~known).sum())
+            if model.decision_use:
+                without += n if rows.z is None else sum(name is None for name in rows.z)
             rows_done += n
     if not rows_done:
         raise UserError(f"{source} has no rows.")
@@ -85,6 +87,7 @@ def write_scores(
         rows=rows_done,
         values_unseen_in_training=unseen,
         labels_unknown_to_the_model=unknown,
+        decided_without_attribute=without,
     )
 
 
@@ -181,7 +184,8 @@ def _kept(model: Objective, rows: Any, keep: Sequence[str] | None) -> pd.DataFra
             raise UserError(
                 f"--keep: there is no column {absent[0]!r}; the columns are: {', '.join(names)}."
             )
-    written = {*OUTPUT, *(f"p({name})" for name in model.classes_)}
+    scores = [f"{what}({name})" for what in ("p", "decides") for name in model.classes_]
+    written = {*OUTPUT, *scores}
     if clash := [name for name in chosen if name in written]:
         raise UserError(
             f"The column {clash[0]!r} of the file has the name of one that is written; rename it, "

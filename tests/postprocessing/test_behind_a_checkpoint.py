@@ -15,6 +15,7 @@ from frbench.__main__ import main
 from frbench.commands.postprocess import main as postprocess
 from frbench.contracts.errors import UserError
 from frbench.data import Digits
+from frbench.data.loader import EvalLoader
 from frbench.objectives import ERM
 from frbench.postprocessing import ThresholdOptimizer
 from frbench.report.records import Results
@@ -105,6 +106,12 @@ def test_decisions_do_not_depend_on_batches_order_or_place(best, tmp_path):
     shuffled = new.table_outcome(table.take(order), order)
     assert torch.equal(shuffled.decision, whole.decision[order])
     assert ((whole.shares > 0) & (whole.shares < 1)).any()  # it does draw
+    # Three processes, each with its share of the rows, as the loaders of evaluation give it.
+    rows = new.encoding.table_loader(table, "test").dataset
+    for place in range(3):
+        for batch in EvalLoader(rows, 16, place, 3, 0, False):
+            decided = new.outcome(batch.x, batch.z, batch.index).decision
+            assert torch.equal(decided, whole.decision[batch.index])
 
 
 def test_expected_decisions_are_counted_by_their_probabilities(best, tmp_path):
