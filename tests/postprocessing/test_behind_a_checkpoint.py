@@ -154,6 +154,20 @@ def test_test_predict_and_python_agree(best, tmp_path, capsys):
     assert "decides by RelaxedEqualizedOdds" in capsys.readouterr().err
 
 
+def test_rows_without_attribute_keep_the_networks_decision(best, tmp_path, capsys):
+    out = fit_behind(best, tmp_path, "--method=ThresholdOptimizer")
+    x = data().splits["test/P"].x[:30]
+    np.savez(tmp_path / "rows.npz", x=x)
+    capsys.readouterr()
+    run("predict", f"--ckpt_path={out}", str(tmp_path / "rows.npz"), f"--out={tmp_path}/s.csv")
+    assert "30 rows have no attribute, which the decision reads" in capsys.readouterr().out
+    with (tmp_path / "s.csv").open(newline="") as file:
+        found = [line["prediction"] for line in csv.DictReader(file)]
+    old = load(best)
+    assert found == old.predict(x).tolist() == load(out).predict(x).tolist()
+    assert json.loads((tmp_path / "s.json").read_text())["decided_without_attribute"] == 30
+
+
 def test_a_last_layer_behind_a_checkpoint(best, tmp_path):
     out = fit_behind(best, tmp_path, "--method=AFR", "--method.steps=0", "--method.gamma=10")
     old, new = load(best), load(out)
