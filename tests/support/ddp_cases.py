@@ -204,8 +204,12 @@ SPECIAL = {
     "bpf": (BPF, {"alpha": 0.3, "max_change": None, "eta": 0.2}, {}),
 }  # fmt: skip
 #: Options under which 20 steps reach every part of a method; defaults for all that is not named.
-SHORT = {"FRTrain": {"warmup": 4, "k": 2, "reweight_every": 4}, "ARL": {"adversary_lr": 0.5},
-         "LDAM": {"scale": 3.0, "defer": 1}, "FairBatch": {"alpha": 0.1}}
+SHORT = {
+    "FRTrain": {"warmup": 4, "k": 2, "reweight_every": 4},
+    "ARL": {"adversary_lr": 0.5},
+    "LDAM": {"scale": 3.0, "defer": 1},
+    "FairBatch": {"alpha": 0.1},
+}
 
 
 class Case(NamedTuple):
