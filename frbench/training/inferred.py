@@ -94,6 +94,13 @@ class InferredAttribute(TrainingStep):
         return {"loss": loss, "risk": risk}
 
     # ---- the stages -------------------------------------------------------------------------
+    @property
+    def _first_stage(self) -> int:
+        """Epochs of the first stage; a run of one batch, ``fast_dev_run``, tries the second."""
+        if self.infer is None or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return 0
+        return self.infer.length
+
     def check_stages(self) -> None:
         """Check that the run reaches its second stage.
 
@@ -102,7 +109,7 @@ class InferredAttribute(TrainingStep):
         """
         if self.infer is None:
             return
-        name, trainer, length = type(self.infer).__name__, self.trainer, self.infer.length
+        name, trainer, length = type(self.infer).__name__, self.trainer, self._first_stage
         data = datamodule_of(trainer)
         if data is None:
             raise UserError(f"{name} visits the training table: fit a datamodule.")
@@ -124,7 +131,7 @@ class InferredAttribute(TrainingStep):
         """Check the number of steps, and bind the groups of a run that continues."""
         if self.infer is None:
             return
-        steps = self.infer.length * int(self.trainer.num_training_batches)
+        steps = self._first_stage * int(self.trainer.num_training_batches)
         if 0 <= self.trainer.max_steps <= steps:
             raise UserError(
                 f"{type(self.infer).__name__}.epochs: the first stage takes {steps} steps, and "
@@ -137,7 +144,7 @@ class InferredAttribute(TrainingStep):
         """Cross into the second stage where it is due, and count its epochs from zero."""
         if self.infer is None:
             return
-        if self.identifying and self.trainer.current_epoch >= self.infer.length:
+        if self.identifying and self.trainer.current_epoch >= self._first_stage:
             self._finish_identifying()
         if self._inferred is not None:
             # At an epoch's boundary the loader's state is not restored: told at every epoch.

@@ -143,10 +143,10 @@ class Objective(CheckedArguments, Optimized):
         for axis in ("infer", "mixing"):
             part = getattr(self, axis)
             if part is not None and (axis not in self.combines or self.uses_clean):
-                why = "uses verified rows" if self.uses_clean else "has a training step of its own"
+                rows = " and its verified rows" if self.uses_clean else ""
                 raise UserError(
-                    f"model.{axis}: {type(self).__name__} {why}, which {type(part).__name__} does "
-                    "not work with; leave one of them out."
+                    f"model.{axis}: {type(self).__name__}{rows} cannot be combined with "
+                    f"{type(part).__name__}; leave one of them out."
                 )
 
     def attach(self, postprocess: OutputMap | None) -> None:
