@@ -150,10 +150,21 @@ def test_data_runs(
     run("fit", f"--config={path}", *more, *FAST)
 
 
+def budget(path: Path) -> tuple[str, ...]:
+    """Options of a short run of a method: one batch, or one batch of each epoch of two stages."""
+    model = yaml.safe_load(path.read_text())["model"]
+    infer = model.get("init_args", {}).get("infer") if isinstance(model, dict) else None
+    if not infer:
+        return FAST
+    epochs = infer.get("init_args", {}).get("epochs", 1) if isinstance(infer, dict) else 1
+    limits = ("--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1")
+    return (f"--trainer.max_epochs={epochs + 1}", *limits, *FAST[1:])
+
+
 @pytest.mark.parametrize("path", METHODS, ids=name)
 def test_method_runs_on_top_of_base_and_data(path: Path, in_tmp: Path) -> None:
     base, data = CONFIGS / "base.yaml", CONFIGS / "data" / "digits.yaml"
-    run("fit", f"--config={base}", f"--config={data}", f"--config={path}", *FAST)
+    run("fit", f"--config={base}", f"--config={data}", f"--config={path}", *budget(path))
 
 
 def write_pairs(steps: list[dict], side: int) -> None:
