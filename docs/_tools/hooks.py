@@ -20,6 +20,8 @@ PAGES = {
     "max_entropy": ["frbench.data.max_entropy"],
     "objectives": ["frbench.objectives", "frbench.training.manual"],
     "penalties": ["frbench.penalties"],
+    "group_inference": ["frbench.group_inference"],
+    "mixing": ["frbench.mixing"],
     "networks": ["frbench.networks"],
     "metrics": ["frbench.metrics"],
     "causal": ["frbench.causal"],
