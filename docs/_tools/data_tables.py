@@ -16,6 +16,7 @@ SETS = [
     ("--data MNIST", "as Digits, on MNIST's images"),
     ("--data QMNISTWriters --data.students 0.1", "arXiv 1905.10498"),
     ("--data ColouredMNIST", "MNIST's images, coloured"),
+    ("--data MNISTEnvironments", "arXiv 1907.02893, section 5.1"),
     ("--data GeneratedFaces", "drawn"),
     ("--data Adult --data.attribute sex", "UCI; split of the files"),
     ("--data Adult --data.attribute [sex,race]", "crossed"),

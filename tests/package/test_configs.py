@@ -27,7 +27,8 @@ METHODS = sorted((CONFIGS / "method").glob("*.yaml"))
 PAPERS = sorted((CONFIGS / "papers").rglob("*.yaml"))
 #: Files of studies; tests/studies runs them.
 STUDIES = [path for path in PAPERS if "study" in yaml.safe_load(path.read_text())]
-GRIDS = sorted({*(CONFIGS / "bench").glob("*.yaml"), *PAPERS} - {*STUDIES})
+BENCHMARKS = sorted((CONFIGS / "benchmark").glob("*.yaml"))
+GRIDS = sorted({*(CONFIGS / "bench").glob("*.yaml"), *BENCHMARKS, *PAPERS} - {*STUDIES})
 #: Data that need no file.
 EMBEDDED = {
     "digits", "digits_entangled", "two_gaussians", "Digits", "TwoGaussians", "GeneratedFaces",

@@ -17,7 +17,15 @@ from frbench import load
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Interval, is_restricted
 from frbench.contracts.spec import from_spec, init_parameters, public_name, to_spec
-from frbench.data import CelebA, Digits, ImageScenario, ImageTable, TwoGaussians
+from frbench.data import (
+    CelebA,
+    Digits,
+    ImageScenario,
+    ImageTable,
+    MNISTEnvironments,
+    TenColourMNIST,
+    TwoGaussians,
+)
 from frbench.data.fingerprint import fingerprint
 from frbench.data.images.celeba import read_attributes
 from frbench.data.images.drawn_celeba import draw_celeba
@@ -55,8 +63,10 @@ FILES = {
     "Bank": "bank/bank-additional-full.csv", "Compas": "compas/compas-scores-two-years.csv",
     "German": "german/german.data", "LawSchool": "law_school/bar_pass_prediction.csv",
     "MNIST": "MNIST/raw/train-images-idx3-ubyte",
+    "MNISTEnvironments": "MNIST/raw/train-images-idx3-ubyte",
     "QMNISTWriters": "QMNIST/raw/qmnist-train-labels-idx2-int",
-    "TableData": "dutch/dutch.csv", "TextTable": "amazon/reviews_Musical_Instruments_5.json",
+    "TableData": "dutch/dutch.csv", "TenColourMNIST": "MNIST/raw/train-images-idx3-ubyte",
+    "TextTable": "amazon/reviews_Musical_Instruments_5.json",
 }  # fmt: skip
 
 
@@ -70,6 +80,8 @@ def build(cls, **kwargs):
         own = {"path": FILES["TableData"], "target": "occupation", "attribute": "sex"}
     if cls is ImageScenario:
         own = {"images": Digits(n=200, n_eval=100), "n": 300, "n_eval": 100}
+    if cls in (MNISTEnvironments, TenColourMNIST):
+        own = {"n": 2000, "n_eval": 500}
     if cls is TextTable:
         own = {"path": FILES["TextTable"], "text": ["summary", "reviewText"],
                "target": "overall", "attribute": "reviewText", "positive": [4, 5],
