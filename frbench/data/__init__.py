@@ -11,6 +11,7 @@ _HOME = {
     "Augmentation": "step",
     "Bank": "tables.literature",
     "CorrelationRemover": "steps.inputs",
+    "CIFAR10S": "images.cifar10",
     "CelebA": "images.celeba",
     "ColouredMNIST": "images.coloured_mnist",
     "Compas": "tables.literature",

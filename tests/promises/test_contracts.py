@@ -18,6 +18,7 @@ from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Interval, is_restricted
 from frbench.contracts.spec import from_spec, init_parameters, public_name, to_spec
 from frbench.data import (
+    CIFAR10S,
     CelebA,
     Digits,
     ImageScenario,
@@ -57,6 +58,7 @@ FILES = {
     "ACSIncome": "acs/acs_income_2018_test.npz", "Adult": "adult/adult.data",
     "AmazonReviews": "amazon/reviews_Musical_Instruments_5.json",
     "AdultSmall": "adult/adult.data",
+    "CIFAR10S": "cifar10/cifar10_jpeg.npz",
     "ColouredMNIST": "MNIST/raw/train-images-idx3-ubyte",
     "CompasLarge": "compas/compas-scores.csv",
     "CompasSmall": "compas/compas-scores-two-years.csv",
@@ -80,6 +82,8 @@ def build(cls, **kwargs):
         own = {"path": FILES["TableData"], "target": "occupation", "attribute": "sex"}
     if cls is ImageScenario:
         own = {"images": Digits(n=200, n_eval=100), "n": 300, "n_eval": 100}
+    if cls is CIFAR10S:
+        own = {"max_rows": 500}
     if cls in (MNISTEnvironments, TenColourMNIST):
         own = {"n": 2000, "n_eval": 500}
     if cls is TextTable:
