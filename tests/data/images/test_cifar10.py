@@ -15,7 +15,7 @@ from frbench.data.images.cifar10 import read_cifar10
 def draw(path: Path, n: int = 400, side: int = 32) -> Path:
     """Write n JPEG images of one colour each, 40 of every class, a quarter of them for test."""
     rng = np.random.default_rng(0)
-    colours = rng.integers(0, 256, (n, 3))
+    colours = rng.integers([150, 0, 0], [256, 100, 256], (n, 3))  # none of them grey
     files = []
     for colour in colours:
         stream = io.BytesIO()
