@@ -97,9 +97,33 @@ class Timm(Network):
             self._load(model)
         if self.freeze:
             model.requires_grad_(False)
-        # Where timm has a layer between pooling and classifier, its width is not num_features.
-        width = getattr(model, "head_hidden_size", None) or model.num_features
-        return model, cast(int, width)
+        return model, self._width(model, sizes)
+
+    def _width(self, model: Any, sizes: Sizes) -> int:
+        """Return the number of features of an image of zeros, whose size the model must take."""
+        size = list(self.image_size or sizes.input_shape[1:])
+        training = model.training
+        try:
+            with torch.no_grad():
+                features = model.eval()(torch.zeros(1, sizes.input_shape[0], *size))
+        except Exception as error:  # assertions and shapes of timm's many models
+            made_for = list((getattr(model, "pretrained_cfg", None) or {}).get("input_size") or ())
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"model.network.image_size: timm's {self.name} does not take images of {size} "
+                f"({type(error).__name__}: {reason:.200}); set it to {made_for[1:] or 'another'}, "
+                f"or options.img_size to {size} where the model has it."
+            ) from error
+        finally:
+            model.train(training)
+        shape = list(getattr(features, "shape", []))
+        if len(shape) != 2:
+            raise UserError(
+                f"model.network.options: with {self.options} timm's {self.name} gives "
+                f"{shape or type(features).__name__} for an image, not features [1, D]; leave out "
+                "features_only, num_classes and global_pool."
+            )
+        return int(shape[1])
 
     def _load(self, model: nn.Module) -> None:
         from timm.models import load_state_dict
