@@ -6,14 +6,14 @@ import json
 import math
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
-from frbench.contracts.ranges import Count, Share
+from frbench.contracts.ranges import Count, NotNegativeInt, Share
 from frbench.networks.base import Network
 from frbench.support.lazy import import_transformers
 
@@ -173,41 +173,55 @@ class _Pretrained(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mask = x != self.padding
-        tokens = self.model(input_ids=x, attention_mask=mask.long()).last_hidden_state
-        return tokens[:, 0] if self.pooling == "first" else _mean(tokens, mask)
+        first = torch.arange(x.shape[1], device=x.device) == 0
+        mask = mask | (first & ~mask.any(1, keepdim=True))  # an empty text is one token
+        tokens: Tensor = self.model(input_ids=x, attention_mask=mask.long()).last_hidden_state
+        if self.pooling == "mean":
+            return _mean(tokens, mask)
+        last = mask.long().cumsum(1).argmax(1)
+        place = last if self.pooling == "last" else torch.zeros_like(last)
+        return tokens[torch.arange(len(x), device=x.device), place]
 
 
 class PretrainedText(Network):
-    """A pretrained encoder (BERT and its like) from a local folder of Hugging Face's format.
+    """A pretrained encoder or decoder from a local folder of Hugging Face's format.
 
     Nothing is downloaded. Give the same folder as ``data.tokenizer``. A checkpoint keeps the
-    architecture and the weights and does not need the folder again.
+    architecture and the weights and does not need the folder again. Of a model with encoder and
+    decoder (T5) the encoder is used.
 
     Args:
         path: Folder with ``config.json`` and weights.
         freeze: Keep the encoder fixed, in evaluation mode; only the head is trained.
-        pooling: Features are the first token's vector or the mean over tokens.
+        pooling: Features are the first token's vector, the mean over tokens, or the vector of
+            the last token. The default is last for a causal model (GPT-2), where no other token
+            sees the whole text; mean for the encoder of a pair; first for others (BERT).
+        padding: Token id of padding; by default that of the configuration, or without one its
+            end-of-text token, as ``data.tokenizer`` has it.
         config: The architecture, filled in from the folder; not for people.
 
     Raises:
-        UserError: If transformers is not installed, the folder holds no model, or its vocabulary
-            is smaller than the data's.
+        UserError: If transformers is not installed, the folder holds no model of texts, its
+            vocabulary is smaller than the data's, or it has fewer positions than the data tokens.
     """
 
     reads_text = True
+    needs_tokenizer = True
     transient_arguments: ClassVar[dict[str, Any]] = {"path": None}
 
     def __init__(
         self,
         path: str | None = None,
         freeze: bool = False,
-        pooling: Literal["first", "mean"] = "first",
+        pooling: Literal["first", "mean", "last"] | None = None,
+        padding: NotNegativeInt | None = None,
         config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.path = path
         self.freeze = freeze
         self.pooling = pooling
+        self.padding = padding
         self.config = config
 
     def build(self, sizes: Sizes) -> tuple[nn.Module, int]:
@@ -221,16 +235,42 @@ class PretrainedText(Network):
             model = transformers.AutoModel.from_config(config)
         else:
             raise UserError("model.network.path: give the local folder of a pretrained encoder.")
-        if model.config.vocab_size < sizes.vocab_size:
-            raise UserError(
-                f"The encoder knows {model.config.vocab_size} token ids, the data has "
-                f"{sizes.vocab_size}; set data.tokenizer to the encoder's own folder."
-            )
+        options = model.config
+        pair = bool(getattr(options, "is_encoder_decoder", False))
+        if pair:
+            model = model.get_encoder()
+        self._check_sizes(model, options, sizes)
+        if self.padding is None:
+            self.padding = _padding_of(options)
+        width, causal = _tried(model, self.path)
+        if self.pooling is None:
+            self.pooling = "last" if causal else "mean" if pair else "first"
+        if hasattr(model.config, "use_cache"):
+            model.config.use_cache = False  # nothing is generated
         if self.freeze:
             model.requires_grad_(False)
-        padding = model.config.pad_token_id
-        encoder = _Pretrained(model, 0 if padding is None else padding, self.pooling)
-        return encoder, cast(int, model.config.hidden_size)
+        return _Pretrained(model, self.padding, self.pooling), width
+
+    @staticmethod
+    def _check_sizes(model: Any, options: Any, sizes: Sizes) -> None:
+        """Compare token ids and positions with those of the data."""
+        known = getattr(options, "vocab_size", None)
+        if not isinstance(known, int):
+            raise UserError(
+                f"model.network.path: {type(model).__name__} is no model of texts: its "
+                "configuration has no vocab_size."
+            )
+        if known < sizes.vocab_size:
+            raise UserError(
+                f"The encoder knows {known} token ids, the data has "
+                f"{sizes.vocab_size}; set data.tokenizer to the encoder's own folder."
+            )
+        limit, length = _positions_of(model, options), sizes.input_shape[0]
+        if limit is not None and length > limit:
+            raise UserError(
+                f"data.max_length: {length} tokens are more than the {limit} positions of the "
+                f"encoder; set --data.max_length {limit}, or less."
+            )
 
     def _load(self, transformers: ModuleType) -> Any:
         folder = Path(str(self.path))
@@ -238,7 +278,7 @@ class PretrainedText(Network):
             raise UserError(f"model.network.path: {folder} holds no config.json of a model.")
         try:
             return transformers.AutoModel.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"model.network.path: {folder} cannot be loaded: {reason}") from error
 
@@ -254,3 +294,53 @@ class PretrainedText(Network):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
             features = self.backbone(x)
         return features, self.head(features)
+
+
+def _positions_of(model: Any, options: Any) -> int | None:
+    """Return how many tokens a model takes, None where its configuration names no limit."""
+    limit = getattr(options, "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit < 1:
+        return None
+    words = model.get_input_embeddings()
+    for module in model.modules():
+        table = isinstance(module, nn.Embedding) and module is not words
+        if table and module.num_embeddings == limit and module.padding_idx is not None:
+            return int(limit - module.padding_idx - 1)  # RoBERTa counts positions from there on
+    return limit
+
+
+def _padding_of(options: Any) -> int:
+    """Return the token id of padding, or else of the end of a text."""
+    for name in ("pad_token_id", "eos_token_id"):
+        found = getattr(options, name, None)
+        found = found[0] if isinstance(found, list) and found else found
+        if isinstance(found, int) and found >= 0:
+            return found
+    raise UserError(
+        "The encoder's configuration names no padding token; give --model.network.padding N, the "
+        "id with which data.tokenizer pads."
+    )
+
+
+def _tried(model: Any, path: str | None) -> tuple[int, bool]:
+    """Encode two pairs of tokens that differ in the second: its width, and whether it is causal.
+
+    In a causal model the first token's vector does not depend on the second token.
+    """
+    top = model.config.vocab_size - 1
+    x = torch.tensor([[top, top], [top, top // 2]])
+    training = model.training
+    try:
+        with torch.no_grad():
+            mask = torch.ones_like(x)
+            tokens = model.eval()(input_ids=x, attention_mask=mask).last_hidden_state
+        first = tokens[:, 0]
+    except Exception as error:  # of a model that reads other inputs
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"model.network.path: {path or type(model).__name__} does not encode token ids "
+            f"({type(error).__name__}: {reason:.200}); give a text model."
+        ) from error
+    finally:
+        model.train(training)
+    return int(tokens.shape[-1]), bool(torch.allclose(first[0], first[1], rtol=1e-5, atol=1e-6))

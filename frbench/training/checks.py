@@ -29,6 +29,7 @@ class Needs(NamedTuple):
         name: Class of the method, for messages.
         network: Class of its network, for messages.
         padding: Token id that the network takes for padding, or None.
+        tokenizer: Whether the network reads the ids of a tokenizer only.
         uses_clean: Whether its risk gets verified rows.
         compares_clean: Whether it learns to tell verified rows from training rows.
         coupled: Names of the parts whose value is more than a mean over samples.
@@ -38,6 +39,7 @@ class Needs(NamedTuple):
     name: str
     network: str
     padding: int | None
+    tokenizer: bool
     uses_clean: bool
     compares_clean: bool
     coupled: list[str]
@@ -212,11 +214,17 @@ def check_data(needs: Needs, data: GroupDataModule) -> None:
             f"{needs.name} needs verified rows beside the others: set data.clean_share, to 0.1 "
             "say, and leave data.clean_only false."
         )
+    if needs.tokenizer and getattr(data, "tokenizer", "") is None:
+        raise UserError(
+            f"{needs.network} has a tokenizer of its own, and the data has ids of words; set "
+            "data.tokenizer to the folder of the encoder."
+        )
     taken, given = needs.padding, getattr(data, "padding", None)
     if None not in (taken, given) and taken != given:
         raise UserError(
             f"data.tokenizer pads with id {given}, and {needs.network} takes "
-            f"{taken} for padding; use PretrainedText, another tokenizer, or none."
+            f"{taken} for padding; use another tokenizer or none, or PretrainedText with "
+            f"--model.network.padding {given}."
         )
     if data.clean_per_batch and not needs.uses_clean:
         raise UserError(

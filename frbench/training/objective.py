@@ -247,6 +247,7 @@ class Objective(CheckedArguments, Optimized):
             name=type(self).__name__,
             network=type(self.network).__name__,
             padding=self.network.padding,
+            tokenizer=self.network.needs_tokenizer,
             uses_clean=self.uses_clean,
             compares_clean=self.compares_clean,
             coupled=coupled + self.penalty_names,

@@ -105,6 +105,7 @@ class AmazonReviews(TextInputs):
             ]
             tables[name] = Table(_frame(marked), y, z)
         self.notes.append(f"{voted.mean():.3f} of {len(voted)} reviews have a helpful vote")
+        self.notes.extend(self._length_notes(tables["train"].x))
         return tables
 
     def _read(self) -> tuple[list[str], np.ndarray]:

@@ -21,12 +21,15 @@ from frbench.data.module import GroupDataModule
 from frbench.data.reading import table_parts
 from frbench.data.table import Table
 from frbench.data.tables.table_data import TableData
+from frbench.data.texts.tokenizer import lengths, load_tokenizer, num_ids
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Ids that are no words. Padding is 0 here; a tokenizer of one's own may have another id.
 PADDING, UNKNOWN, SEPARATOR, FIRST_WORD = range(4)
+#: Training texts whose lengths are counted.
+_COUNTED = 1000
 _WORD = re.compile(r"\w+(?:'\w+)*")
 
 
@@ -98,11 +101,13 @@ class TextInputs(GroupDataModule):
         min_count: Words that occur less often in training are unknown.
         max_length: Number of tokens L; longer rows are cut, shorter ones padded.
         tokenizer: Local folder of a Hugging Face tokenizer to use in place of words, that of
-            ``PretrainedText``; then max_words and min_count have no effect.
+            ``PretrainedText``; then max_words and min_count have no effect. Without a padding
+            token its end-of-text token fills texts up.
         **kwargs: As for the next class.
 
     Raises:
-        UserError: For sizes that leave no room, or a folder that holds no tokenizer.
+        UserError: For sizes that leave no room, a folder that holds no tokenizer, or a tokenizer
+            that cannot pad.
     """
 
     def __init__(
@@ -189,27 +194,31 @@ class TextInputs(GroupDataModule):
 
     @cached_property
     def _tokenizer(self) -> Any:
-        from frbench.support.lazy import import_transformers
-
-        try:
-            return import_transformers().AutoTokenizer.from_pretrained(
-                self.tokenizer, local_files_only=True
-            )
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"data.tokenizer: {self.tokenizer} holds no tokenizer; give the local folder of a "
-                "pretrained model with its tokenizer files."
-            ) from error
+        return load_tokenizer(str(self.tokenizer))
 
     @property
-    def padding(self) -> int | None:
-        """Token id of what fills texts up; None if the tokenizer has none."""
-        return self._tokenizer.pad_token_id if self.tokenizer else 0
+    def padding(self) -> int:
+        """Token id of what fills texts up."""
+        return int(self._tokenizer.pad_token_id) if self.tokenizer else PADDING
 
-    @property
+    @cached_property
     def vocab_size(self) -> int:
         """Number of token ids."""
-        return len(self._tokenizer) if self.tokenizer else self.max_words
+        return num_ids(self._tokenizer) if self.tokenizer else self.max_words
+
+    def _length_notes(self, x: pd.DataFrame) -> list[str]:
+        """Say how many of the first training texts are cut."""
+        rows = rows_of(x[:_COUNTED])
+        if self.tokenizer:
+            found = lengths(self._tokenizer, rows)
+        else:
+            found = [sum(len(words(text)) for text in row) + len(row) - 1 for row in rows]
+        if not (cut := sum(length > self.max_length for length in found)):
+            return []
+        return [
+            f"{cut} of the first {len(rows)} training texts have more than {self.max_length} "
+            f"tokens and are cut (the longest has {max(found)}); see --data.max_length"
+        ]
 
     def encode(self, x: pd.DataFrame) -> np.ndarray:
         """Turn texts into token ids, int32 [N, L]."""
@@ -316,7 +325,7 @@ class TextTable(TextInputs, TableData):
         return super()._remarks(frame, [name for name in used if name not in self.text_columns])
 
     def _column_notes(self, tables: dict[str, Table]) -> list[str]:
-        return []  # unknown words have an id of their own
+        return self._length_notes(tables["train"].x)  # unknown words have an id of their own
 
     def unseen(self, x: pd.DataFrame) -> dict[str, int]:
         """Nothing: unknown words have an id of their own."""
