@@ -42,7 +42,11 @@ def hash_column(column: Any) -> str:
 
 
 def contents(
-    columns: Mapping[str, Any], y: np.ndarray, z: np.ndarray, each_column: bool = True
+    columns: Mapping[str, Any],
+    y: np.ndarray,
+    z: np.ndarray,
+    each_column: bool = True,
+    weight: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Describe a table by its number of rows and hashes of its columns.
 
@@ -51,12 +55,15 @@ def contents(
         y: Labels [N].
         z: Attributes [N].
         each_column: Whether each column has a hash of its own, or all together one.
+        weight: Sample weights [N]; those that are all equal are left out.
 
     Returns:
         ``rows`` and ``columns``, a hash by name.
     """
     hashes = {name: hash_column(column) for name, column in columns.items()}
     hashes |= {"(class)": hash_column(y), "(attribute)": hash_column(z)}
+    if weight is not None and len(weight) and np.ptp(weight):
+        hashes["(weight)"] = hash_column(weight)
     if not each_column:
         text = json.dumps(hashes, sort_keys=True)
         hashes = {"": hashlib.sha256(text.encode()).hexdigest()[:16]}

@@ -189,8 +189,8 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
     def contents(self) -> dict[str, dict[str, Any]]:
         """Rows and hashes of the columns of each split, for comparison with a checkpoint's."""
         return {
-            name: contents(self.traits(table.x), table.y, table.z, each_column=name == "train")
-            for name, table in self.splits.items()
+            name: contents(self.traits(t.x), t.y, t.z, name == "train", t.weight)
+            for name, t in self.splits.items()
         }
 
     def traits(self, x: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from frbench.contracts.errors import UserError
+from frbench.data.balance import effective_sample_size
 from frbench.data.categorical import (
     Bins,
     Categorical,
@@ -26,6 +27,7 @@ from frbench.data.learnt import CHUNK, NewRows
 from frbench.data.module import GroupDataModule
 from frbench.data.reading import table_parts
 from frbench.data.table import Table
+from frbench.data.tables.sample_weights import sample_weights
 from frbench.data.targets import THRESHOLD, above, binary, check_classes_of
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class TableColumns(GroupDataModule):
     numeric: list[str] | None
     bins: dict[str, int | list[float | str]] | None
     max_values: int | None
+    weight: str | None
     #: Bins of attribute columns that ``bins`` does not name.
     default_bins: dict[str, int | list[float | str]] = {}
 
@@ -139,12 +142,15 @@ class TableColumns(GroupDataModule):
             "numeric": self.numeric,
             "bins": self.bins,
             "split_column": [self.split_column] if self.split_column else [],
+            "weight": [self.weight] if self.weight else [],
         }
         self._check_names(frame, options)
         if not self._attributes:
             raise self._error("data.attribute names no column.")
         if self.target in self._attributes:
             raise self._error(f"column {self.target!r} is both target and attribute.")
+        if self.weight in (self.target, *self._attributes):
+            raise self._error(f"column {self.weight!r} is data.weight and target or attribute.")
 
     def _check_names(self, frame: pd.DataFrame, options: Mapping[str, Any]) -> None:
         """Refuse a column that the table lacks, naming the option."""
@@ -176,6 +182,19 @@ class TableColumns(GroupDataModule):
             y = binary(y, self.positive if isinstance(self.positive, list) else [self.positive])
         first = dict(zip(*np.unique(codes, return_index=True), strict=True))
         return y, {str(v): y.names[y.codes[first[i]]] for i, v in enumerate(values) if i in first}
+
+    def _weights(
+        self, frame: pd.DataFrame, train: np.ndarray, notes: list[str]
+    ) -> np.ndarray | None:
+        """Weights of the training rows, None without a column of them."""
+        if self.weight is None:
+            return None
+        weight = sample_weights(frame[self.weight], train, self.path)
+        notes.append(
+            f"weights of the column {self.weight}, for training only: effective sample size "
+            f"{effective_sample_size(weight):.0f} of {len(weight)}; metrics count rows"
+        )
+        return weight
 
     def _known_factors(
         self, frame: pd.DataFrame, notes: list[str]

@@ -10,11 +10,7 @@ import numpy as np
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Count, NotNegativeInt
-from frbench.data.categorical import (
-    Categorical,
-    cross,
-    made_up,
-)
+from frbench.data.categorical import Categorical, cross, made_up
 from frbench.data.cells import check_plain
 from frbench.data.encode import TableEncoder
 from frbench.data.reading import read_table
@@ -37,6 +33,7 @@ class _Rows(NamedTuple):
     x: pd.DataFrame
     y: Categorical
     z: Categorical
+    weight: np.ndarray | None
     splits: dict[str, np.ndarray]
     notes: list[str]
     classes: dict[str, str]
@@ -88,6 +85,8 @@ class TableData(TableColumns):
         map: Values of columns to write in another way, ``{sex: {F: female, f: female}}``.
         max_values: Distinct values of target and attributes, and combinations, at most; by
             default 50 numbers, 1000 texts, 50 combinations.
+        weight: Column of sample weights, for training only: rows are drawn, or their losses
+            weighed, in proportion, as ``via`` says. Metrics count rows.
         **kwargs: As for :class:`~frbench.data.module.GroupDataModule`.
 
     Raises:
@@ -135,6 +134,7 @@ class TableData(TableColumns):
         encoding: str = "utf-8",
         map: dict[str, dict[str, Value]] | None = None,
         max_values: Count | None = None,
+        weight: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -164,6 +164,7 @@ class TableData(TableColumns):
         self.encoding = encoding
         self.map = map
         self.max_values = max_values
+        self.weight = weight
 
     # ---- what the base class asks for ---------------------------------------------------------
     def read(self) -> pd.DataFrame:
@@ -177,6 +178,8 @@ class TableData(TableColumns):
             name: Table(rows.x.iloc[index], rows.y.codes[index], rows.z.codes[index])
             for name, index in rows.splits.items()
         }
+        if rows.weight is not None:
+            tables["train"] = tables["train"].replace(weight=rows.weight)
         self.notes.extend(rows.notes)
         self.notes.extend(self._column_notes(tables))
         return tables
@@ -292,11 +295,12 @@ class TableData(TableColumns):
             frame, y, z = self._known_factors(frame, notes)
             classes, bins = self._classes, self._bins
         splits = self._split(frame, y, z, notes)
-        return _Rows(frame[inputs], y, z, splits, notes, classes, bins)
+        weight = self._weights(frame, splits["train"], notes)
+        return _Rows(frame[inputs], y, z, weight, splits, notes, classes, bins)
 
     def _inputs(self, frame: pd.DataFrame) -> list[str]:
         """Columns that the network sees."""
-        left_out = {self.target, self.split_column, *(self.drop or [])}
+        left_out = {self.target, self.split_column, self.weight, *(self.drop or [])}
         if not self.attribute_as_input:
             left_out.update(self._attributes)
         inputs = [name for name in frame.columns if name not in left_out]
