@@ -4,6 +4,7 @@ import inspect
 import logging
 import os
 import random
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ pytest_plugins = ["forked", "promises", "records"]
 # typing keeps one order of Union[float, int], the first that is written: imported after others,
 # Trainer's limit_train_batches 1 would be all batches, not one.
 assert get_args(inspect.signature(Trainer).parameters["limit_train_batches"].annotation)[0] is int
+# Under nohup the signal is ignored, here and in every process that a test starts.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Two cores and, in the process tests, two processes: more threads would only fight.
 torch.set_num_threads(1)
 

@@ -83,8 +83,9 @@ class ULA(ERM):
         >>> from frbench.networks import MLP
         >>> model = ULA(2, 2, [1], network=MLP(hidden=[]), infer=Predictions(epochs=1))
         >>> model.bind_groups(torch.tensor([9.0, 3.0, 1.0, 7.0]), [])
-        >>> model.log_shares.exp().round(decimals=3).tolist()
-        [[0.9, 0.1], [0.3, 0.7]]
+        >>> model.log_shares.exp()
+        tensor([[0.9000, 0.1000],
+                [0.3000, 0.7000]])
     """
 
     properties = Properties(attributes=None, erm=({"tau": 0.0},), one_group={})

@@ -63,7 +63,7 @@ class Optimized(InferredAttribute):
         """Build the optimiser and the schedule; state is committed after each taken step."""
         groups = self.parameter_groups()
         check_groups(self, groups)
-        optimizer = build_optimizer(groups, self.optimization, may_fuse(self.trainer))
+        optimizer = build_optimizer(groups, self.optimization, may_fuse(self._trainer))
         optimizer.register_step_post_hook(self.commit_all)
         scheduler = build_scheduler(optimizer, self.optimization, self.total_steps)
         if scheduler is None:

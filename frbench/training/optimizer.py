@@ -67,7 +67,7 @@ def may_fuse(trainer: Any) -> bool:
     It hides from Lightning which steps 16-mixed skips, and Lightning clips no gradients of it in
     mixed precision.
     """
-    precision = str(trainer.precision)
+    precision = "32-true" if trainer is None else str(trainer.precision)
     if "mixed" not in precision:
         return True
     return precision != "16-mixed" and not trainer.gradient_clip_val

@@ -163,7 +163,7 @@ def test_a_adjustment_is_reported_apart_and_not_minimised():
     args = batch_of([1.0, 2, 3, 6], [0, 1, 2, 3])
     assert plain.risk(*args).item() == adjusted.risk(*args).item()
     adjusted.commit_all()
-    adjusted.group_names = NAMES
+    adjusted.seen_names = NAMES
     logged = adjusted.state_to_log()
     assert logged["moving_loss/y=1,z=1"].item() == pytest.approx(6.0)
     assert logged["adjusted_loss/y=1,z=1"].item() == pytest.approx(6 + 2 / math.sqrt(8))

@@ -71,7 +71,7 @@ def test_configs_of_a_grid_stay_relative_to_its_file(
     (in_tmp / "sub" / "grid.yaml").write_text(grid)
     shutil.copy(shipped()["base"], in_tmp / "base")  # not beside the grid file
     assert main(["bench", "sub/grid.yaml", "--list"]) == 2
-    assert "configs names sub/base, which does not exist" in capsys.readouterr().err
+    assert "configs: there is no file sub/base." in capsys.readouterr().err
     shutil.move(in_tmp / "base", in_tmp / "sub" / "base")
     assert main(["bench", "sub/grid.yaml", "--list"]) == 0
 

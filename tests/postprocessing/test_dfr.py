@@ -191,8 +191,14 @@ def test_wrong_use_is_one_line(in_tmp, capsys):
         (["dfr", "--results", "nowhere"], "no nowhere/results.jsonl"),
         (["dfr", "--results", "nowhere", "--out=o"], "--out goes with --ckpt_path"),
         (["dfr", "--ckpt_path", best, "--out=o", "--methods=ERM"], "--methods chooses among"),
-        (["dfr", "--ckpt_path", best, "--out=o", "--seed=-1"], "a whole number from 0, got -1"),
-        (["alpha", "10", "20", "--simulate=10", "--seed=-1"], "a whole number from 0, got -1"),
+        (
+            ["dfr", "--ckpt_path", best, "--out=o", "--seed=-1"],
+            "a seed is a whole number from 0 to 4294967295, got -1",
+        ),
+        (
+            ["alpha", "10", "20", "--simulate=10", "--seed=-1"],
+            "a seed is a whole number from 0 to 4294967295, got -1",
+        ),
         (
             ["dfr", "--ckpt_path", best, "--out=o", "--redraws=0"],
             "DFR.redraws: expected an integer of at least 1",

@@ -196,7 +196,7 @@ def test_a_wrong_option_is_named_in_one_line(cls):
 #: Numbers that may be any.
 FREE = {
     "lr", "weight_decay", "mean", "warmup_scale", "warmup_steepness", "z_rates", "labels", "bins",
-    "thresholds", "output_range", "positive", "marginals",
+    "thresholds", "output_range", "positive", "marginals", "map",
     # Linked from the data.
     "num_classes", "num_attributes", "input_shape", "vocab_size",
 }  # fmt: skip

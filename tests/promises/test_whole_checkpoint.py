@@ -200,7 +200,7 @@ def test_held_out_rows_are_evaluated_by_the_checkpoint_alone(
     Path("elsewhere").mkdir()
     new = write_held_out(data, name, Path("elsewhere"))
     count = len(data.splits[name])
-    probabilities = load(BEST).table_logits(data.splits[name]).softmax(1)
+    probabilities = load(BEST).table_outcome(data.splits[name]).logits.softmax(1)
     for gone in Path().glob("t.*"):
         shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
     monkeypatch.setenv("FRBENCH_DATA", "nowhere")

@@ -58,7 +58,7 @@ def test_columns_of_numbers_are_aligned_right():
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_is_never_markup(text):
     sheet = Sheet(text, ["k", text], [["r", text]], [text])
-    plain = text.replace("\n", " ").replace("\x1b", " ")
+    plain = text.replace("\n", "\\n").replace("\x1b", "\\x1b")
     table = sheet.render("table", color=False)
     assert table.count(plain) == 4 and "\x1b" not in table
     whole = sheet.render("markdown")
@@ -73,8 +73,8 @@ def test_text_is_never_markup(text):
 
 def test_latex_comments_and_captions_stay_on_their_line():
     text = document([SHEET, Sheet(lines=["50 % of\nall"])], "latex", "One\ntwo")
-    assert text.startswith("% needs") and "% One two\n" in text
-    assert "% 50 % of all\n" in text and r"\caption{A title. A sentence.}" in text
+    assert text.startswith("% needs") and "% One\\ntwo\n" in text
+    assert "% 50 % of\\nall\n" in text and r"\caption{A title. A sentence.}" in text
     assert "\\midrule\n{[}b] \\\\\n" in Sheet("", ["a"], [["[b]"]]).render("latex")
 
 
