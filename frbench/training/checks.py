@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from frbench.contracts.errors import UserError
-from frbench.contracts.spec import differences, to_spec
+from frbench.contracts.spec import differences, from_spec, to_spec
 from frbench.data.contents import changes
 from frbench.data.module import GroupDataModule
 from frbench.distributed import all_gather, world_size
@@ -74,6 +75,9 @@ def check_same_data(run: dict[str, Any], data: GroupDataModule | None) -> None:
     """
     stored, given = run["data"], data_spec(data)
     known = stored is not None and given is not None
+    with contextlib.suppress(UserError):
+        # Options that an earlier release did not have get their defaults.
+        stored = to_spec(from_spec(stored, GroupDataModule)) if known else stored
     if known and (changed := differences(stored, given, "data", FREE_ON_RESUME)):
         raise UserError(f"The run to continue was trained on other data: {changed}.")
     if data is not None and run.get("tables") and data.changed_data == "refuse":

@@ -156,6 +156,8 @@ def test_worker_k_is_given_gpu_k_mod_their_number(
         else:
             monkeypatch.setenv(name, value)
     workers = executors.start_workers(["bench", "grid.yaml"], 5)
-    assert [worker.wait(timeout=60) for worker in workers] == [0] * 5
+    for worker in workers:
+        worker.communicate(timeout=60)
+    assert [worker.returncode for worker in workers] == [0] * 5
     given = [Path(f"given.{worker.pid}").read_text()[:-1] for worker in workers]
     assert given == [f"{gpu} 2 -m frbench bench grid.yaml" for gpu in expected]
