@@ -50,11 +50,13 @@ SILENT = {
         "input": "options: tests/promises/test_contracts.py; what does not combine with it: "
         "tests/group_inference",
         "load": "one pass over the table, whose outputs are held once",
+        "properties": "order of rows, and of the values of z: tests/group_inference",
     },
     "Mixing": {
         "input": "options: tests/promises/test_contracts.py; what does not combine with it: "
         "tests/mixing",
         "load": "nothing is kept from one batch to the next",
+        "properties": "partners, shares and the limit of alpha 0: tests/mixing",
     },
     "Augmentation": {
         "devices": _STEP + ", from the seed and so the same on every process",
