@@ -59,7 +59,7 @@ def estimate(
     if n < 2:
         return Estimate(mean, np.nan, n, np.nan, np.nan)
     sd = float(found.std(ddof=1))
-    variance = sd**2 * (1 / n + (1 / (folds - 1) if folds else 0))
+    variance = sd**2 * (1 / n + (1 / (folds - 1) if folds and folds > 1 else 0))
     half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * variance**0.5
     low, high = within
     # The mean itself stays inside, whatever rounding has made of it.

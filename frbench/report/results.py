@@ -164,6 +164,14 @@ def _parse(line: bytes, where: str, out: Path) -> Run | None:
         raise UserError(f"{where} is not a record of a run ({error}): delete the line.") from None
 
 
+def _amount(record: dict[str, Any], key: str) -> float:
+    """Return a number of a record that is finite and not negative; 0 where there is none."""
+    value = float(record.get(key, 0.0))
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{key} is {value}")
+    return value
+
+
 def _run(record: dict[str, Any], out: Path) -> Run:
     failed = record["status"] != "ok"
     metrics = record.get("metrics", {}) if failed else record["metrics"]
@@ -186,8 +194,8 @@ def _run(record: dict[str, Any], out: Path) -> Run:
         training=dict(record.get("training", {})),
         directions=dict(record.get("directions", {})),
         warnings=dict(record.get("warnings", {})),
-        seconds=float(record.get("seconds", 0.0)),
-        memory=float(record.get("peak_memory_mb", 0.0)),
+        seconds=_amount(record, "seconds"),
+        memory=_amount(record, "peak_memory_mb"),
         software=", ".join(f"{k} {v}" for k, v in sorted(versions.items())),
         hardware=str(record.get("hardware", "")),
         error=str(record.get("error", "no reason given")) if failed else None,
