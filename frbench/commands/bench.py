@@ -229,6 +229,9 @@ def main(argv: list[str]) -> int:
             f"\ninterrupted; the same command continues ({queue.finished()} of {len(cells)} done)"
         )
         return stop.status
+    finally:
+        for worker in workers:
+            cast(IO[bytes], worker.stdin).close()  # which tells it that this process is there
     failed = queue.failed()
     if args.jobs > 1:
         for cell, reason in failed:
