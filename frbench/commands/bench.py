@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from frbench.contracts.errors import UserError
 from frbench.grids.executors import in_process, start_workers
