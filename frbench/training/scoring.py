@@ -196,7 +196,10 @@ class Scoring(Evaluated):
             table, kept = data.labelled(data.new_rows(part))
             logits, *decided = self.table_outcome(table, first + np.flatnonzero(kept))
             y, z = torch.as_tensor(table.y), torch.as_tensor(table.z)
-            counts.update(logits, y, z, decided[not self.expected_decisions])
+            decision = decided[not self.expected_decisions]
+            # In the batches of evaluation: the sums of scores are then the same to the last bit.
+            for at in torch.arange(len(y)).split(self.encoding.eval_batch_size):
+                counts.update(logits[at], y[at], z[at], None if decision is None else decision[at])
             first += len(kept)
         found: dict[str, float] = counts.compute()
         return found
