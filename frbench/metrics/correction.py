@@ -2,12 +2,14 @@
 
 import numpy as np
 
-from frbench.metrics.counts import count_metrics, rate
+from frbench.metrics.counts import count_values, rate
 from frbench.metrics.names import DIRECTION
 from frbench.metrics.shares import RATES
 from frbench.metrics.table_intervals import proportions
 
 _DRAWS = 400
+#: Cells of all tables drawn at one point: larger tables are drawn less often, at least 50 times.
+_CELLS = 1_000_000
 _PATH = np.linspace(0, 1, 11)
 #: The metrics that are corrected.
 CORRECTED = (
@@ -54,18 +56,20 @@ def corrected(counts: np.ndarray, squares: np.ndarray | None = None) -> dict[str
     rng = np.random.default_rng(0)
     there: list[dict[str, float]] = []
     median: list[dict[str, float]] = []
+    draws = int(np.clip(_CELLS // known.size, 50, _DRAWS))
     for share in _PATH:
         law = share * own + (1 - share) * pooled
         law = np.where(people[:, None, None] > 0, law, 1 / own[0].size)
         drawn = rng.multinomial(
-            np.rint(size).astype(int), law.reshape(len(law), -1), (_DRAWS, len(law))
+            np.rint(size).astype(int), law.reshape(len(law), -1), (draws, len(law))
         )
-        found = count_metrics(_table(drawn.reshape(_DRAWS, *law.shape)))
-        truth = count_metrics(_table(law * people[:, None, None]))
+        # Floating-point numbers: numpy multiplies integers without BLAS.
+        found = count_values(_table(drawn.reshape(draws, *law.shape).astype(float)))
+        truth = count_values(_table(law * people[:, None, None]))
         there.append({key: float(truth[key]) for key in CORRECTED})
         # A table in which the value is undefined would not have been corrected.
         median.append({key: _median(found[key]) for key in CORRECTED})
-    observed = count_metrics(counts)
+    observed = count_values(counts)
     out = {}
     for key in CORRECTED:
         sign = -DIRECTION[key]  # 1 where chance makes the value larger

@@ -174,6 +174,27 @@ def count_metrics(
     num_classes, num_attributes = counts.shape[-1], counts.shape[-2] - 1
     classes = check_names(class_names, num_classes, "class_names")
     attributes = check_names(attribute_names, num_attributes, "attribute_names")
+    values = count_values(counts, train_counts, empty, min_group_rows, rows)
+    return keyed([name for name in COUNTS if name in values], values, classes, attributes)
+
+
+def count_values(
+    counts: np.ndarray,
+    train_counts: np.ndarray | None = None,
+    empty: Empty = "ignore",
+    min_group_rows: int = 0,
+    rows: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Compute the values of `count_metrics` by their declared names; a name is not yet a key.
+
+    Args:
+        counts: Table [..., C, A + 1, C] as made by `tabulate`.
+        train_counts: As of `count_metrics`, like the further arguments.
+        empty: What a rate over no rows is.
+        min_group_rows: Rows that a rate must be over to take part in minima, gaps and ratios.
+        rows: Number of rows of each group [..., C, A] where the table is weighted.
+    """
+    num_classes, num_attributes = counts.shape[-1], counts.shape[-2] - 1
     parts = shares(counts)
     right, cell = parts["group"]
     value = {name: rate(*pair, empty) for name, pair in parts.items()}
@@ -214,7 +235,7 @@ def count_metrics(
         rare = ~taken["group"]
         rare_rows = [np.where(rare, x, 0).sum((-2, -1)) for x in (right, cell)]
         values["rare_groups_accuracy"] = rate(rare_rows[0], rare_rows[1], "ignore")
-    return keyed([name for name in COUNTS if name in values], values, classes, attributes)
+    return values
 
 
 def keyed(
