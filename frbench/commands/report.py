@@ -132,7 +132,6 @@ def _parser() -> Parser:
 examples:
   frbench report results/demo --html page.html --plot plot.png
   frbench report results/adult --select "val/accuracy - val/demographic_parity_difference"
-  frbench report results/adult --metrics accuracy disparate_impact --out table.tex
   frbench report results/adult --frontier accuracy demographic_parity_difference""",
     )
     add = parser.add_argument
@@ -150,7 +149,7 @@ examples:
         "--frontier",
         nargs=2,
         metavar=("X", "Y"),
-        help="show every setting in the plane of two metrics, with the front of each method",
+        help="every setting in the plane of two metrics",
     )
     add("--folds", type=int, metavar="K",
         help="folds per repetition of cross-validation (default: all that were run)")  # fmt: skip

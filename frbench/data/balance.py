@@ -161,7 +161,7 @@ def balance_ratio(
         power: Exponent of the factors, which then have mean one again; 0.5 is their square
             root, 0 leaves every row alone.
         beta: Replace the number n of rows of a cell by the effective number
-            (1 - beta^n) / (1 - beta), arXiv 1901.05555, equation 2; None leaves it.
+            (1 - beta^n) / (1 - beta), arXiv 1901.05555; None leaves it.
         skip_empty: Leave out cells without rows that the target needs.
 
     Returns:

@@ -11,7 +11,7 @@ class Classes(GroupInference):
     """One attribute value for all rows: the groups that training sees are the classes.
 
     z'_i = 0. This is the protocol "attributes unknown in training" of Yang et al., arXiv
-    2302.12254, section 4, for any objective. There is no first stage.
+    2302.12254, for any objective. There is no first stage.
 
     Example:
         >>> one = np.zeros((3, 2))

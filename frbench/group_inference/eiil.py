@@ -34,7 +34,7 @@ class EIIL(GroupInference):
 
     With s_i the slope of row i's loss in the scale of its logits and q_i in [0, 1] the share in
     which it belongs to environment 1: max_q (mean_i q_i s_i)^2 + (mean_i (1 - q_i) s_i)^2. Source:
-    Creager et al., arXiv 2010.07249, equation 5 with IRM's penalty. The objective is convex in q,
+    Creager et al., arXiv 2010.07249, with IRM's penalty. The objective is convex in q,
     so that its maximum is a corner: q_i = 1 where s_i > 0, else 0, which is the default. For two
     classes these are exactly the rows that the network gets wrong, the set of
     :class:`~frbench.group_inference.Errors`. The released code climbs with Adam and stops short of

@@ -12,7 +12,7 @@ class Predictions(GroupInference):
     """The class that the first network predicts as attribute: z'_i = argmax_c f_c(x_i).
 
     A network that relies on a spurious attribute predicts it. Sources: Zhang et al. (Correct-N-
-    Contrast), arXiv 2203.01517, section 4.1; Tsirigotis et al. (uLA), arXiv 2310.18555, section 3.
+    Contrast), arXiv 2203.01517; Tsirigotis et al. (uLA), arXiv 2310.18555.
     Groups (y, z') are the cells of the first network's confusion matrix.
 
     Args:

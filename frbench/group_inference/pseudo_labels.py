@@ -22,7 +22,7 @@ class PseudoLabels(GroupInference):
     rows of unknown z that are sure. Sure rows have a probability of at least ``tau``; of those of
     each group (y, predicted z) the surest are taken, as many as bring the group to the size of
     the smallest one. z' is z where it is known, else the prediction. Source: Nam et al., arXiv
-    2204.02070, Algorithm 1 and equation 4. The paper labels the rows of each of three parts by a
+    2204.02070. The paper labels the rows of each of three parts by a
     network that was trained on the other two; here one network labels all.
 
     Args:

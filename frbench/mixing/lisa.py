@@ -55,8 +55,8 @@ class LISA(Mixing):
     With probability ``p_sel`` a batch is mixed within labels (same y, other z), else within
     domains (same z, other y). Each row has a partner drawn uniformly among those allowed, and a
     share t_i ~ Beta(alpha, alpha) of its own (one for the batch with cutmix). A row without
-    partner, and one of unknown z, stays as it is. Source: Yao et al., arXiv 2201.00299, equations
-    2 to 5. The released code draws batches of four groups of equal size; ``data.balance: joint``
+    partner, and one of unknown z, stays as it is. Source: Yao et al., arXiv 2201.00299.
+    The released code draws batches of four groups of equal size; ``data.balance: joint``
     with ``data.marginals: uniform`` does the same here.
 
     Args:

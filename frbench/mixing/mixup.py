@@ -11,8 +11,7 @@ from frbench.mixing.base import At, Mixing
 class Mixup(Mixing):
     """Mixup: rows are combined with those of a random permutation of the batch.
 
-    One share t ~ Beta(alpha, alpha) for the batch. Source: Zhang et al., arXiv 1710.09412,
-    equation 1 and figure 1.
+    One share t ~ Beta(alpha, alpha) for the batch. Source: Zhang et al., arXiv 1710.09412.
 
     Args:
         alpha: Strength; 0 is t = 1, which is ERM.

@@ -21,8 +21,8 @@ def exaggerated(losses: Tensor, q: float, loss: BiasedLoss) -> Tensor:
     """Return losses of a network that follows the rows that are easy for it [B].
 
     With p = exp(-l) the probability of a row's label: ``generalised`` is the generalised
-    cross-entropy (1 - p^q) / q, whose gradient is p^q times that of l (arXiv 1805.07836,
-    equation 6); ``weighted`` is q p^q l with the factor held fixed, q times that gradient.
+    cross-entropy (1 - p^q) / q, whose gradient is p^q times that of l (arXiv
+    1805.07836); ``weighted`` is q p^q l with the factor held fixed, q times that gradient.
 
     Args:
         losses: Cross-entropies l [B].
@@ -47,7 +47,7 @@ class LfF(Objective):
     (1/B) sum_i w_i v_i l_i with v_i = b_i / (b_i + d_i), where b_i and d_i are moving averages of
     row i's losses in the biased and the other network, each divided by its maximum over the rows
     of the class in the whole table. A row's first loss is taken as it is; rows that no batch has
-    had are 0. Source: Nam et al., arXiv 2007.02561, Algorithm 1 and equations 2 and 3, and its
+    had are 0. Source: Nam et al., arXiv 2007.02561, and its
     released code, which ``weighted`` and the moving averages are from. Predictions come from the
     second network. No attribute is used.
 

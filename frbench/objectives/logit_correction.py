@@ -59,8 +59,8 @@ class LogitCorrection(Objective):
     l_c + log(P_(c, a_i)^eta + 1e-4), for x_i mixed with a row of the same class that the biased
     network gets wrong (of any row of the class, if there is none), x_i with a share drawn from
     U(1 - 2 tau, 1 - tau); P is mixed in the same shares. tau rises to ``mix_limit`` as
-    exp(-5 (1 - t / ramp)^2) over ``ramp`` steps. Source: Liu et al., arXiv 2212.01433, equations 3
-    to 6 and Algorithm 1, and its released code, where the averages move by single rows and not by
+    exp(-5 (1 - t / ramp)^2) over ``ramp`` steps. Source: Liu et al., arXiv 2212.01433, by its
+    released code, where the averages move by single rows and not by
     batches. Predictions come from the second network. No attribute is used.
 
     Partners and shares are drawn by a hash of rows and step, hence the same on any number of

@@ -69,7 +69,7 @@ class ULA(ERM):
 
     p(y = c | z) is the share of class c among the training rows of attribute z, which is meant
     to be inferred: ``infer: Predictions`` takes what a biased network predicts. Rows of unknown
-    attribute have their plain loss. Source: arXiv 2310.18555, equation 5, there with a moving
+    attribute have their plain loss. Source: arXiv 2310.18555, there with a moving
     confusion matrix of a self-supervised network instead of the counts of a finished one.
 
     Args:

@@ -143,7 +143,7 @@ class Adversary(Penalty):
         lr: Its learning rate; None takes the objective's.
         positive_class: Label that equal_opportunity is about.
         loss: cross_entropy; l1, 1 - the probability that the adversary gives to z
-            (arXiv 1802.06309, equation 5, with ``balance: cell``).
+            (arXiv 1802.06309, with ``balance: cell``).
         balance: none, a mean over rows; class, a mean over labels of the means over their rows
             (DomainBed's CDANN); cell, over attribute values or, for equalized_odds, groups.
         schedule: ``start``, ``before``, ``ramp`` and ``reset_optimizer`` of

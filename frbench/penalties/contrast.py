@@ -23,7 +23,7 @@ class Contrast(Penalty):
     z, the loss of an anchor is the mean over j in P_i of
     -s_ij + log sum_{k in P_i or N_i} exp s_ik; the term is the weighted mean over the anchors of
     the global batch that have rows of both kinds. Source: Zhang et al. (Correct-N-Contrast), arXiv
-    2203.01517, equation 6, with all rows of the batch instead of drawn ones. It is meant for
+    2203.01517, with all rows of the batch instead of drawn ones. It is meant for
     ``infer: Predictions``, where z is the class that the first network predicts and anchors are
     the rows that it gets right. The paper minimises lambda times this term plus 1 - lambda times
     the cross-entropy: the ``weight`` here is lambda / (1 - lambda).

@@ -219,7 +219,7 @@ class PGI(Penalty):
 class SpectralDecoupling(Penalty):
     """Half the mean squared norm of the logits, (1/2) mean_i sum_c logit_ic^2.
 
-    Source: arXiv 2011.09468, equation 15. No attribute is used. DomainBed takes the mean over
+    Source: arXiv 2011.09468. No attribute is used. DomainBed takes the mean over
     classes instead of half their sum, which for two classes is the same.
 
     Args:
