@@ -32,7 +32,7 @@ METRICS = {f"test/metric_{i}": i / 7 for i in range(300)}
 FILES = file_hashes([str(Path(__file__).resolve())])
 
 
-def fake(cell, folder):
+def fake(cell, folder, results):
     """Record what a run would."""
     return {
         "cell": cell.key, "data": cell.data, "method": cell.method, "settings": cell.settings,

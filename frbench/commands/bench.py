@@ -141,8 +141,8 @@ def _check(queue: Queue, jobs: int) -> int:
     wrong = wrong_cells(queue.cells)
     for line in wrong:
         print(line)
-    records = queue.results.latest()
-    failed = sum(records.get(c.key, {}).get("status") == "failed" for c in queue.cells)
+    heads = queue.results.heads()
+    failed = sum(c.key in heads and heads[c.key].status == "failed" for c in queue.cells)
     print(
         f"{len(queue.cells)} runs: {queue.finished()} finished, {failed} failed; "
         f"{'their options are right' if not wrong else f'{len(wrong)} problems'}\n"
@@ -197,7 +197,8 @@ def main(argv: list[str]) -> int:
     since = file.stat().st_size if args.worker is None else args.worker
     results = Results(file, since)
     if args.retry_failed:
-        cells = [c for c in cells if results.latest().get(c.key, {}).get("status") == "failed"]
+        tried = {key for key, head in results.heads().items() if head.status == "failed"}
+        cells = [cell for cell in cells if cell.key in tried]
     queue = Queue(cells, out, results)
     if args.worker is not None:
         end_with_parent()

@@ -89,9 +89,8 @@ class Cells:
         for name, value in (("decimal", self.decimal), ("thousands", self.thousands)):
             if value is not None and (len(value) != 1 or value.isalnum() or value == '"'):
                 self._refuse(name, value, "give one character that is no letter and no digit")
-        if len({sep, self.decimal, self.thousands} - {None}) < 2 + (self.thousands is not None) - (
-            sep is None
-        ):
+        given = [c for c in (sep, self.decimal, self.thousands) if c is not None]
+        if len(set(given)) < len(given):
             self._refuse("decimal", self.decimal, "sep, decimal and thousands must differ")
         try:
             codecs.lookup(self.encoding)

@@ -36,12 +36,13 @@ OF_THE_TRAINING = (
 )  # fmt: skip
 
 
-def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
+def run_cell(cell: Cell, folder: Path, results: Results) -> dict[str, Any]:
     """Train, select and test one cell; or fit behind the checkpoint of another, and test.
 
     Args:
         cell: The run.
         folder: Its folder, beside those of the others; a checkpoint in it is continued.
+        results: Records of the grid.
 
     Returns:
         The record of the results file; ``status`` is ``ok`` or ``failed``.
@@ -60,7 +61,9 @@ def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
     try:
         with interruptible(lambda: ""):
             parent = cell.parent
-            record |= _train_and_test(cell, folder) if parent is None else _behind(cell, folder)
+            record |= (
+                _train_and_test(cell, folder) if parent is None else _behind(cell, folder, results)
+            )
     except SystemExit as error:
         record |= {"status": "failed", "error": f"exit status {error.code}"}
     except UserError as error:
@@ -148,7 +151,7 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
     }
 
 
-def _behind(cell: Cell, folder: Path) -> dict[str, Any]:
+def _behind(cell: Cell, folder: Path, results: Results) -> dict[str, Any]:
     from frbench.data.fingerprint import fingerprint
     from frbench.runs.checkpoint import read_description
     from frbench.runs.environment import environment
@@ -165,8 +168,7 @@ def _behind(cell: Cell, folder: Path) -> dict[str, Any]:
     request, out = request_of(cell.options), folder / "checkpoints" / "best.ckpt"
     model, data, fitted = fit_behind(before / "best.ckpt", out, request, before)
     metrics, warnings = evaluate_tables(model, data)
-    earlier = folder.parent.parent / "results.jsonl"
-    trained = Results(earlier).latest()[cell.parent.key]
+    trained = results.heads()[cell.parent.key].record() or {}
     kept = {k: trained[k] for k in OF_THE_TRAINING if k in trained}
     return {
         **kept,

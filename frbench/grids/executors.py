@@ -44,7 +44,7 @@ def in_process(queue: Queue, on_done: OnDone, keep_last: bool = False) -> None:
                 contextlib.redirect_stdout(log),
                 contextlib.redirect_stderr(log),
             ):
-                record = run_cell(cell, folder)
+                record = run_cell(cell, folder, queue.results)
             with undisturbed():
                 queue.results.append(record)
                 if record["status"] == "ok" and not keep_last:

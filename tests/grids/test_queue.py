@@ -96,7 +96,7 @@ def test_records_of_other_writers_count(cells: list[Cell]) -> None:
 
 def test_open_cells_are_run_once_and_failures_are_told(cells: list[Cell], monkeypatch) -> None:
     monkeypatch.setattr(
-        executors, "run_cell", lambda cell, _: done(cell, "failed" if cell.seed == 1 else "ok")
+        executors, "run_cell", lambda cell, *_: done(cell, "failed" if cell.seed == 1 else "ok")
     )
     told: list[int] = []
     mine = queue(cells)
