@@ -171,6 +171,24 @@ def _restricted(function: Callable[..., Any]) -> dict[str, Any]:
     return {name: hint for name, hint in found.items() if is_restricted(hint)}
 
 
+def check_class(owner: object, label: int, num_classes: int) -> None:
+    """Refuse a ``positive_class`` that is none of the data's labels.
+
+    Args:
+        owner: Whose argument it is, for the message.
+        label: Its value.
+        num_classes: C.
+
+    Raises:
+        UserError: If it is at least C.
+    """
+    if label >= num_classes:
+        raise UserError(
+            f"{type(owner).__name__}.positive_class: {label} is not one of the {num_classes} "
+            "classes."
+        )
+
+
 class CheckedArguments:
     """Base of classes whose constructors check their arguments by :func:`checked`."""
 

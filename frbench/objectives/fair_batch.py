@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from frbench.contracts.checkpoint_format import read_section, write_section
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
-from frbench.contracts.ranges import NotNegativeInt, Share
+from frbench.contracts.ranges import NotNegativeInt, Share, check_class
 from frbench.objectives.erm import ERM
 from frbench.penalties.mutual_information import Target
 from frbench.training.table_pass import table_outputs
@@ -56,11 +56,7 @@ class FairBatch(ERM):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        if positive_class >= self.num_classes:
-            raise UserError(
-                f"FairBatch.positive_class: {positive_class} is not one of the "
-                f"{self.num_classes} classes."
-            )
+        check_class(self, positive_class, self.num_classes)
         self.target = target
         self.alpha = alpha
         self.positive_class = positive_class

@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frbench.contracts.batch import Batch, Outputs, Sizes
-from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
-from frbench.contracts.ranges import Count, NotNegative, NotNegativeInt, Positive
+from frbench.contracts.ranges import Count, NotNegative, NotNegativeInt, Positive, check_class
 from frbench.distributed import all_sum, world_size
 from frbench.penalties.base import Penalty
 from frbench.penalties.environments import environment_means, mean_of_present
@@ -187,11 +186,7 @@ class Adversary(Penalty):
     def bind(self, sizes: Sizes) -> None:
         """Create the adversary."""
         self.num_groups = sizes.num_groups
-        if self.positive_class >= sizes.num_classes:
-            raise UserError(
-                f"Adversary.positive_class: {self.positive_class} is not one of the "
-                f"{sizes.num_classes} classes."
-            )
+        check_class(self, self.positive_class, sizes.num_classes)
         odds = 1 if sizes.num_classes == 2 else sizes.num_classes
         width = {"logits": odds, "probabilities": sizes.num_classes, "features": self.num_features}
         self.network = Discriminator(

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from frbench.contracts.batch import Batch, Outputs, Sizes
-from frbench.contracts.errors import UserError
-from frbench.contracts.ranges import NotNegative, NotNegativeInt, Positive
+from frbench.contracts.ranges import NotNegative, NotNegativeInt, Positive, check_class
 from frbench.distributed import all_total
 from frbench.penalties.base import Penalty
 
@@ -158,11 +157,7 @@ class MutualInformation(Penalty):
 
     def bind(self, sizes: Sizes) -> None:
         """Keep the sizes."""
-        if self.positive_class >= sizes.num_classes:
-            raise UserError(
-                f"MutualInformation.positive_class: {self.positive_class} is not one of the "
-                f"{sizes.num_classes} classes."
-            )
+        check_class(self, self.positive_class, sizes.num_classes)
         self.sizes = sizes
 
     def bind_data(self, data: Any) -> None:

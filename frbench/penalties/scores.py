@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from frbench.contracts.batch import Batch, Outputs, Sizes
-from frbench.contracts.errors import UserError
-from frbench.contracts.ranges import NotNegative, NotNegativeInt
+from frbench.contracts.ranges import NotNegative, NotNegativeInt, check_class
 from frbench.penalties.base import Penalty
 from frbench.penalties.environments import environment_means
 from frbench.penalties.mutual_information import Target
@@ -38,11 +37,7 @@ class ScorePenalty(Penalty):
 
     def bind(self, sizes: Sizes) -> None:
         """Keep the sizes."""
-        if self.positive_class >= sizes.num_classes:
-            raise UserError(
-                f"{type(self).__name__}.positive_class: {self.positive_class} is not one of the "
-                f"{sizes.num_classes} classes."
-            )
+        check_class(self, self.positive_class, sizes.num_classes)
         self.sizes = sizes
 
     def log_odds(self, out: Outputs) -> Tensor:

@@ -11,18 +11,16 @@ import os
 import signal
 import socket
 import sys
+from importlib import import_module
 
 
 def serve(path: str) -> None:
     import torch
 
-    import frbench.commands.audit
-    import frbench.commands.bench
-    import frbench.commands.debias
-    import frbench.commands.fit
-    import frbench.commands.graph  # noqa: F401
     from frbench.runs.catalogue import import_all
 
+    for name in ("audit", "bench", "debias", "fit", "graph"):
+        import_module(f"frbench.commands.{name}")
     torch.set_num_threads(1)
     import_all()
     with socket.socket(socket.AF_UNIX) as server:

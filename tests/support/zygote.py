@@ -12,6 +12,7 @@ import subprocess
 import sys
 import traceback
 from types import SimpleNamespace
+from typing import IO
 
 import torch
 
@@ -25,19 +26,20 @@ import_all()  # the imports that take seconds
 class Forked:
     """What `frbench bench --jobs` uses of subprocess.Popen, by a fork instead of a new Python."""
 
-    ends: list[int] = []  # of the pipes to earlier ones, which Popen closes
+    ends: list[IO[bytes]] = []  # of the pipes to earlier ones, which Popen closes
 
     def __init__(self, words: list[str], env: dict, stdin: int, stdout: int) -> None:
         assert words[:3] == [sys.executable, "-m", "frbench"]
         assert (stdin, stdout) == (subprocess.PIPE, subprocess.DEVNULL)
-        ours, self.stdin = os.pipe()
+        ours, end = os.pipe()
+        self.stdin = os.fdopen(end, "wb")
         self.ends.append(self.stdin)
         self.returncode: int | None = None
         sys.stderr.flush()
         self.pid = os.fork()
         if not self.pid:
             for end in self.ends:
-                os.close(end)
+                end.close()
             os.dup2(ours, 0)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             sys.stderr = os.fdopen(2, "w")
