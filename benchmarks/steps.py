@@ -168,7 +168,7 @@ def main() -> int:
                   f"{'' if before is None else f'{before:>9.2f}'}{'  worse' * bad}")  # fmt: skip
     if "machine" in old:
         print(f"\ncommitted: {old['machine']}, min median max of rounds on the left")
-    if args.write and args.methods is None:
+    if args.write:
         text = {"machine": hardware(), "ratios": ratios}
         COMMITTED.write_text(json.dumps(text, indent=1) + "\n")
     if worse and not args.write:
