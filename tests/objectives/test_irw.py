@@ -420,8 +420,8 @@ class Images(GroupDataModule):
 
     def tables(self):
         rng = np.random.default_rng(0)
-        y, z = rng.integers(0, 2, (2, 16))
-        table = Table(rng.normal(size=(16, 3, 64, 64)).astype(np.float32), y, z)
+        y, z = rng.integers(0, 2, (2, 8))
+        table = Table(rng.normal(size=(8, 3, 64, 64)).astype(np.float32), y, z)
         return {"train": table, "val": table, "test": table}
 
 
