@@ -22,6 +22,7 @@ train and evaluate (options of Lightning's command line)
   test       evaluate on test:   frbench test --ckpt_path runs/.../best.ckpt [new.csv]
   predict    score a file:       frbench predict --ckpt_path runs/.../best.ckpt new.csv
   export     write a model as one file for torch or ONNX:      frbench export --to torch best.ckpt
+  card       write a model card, evaluated with intervals:     frbench card best.ckpt
   postprocess  fit a last layer or decisions on held-out rows:  frbench postprocess --method AFR
   dfr        the same of one method:                        frbench dfr --ckpt_path ...
   gan        train a generator and make pairs that differ in the attribute:  frbench gan --help
@@ -49,6 +50,7 @@ COMMANDS = {
     "test": "fit",
     "predict": "predict",
     "export": "export",
+    "card": "card",
     "postprocess": "postprocess",
     "dfr": "dfr",
     "gan": "gan",
