@@ -207,7 +207,7 @@ def _cells(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
     for (data, data_options), (method, method_options) in itertools.product(
         mapping(grid["data"], "data").items(), mapping(grid["methods"], "methods").items()
     ):
-        data_options = available(mapping(data_options, f"data.{data}"))
+        data, data_options = available(data, mapping(data_options, f"data.{data}"))
         method_options = dict(mapping(method_options, f"methods.{method}"))
         own = mapping(method_options.pop("grid", None), f"methods.{method}.grid")
         if "after" in method_options:
@@ -288,14 +288,26 @@ def _check_number(
         )
 
 
-def available(options: dict[str, Any]) -> dict[str, Any]:
-    """Return a data entry's options, or its ``otherwise`` where its ``needs`` is not found."""
+def available(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return a data entry, or its ``otherwise`` where its ``needs`` is not found.
+
+    Another data set is named by what it is: nobody shall take its results for those of the first.
+
+    Example:
+        >>> given = {"data": "Adult", "needs": "no such file", "otherwise": {"data": "Digits"}}
+        >>> available("census", given)
+        ('census (Digits instead)', {'data': 'Digits'})
+    """
     options = dict(options)
     otherwise, needs = options.pop("otherwise", None), options.pop("needs", None)
     if (otherwise is None) != (needs is None):
         raise UserError("A data entry gives `needs` (a data file) and `otherwise` together.")
     if otherwise is None:
-        return options
+        return name, options
     from frbench.support.files import find
 
-    return options if find(needs) is not None else available(mapping(otherwise, "otherwise"))
+    if find(needs) is not None:
+        return name, options
+    other = mapping(otherwise, "otherwise")
+    same = other.get("data") == options.get("data")
+    return available(name if same else f"{name} ({other.get('data')} instead)", other)

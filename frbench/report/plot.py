@@ -127,7 +127,9 @@ def _draw(
     """Draw points, intervals and, if both metrics have a direction, the front."""
     for name, x, y in points:
         color, shape = styles[name]
-        wide, high = x.high - x.mean, y.high - y.mean  # NaN for a single run: no bar
+        wide, high = (
+            [[v.mean - v.low], [v.high - v.mean]] for v in (x, y)
+        )  # NaN: one run, no bar
         ax.errorbar(x.mean, y.mean, high, wide, fmt="none", c=color, lw=1.2, alpha=0.45)
         ax.scatter(x.mean, y.mean, s=70, c=color, marker=shape, ec="white", lw=0.8, zorder=3)
     if all(signs):

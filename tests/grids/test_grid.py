@@ -231,11 +231,14 @@ OTHERWISE = (
 def test_otherwise_stands_in_where_a_file_is_missing(grid, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("FRBENCH_DATA", str(tmp_path))
     monkeypatch.setenv("FRBENCH_CACHE", str(tmp_path / "cache"))
-    assert grid(OTHERWISE)[0].options["data"] == "TwoGaussians"
+    (cell,) = grid(OTHERWISE)
+    assert cell.options["data"] == "TwoGaussians"
+    assert cell.data == "d (TwoGaussians instead)"  # not taken for results on Adult
     (tmp_path / "adult").mkdir()
     (tmp_path / "adult" / "adult.data.gz").write_bytes(b"x")
-    options = grid(OTHERWISE)[0].options
-    assert options["data"] == "Adult"
+    (cell,) = grid(OTHERWISE)
+    options = cell.options
+    assert options["data"] == "Adult" and cell.data == "d"
     assert not {"needs", "otherwise"} & set(options)
 
 

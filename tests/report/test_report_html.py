@@ -162,8 +162,8 @@ def test_the_numbers_of_the_charts_are_those_of_the_report(results, capsys):
                 if found["mean"] is None:
                     assert row["values"][table][i] is None
                     continue
-                pair = [found["mean"], found["high"] - found["mean"]]
-                assert row["values"][table][i] == pytest.approx(pair, rel=1e-3)
+                estimate = [found["mean"], found["low"], found["high"]]
+                assert row["values"][table][i] == pytest.approx(estimate, rel=1e-3)
                 checked += 1
             assert data["grouped"][table] == {"group_accuracy": GROUPS}
             assert row["grouped"][table]["group_accuracy"][0][0] == pytest.approx(

@@ -121,10 +121,10 @@ def _row(
 
 
 def _pair(found: Estimate) -> list[float] | None:
-    """Return mean and half width of the interval; the mean alone of a single run."""
+    """Return the mean and the ends of its interval; the mean alone of a single run."""
     if not found.n:
         return None
-    return [_short(v) for v in (found.mean, found.high - found.mean) if math.isfinite(v)]
+    return [_short(v) for v in (found.mean, found.low, found.high) if math.isfinite(v)]
 
 
 def _short(value: float) -> float:

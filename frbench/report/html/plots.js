@@ -29,8 +29,8 @@ function node(name, attributes = {}, ...children) {
 const color = (index) => `c${index % COLORS}`;
 const words = (name) => name.replaceAll("_", " ");
 const number = (value) => value.toFixed(3).replace("-", "−");
-const estimate = ([mean, half]) =>
-  number(mean) + (half === undefined ? "" : ` [${number(mean - half)}, ${number(mean + half)}]`);
+const estimate = ([mean, low, high]) =>
+  number(mean) + (low === undefined ? "" : ` [${number(low)}, ${number(high)}]`);
 
 function marker(index, x, y, radius, title) {
   const turn = index % SHAPES.length === 6 ? " rotate(45)" : "";
@@ -87,7 +87,7 @@ function range(values, margin) {
   return [low - more, high + more];
 }
 
-const ends = ([mean, half = 0]) => [mean - half, mean + half];
+const ends = ([mean, low = mean, high = mean]) => [low, high];
 
 function betterName(name, sign) {
   return words(name) + { 1: " → higher is better", "-1": " → lower is better", 0: "" }[sign];
@@ -103,7 +103,7 @@ function paretoFront(points, [signX, signY]) {
   return free.sort((a, b) => a.x[0] - b.x[0]);
 }
 
-// points: [{name, index, x: [mean, half], y: [mean, half]}]; signs: direction of each metric.
+// points: [{name, index, x: [mean, low, high], y: the same}]; signs: direction of each metric.
 function scatter(width, { points, xName, yName, signs }) {
   const height = Math.round(Math.min(420, Math.max(300, width * 0.72)));
   const { svg, box, x, y } = frame(width, height, {
@@ -163,7 +163,7 @@ function shared(a, b) {
   return Math.max(0, wide) * Math.max(0, high);
 }
 
-// groups: names; series: [{name, index, values: [[mean, half] or null]}], one value per group.
+// groups: names; series: [{name, index, values: [[mean, low, high] or null]}], one value per group.
 function bars(width, { groups, series, metric }) {
   const thick = Math.max(7, Math.min(15, 300 / (groups.length * series.length)));
   const row = series.length * thick + 10;
