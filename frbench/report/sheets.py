@@ -37,15 +37,11 @@ def sheets(report: Report, metrics: Sequence[str]) -> list[Sheet]:
 
 
 def _leaderboard(report: Report, rows: Sequence[Row], keys: Sequence[str]) -> list[list[Value]]:
-    """Sort the methods by the first metric; the best value of each metric stands out."""
-    best = {key: best_methods(rows, key, report.direction(key)) for key in keys}
+    """Sort the methods by the first metric; the best values of each metric stand out."""
     lines: list[list[Value]] = []
     for row in ranked(rows, keys[0], report.direction(keys[0])):
         n = max((row.metrics[key].n for key in keys), default=0)
-        bold = ["bold" * (row.method in best[key]) for key in keys]
-        cells = [
-            cell(row.metrics[k], n)._replace(style=s) for k, s in zip(keys, bold, strict=True)
-        ]
+        cells = [cell(row.metrics[k], n)._replace(style="bold" * (k in row.leads)) for k in keys]
         lines.append([label(row), n, *cells])
     return lines
 
@@ -66,13 +62,6 @@ def ranked(rows: Sequence[Row], key: str, sign: int) -> list[Row]:
         return math.inf if math.isnan(value) else -value
 
     return sorted(rows, key=rank)
-
-
-def best_methods(rows: Sequence[Row], key: str, sign: int) -> set[str]:
-    """Return the methods whose printed mean is the best of several; none without direction."""
-    means = {row.method: sign * round(row.metrics[key].mean, 3) for row in rows}
-    best = max((mean for mean in means.values() if not math.isnan(mean)), default=math.nan)
-    return {name for name, mean in means.items() if sign and len(rows) > 1 and mean == best}
 
 
 def _differences(rows: Sequence[Row], keys: Sequence[str]) -> list[list[Value]]:
@@ -143,8 +132,9 @@ def protocol(report: Report) -> list[str]:
         f"{rule.text} on {split} data; only its test metrics are shown. Checkpoint inside a run: "
         f"{monitors}.",
         f"Values: mean ± sd over n seeds ({seeds}), sd of one run with n − 1 in the denominator; "
-        "95 % t-interval of the mean, cut where no value can be (0 and 1); bold: best mean. "
-        "Undefined values (NaN, infinite) are left out, and n says so.",
+        "95 % t-interval of the mean, cut where no value can be (0 and 1); bold: the "
+        "best, and what is not clearly behind it, if anything is (the interval of paired "
+        "differences leaves out 0). Undefined values (NaN, infinite) are left out, and n says so.",
     ]
 
 

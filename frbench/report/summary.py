@@ -27,6 +27,8 @@ class Row:
         rule: Value of the selection rule.
         metrics: Test metrics of the chosen setting by key, ``test/accuracy``.
         differences: Paired differences to the baseline's chosen setting, by key.
+        leads: Keys in which it is the best or not to be told from the best, where another method
+            is clearly behind: the 95 % interval of the paired differences leaves out 0.
     """
 
     data: str
@@ -36,6 +38,7 @@ class Row:
     rule: Estimate
     metrics: dict[str, Estimate]
     differences: dict[str, Estimate] = field(default_factory=dict)
+    leads: set[str] = field(default_factory=set)
 
     @property
     def oracle(self) -> bool:
@@ -132,6 +135,8 @@ def summarise(
                 given = len({r.setting for r in runs if (r.data, r.method) == (data, method)})
                 found.append(_row(chosen, given, rule, keys, k))
         rows += _compare(found, baseline, k)
+        for key in keys:
+            _find_leaders(found, key, direction(key, own_metrics), k)
         notes += _remarks(data, found, baseline)
     return Report(rows, tables, rule, baseline, list(runs), notes, own_metrics)
 
@@ -279,10 +284,26 @@ def _compare(rows: list[Row], baseline: str | None, k: int | None) -> list[Row]:
     for row in rows:
         if row is not reference:
             for key in row.metrics:
-                ours, theirs = _values(row.runs, key), _values(reference.runs, key)
-                pairs = [ours[unit] - theirs[unit] for unit in ours if unit in theirs]
-                row.differences[key] = estimate(pairs, k)
+                row.differences[key] = _difference(row, reference, key, k)
     return rows
+
+
+def _difference(row: Row, other: Row, key: str, k: int | None) -> Estimate:
+    ours, theirs = _values(row.runs, key), _values(other.runs, key)
+    return estimate([ours[unit] - theirs[unit] for unit in ours if unit in theirs], k)
+
+
+def _find_leaders(rows: Sequence[Row], key: str, sign: int, k: int | None) -> None:
+    """Note in which rows the best value stands, or one that the runs do not tell from it."""
+    known = [row for row in rows if row.metrics[key].n]
+    if not sign or not known:
+        return
+    best = max(known, key=lambda row: sign * row.metrics[key].mean)
+    found = {row.method: _difference(row, best, key, k) for row in known if row is not best}
+    behind = {method for method, e in found.items() if e.low > 0 or e.high < 0}
+    for row in known if behind else ():
+        if row.method not in behind:
+            row.leads.add(key)
 
 
 def _remarks(data: str, rows: Sequence[Row], baseline: str | None) -> Iterable[str]:

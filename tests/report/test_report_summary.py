@@ -195,3 +195,22 @@ def test_errors_name_the_remedy(grid, record, write):
     failed = read([write([{**record(), "status": "failed", "error": "boom"}])])[0]
     with pytest.raises(UserError, match="All 1 runs failed, the first with: boom"):
         summarise(failed, WORST, METRICS)
+
+
+@pytest.mark.parametrize(
+    ("values", "leaders"),
+    [
+        ({"A": [0.90, 0.91, 0.92], "B": [0.89, 0.92, 0.91], "C": [0.5, 0.51, 0.53]}, {"A", "B"}),
+        ({"A": [0.90, 0.91, 0.92], "B": [0.89, 0.92, 0.91]}, set()),  # no more than noise
+        ({"A": [0.9], "B": [0.2]}, set()),  # nothing is known of the noise
+        ({"A": [0.90, 0.91, 0.92], "B": [math.nan] * 3, "C": [0.5, 0.51, 0.53]}, {"A"}),
+    ],
+)
+def test_leaders_are_those_not_clearly_behind_the_best(record, write, values, leaders):
+    records = [
+        record(method=method, seed=seed, metrics={"val/accuracy": 0.5, "test/accuracy": value})
+        for method, column in values.items()
+        for seed, value in enumerate(column)
+    ]
+    report = summarise(read([write(records)])[0], parse_rule("val/accuracy"), ["accuracy"])
+    assert {row.method for row in report.rows if "test/accuracy" in row.leads} == leaders

@@ -10,7 +10,7 @@ from typing import Any
 from frbench.report.html.markup import Markup, join, table, tag
 from frbench.report.interval import Estimate
 from frbench.report.results import Run
-from frbench.report.sheets import best_methods, cell, label, ranked, show
+from frbench.report.sheets import cell, label, ranked, show
 from frbench.report.significance import ALPHA, corrected
 from frbench.report.summary import Report, Row
 
@@ -42,7 +42,6 @@ def leaderboard(
     if not metrics:
         return None
     keys = [f"{name}/{metric}" for metric in metrics]
-    best = {key: best_methods(rows, key, report.direction(key)) for key in keys}
     p_values = {key: corrected(rows, key) for key in keys}
     header = [_sortable("method", "ascending", "text"), _sortable("n", "descending")]
     for i, metric in enumerate(metrics):
@@ -56,7 +55,7 @@ def leaderboard(
         line: list[object] = [name_cell, tag("td", n, data_value=n)]
         for key in keys:
             p = p_values[key].get(row.method, math.nan)
-            line.append(_entry(row, key, n, row.method in best[key], p, report))
+            line.append(_entry(row, key, n, p, report))
         lines.append(line)
     oracle = "ORACLE (settings chosen on test data): " if report.rule.oracle else ""
     return table(f"{oracle}{data}, {name.replace('/', ' ')}", header, lines)
@@ -67,7 +66,7 @@ def _sortable(text: str, first: str, kind: str = "number", now: str = "none") ->
     return tag("th", button, scope="col", aria_sort=now, data_first=first, data_kind=kind)
 
 
-def _entry(row: Row, key: str, n: int, best: bool, p: float, report: Report) -> Markup:
+def _entry(row: Row, key: str, n: int, p: float, report: Report) -> Markup:
     """Make the cell of a metric: mean ± sd, interval, difference with its corrected p-value."""
     found = row.metrics[key]
     if not found.n:
@@ -75,7 +74,7 @@ def _entry(row: Row, key: str, n: int, best: bool, p: float, report: Report) -> 
     shown = cell(found, n)
     return tag(
         "td",
-        tag("span", shown.text, class_="best" if best else None),
+        tag("span", shown.text, class_="best" if key in row.leads else None),
         tag("span", shown.interval, class_="interval") if shown.interval else None,
         _versus(row.differences.get(key), p, report.direction(key), report.baseline),
         data_value=f"{found.mean:.8g}",
@@ -103,8 +102,9 @@ def _versus(found: Estimate | None, p: float, sign: int, baseline: str | None) -
 def reading(report: Report) -> Iterator[str]:
     """Say what the lines of a cell are."""
     yield (
-        "In each cell: mean ± sd, bold for the best mean; below it the 95 % t-interval of the "
-        "mean."
+        "In each cell: mean ± sd; below it the 95 % t-interval of the mean. Bold: the best mean, "
+        "and those not clearly behind it, where another method is: the interval of the paired "
+        "differences leaves out 0."
     )
     rivals = max(
         (sum(1 for row in report.rows if row.data == data and row.differences)
