@@ -76,6 +76,8 @@ class GroupLoader:
         self._told: int | None = None
         self._epoch_weights: np.ndarray | None = None
         self._epoch_via: Literal["sample", "weight"] = "weight"
+        #: Global order of the present epoch's training rows, once it has begun.
+        self._epoch_order: np.ndarray | None = None
         #: Factor of each row's weight that makes up for stratified batches.
         self._group_factor: np.ndarray | None = None
         self.num_workers = num_workers
@@ -165,7 +167,8 @@ class GroupLoader:
         A seed follows from (seed, epoch, place in the global order): a row that the sampler draws
         twice is transformed in two ways, and the number of devices has no part in it.
         """
-        streams = [(self._order(), self.batch_size)]
+        self._epoch_order = self._order()
+        streams = [(self._epoch_order, self.batch_size)]
         if self.clean_per_batch:
             streams.append((self._clean_order(), self.clean_per_batch))
         rng = np.random.default_rng([self.seed, self.epoch, 2])
@@ -174,6 +177,15 @@ class GroupLoader:
             rows = [self._slice(order, batch, n) for order, _, n in both]
             seeds = [self._slice(drawn, batch, n) for _, drawn, n in both]
             yield np.concatenate(rows), np.concatenate(seeds)
+
+    def global_rows(self, batch: int) -> np.ndarray:
+        """Return the training rows of a batch of this epoch, those of all processes [B].
+
+        Args:
+            batch: Which one of the epoch, from 0.
+        """
+        assert self._epoch_order is not None  # a batch was asked for
+        return self._epoch_order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def __iter__(self) -> Iterator[Batch]:
         # A generator: Lightning calls iter() long before the epoch starts and before it says

@@ -19,6 +19,18 @@ from frbench.distributed import all_gather, rank
 At = Literal["inputs", "features"]
 
 
+def sent(array: np.ndarray, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Return an array as a tensor of a device, which the host does not wait for.
+
+    Args:
+        array: Numbers; they must stay as they are.
+        device: Where they are needed.
+        dtype: Type of the tensor; that of the array by default.
+    """
+    tensor = torch.as_tensor(array) if dtype is None else torch.as_tensor(array, dtype=dtype)
+    return tensor.to(device, non_blocking=True)
+
+
 class Mixing(CheckedArguments, ABC):
     """Combines each row of a training batch with another one of the global batch.
 
@@ -79,7 +91,7 @@ class Mixing(CheckedArguments, ABC):
         Returns:
             The combined rows, and the shares that hold for them.
         """
-        t = torch.as_tensor(share, dtype=x.dtype, device=x.device)
+        t = sent(share, x.device, x.dtype)
         return other.lerp(x, t.view(-1, *[1] * (x.ndim - 1))), share
 
     def outputs(
@@ -89,8 +101,11 @@ class Mixing(CheckedArguments, ABC):
         head: Callable[[Tensor], Tensor],
         rng: np.random.Generator,
         losses: SampleLosses = cross_entropy,
+        labels: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> tuple[Outputs, Batch]:
         """Run the network on combined rows.
+
+        With ``labels`` the host waits for nothing that the device computes.
 
         Args:
             batch: This process's rows.
@@ -98,14 +113,17 @@ class Mixing(CheckedArguments, ABC):
             head: From features to logits.
             rng: The same on every process.
             losses: From logits and labels to the loss of each row.
+            labels: y and z of the global batch, as training sees them [B]; None gathers them.
 
         Returns:
             Outputs with the losses of both labels, and the batch with the inputs that gave them.
         """
-        y, z = all_gather(batch.y), all_gather(batch.z)
-        partner, share = self.pairs(y.cpu().numpy(), z.cpu().numpy(), rng)
+        if labels is None:
+            labels = all_gather(batch.y).cpu().numpy(), all_gather(batch.z).cpu().numpy()
+        partner, share = self.pairs(*labels, rng)
         mine = slice(rank() * len(batch.y), (rank() + 1) * len(batch.y))
-        place, share = torch.as_tensor(partner[mine], device=y.device), share[mine]
+        place = sent(partner[mine], batch.y.device)
+        other_y, share = sent(labels[0][partner[mine]], batch.y.device), share[mine]
         if self.at == "features":
             out = run(batch)
             others = all_gather(out.features)[place]
@@ -116,6 +134,6 @@ class Mixing(CheckedArguments, ABC):
             x, share = self.combine(batch.x, all_gather(batch.x)[place], share, rng)
             batch = batch._replace(x=x)
             out = run(batch)
-        other = losses(out.logits, y[place])
-        own = torch.as_tensor(share, dtype=other.dtype, device=other.device)
+        other = losses(out.logits, other_y)
+        own = sent(share, other.device, other.dtype)
         return out._replace(losses=other.lerp(out.losses, own)), batch

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from frbench.contracts.batch import Batch, Outputs
 from frbench.contracts.ranges import PositiveShare, ProperShare
-from frbench.distributed import all_gather
 from frbench.training.objective import Objective
 
 #: How the biased network exaggerates what it knows.
@@ -46,10 +45,13 @@ class LfF(Objective):
     The biased network minimises :func:`exaggerated`. The other one minimises
     (1/B) sum_i w_i v_i l_i with v_i = b_i / (b_i + d_i), where b_i and d_i are moving averages of
     row i's losses in the biased and the other network, each divided by its maximum over the rows
-    of the class in the whole table. A row's first loss is taken as it is; rows that no batch has
-    had are 0. Source: Nam et al., arXiv 2007.02561, and its
-    released code, which ``weighted`` and the moving averages are from. Predictions come from the
-    second network. No attribute is used.
+    of the class that a batch has had. A row's first loss is taken as it is. Source: Nam et al.,
+    arXiv 2007.02561, and its released code, which ``weighted`` and the moving averages are from.
+    Predictions come from the second network. No attribute is used.
+
+    With two classes and two attribute values the opposite of a spurious rule is a rule, too, and
+    fits the conflicting rows: where the biased network is sure of the other rows, their weights
+    vanish, and the second network may end with the reversed correlation.
 
     Args:
         q: Exponent of the biased network's loss, in (0, 1]; towards 0 it is ERM.
@@ -67,7 +69,8 @@ class LfF(Objective):
     """
 
     combines = ("infer",)  # the biased network's losses are those of hard labels
-    row_state: Mapping[str, float] = {"biased_loss_of": 0.0, "loss_of": 0.0, "label_of": -1}
+    # Rows that no batch has had are below every loss.
+    row_state: Mapping[str, float] = {"biased_loss_of": -1.0, "loss_of": -1.0, "label_of": 0}
     biased_loss_of: Tensor
     loss_of: Tensor
     label_of: Tensor
@@ -92,26 +95,26 @@ class LfF(Objective):
         return share
 
     @torch.no_grad()
-    def _relative_losses(self, name: str, losses: Tensor, batch: Batch) -> Tensor:
+    def _relative_losses(self, batch: Batch, **losses: Tensor) -> list[Tensor]:
         """Move the averages of the batch's rows, and divide them by their class maxima [B]."""
-        old, index = getattr(self, name), batch.index
-        first = self.label_of[index] < 0
-        moved = torch.where(first, losses, old[index].lerp(losses, 1 - self.decay))
-        self.stage_rows(index, **{name: moved})
-        everywhere, y = all_gather(index), all_gather(batch.y)
-        table = old.scatter_reduce(0, everywhere, all_gather(moved), "mean", include_self=False)
-        label = self.label_of.scatter(0, everywhere, y).clamp(min=0)
-        largest = table.new_zeros(self.num_classes).scatter_reduce(0, label, table, "amax")
-        result: Tensor = moved / largest[batch.y].clamp(min=1e-30)
-        return result
+        index, moved = batch.index, {}
+        for name, new in losses.items():
+            old = getattr(self, name)[index]
+            moved[name] = torch.where(old < 0, new, old.lerp(new, 1 - self.decay))
+        self.stage_rows(index, label_of=batch.y, **moved)
+        relative = []
+        with self.rows_as_proposed():
+            for name, own in moved.items():
+                none = own.new_zeros(self.num_classes)
+                largest = none.scatter_reduce(0, self.label_of, getattr(self, name), "amax")
+                relative.append(own / largest[batch.y].clamp(min=1e-30))
+        return relative
 
     def risk(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the sum of both networks' losses; they share no parameter."""
         biased = self.companion_outputs(self.biased, batch).losses
         weight = self.relative(
-            self._relative_losses("biased_loss_of", biased, batch),
-            self._relative_losses("loss_of", out.losses, batch),
+            *self._relative_losses(batch, biased_loss_of=biased, loss_of=out.losses)
         )
-        self.stage_rows(batch.index, label_of=batch.y)
         easy = exaggerated(biased, self.q, self.biased_loss)
         return (batch.weight * (weight * out.losses + easy)).mean()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -53,15 +52,15 @@ class LogitCorrection(Objective):
     """Logits are corrected by how often a biased network's guess goes with each class.
 
     The biased network minimises :func:`~frbench.objectives.lff.exaggerated`; a_i is the class that
-    the moving average of its probabilities of row i predicts. P_ca is the moving average of the
-    mean, over the rows of a batch with y = c and a, of the probability that the biased network
-    gives to c, divided by its sum over c. The other network minimises the cross-entropy of
-    l_c + log(P_(c, a_i)^eta + 1e-4), for x_i mixed with a row of the same class that the biased
-    network gets wrong (of any row of the class, if there is none), x_i with a share drawn from
-    U(1 - 2 tau, 1 - tau); P is mixed in the same shares. tau rises to ``mix_limit`` as
-    exp(-5 (1 - t / ramp)^2) over ``ramp`` steps. Source: Liu et al., arXiv 2212.01433, by its
-    released code, where the averages move by single rows and not by
-    batches. Predictions come from the second network. No attribute is used.
+    it predicts for row i. P_ca is the moving average, over rows with y = c and this guess, of the
+    probability that the biased network gives to c, divided by its sum over c. The other network
+    minimises the cross-entropy of l_c + log(P_(c, a_i)^eta + 1e-4), for x_i mixed with a row of
+    the same class that the biased network gets wrong (of any row of the class, if there is none),
+    x_i with a share drawn from U(1 - 2 tau, 1 - tau); P is mixed in the same shares. tau rises to
+    ``mix_limit`` as exp(-5 (1 - t / ramp)^2) over ``ramp`` steps. Source: Liu et al., arXiv
+    2212.01433, by its released code, where P moves row by row; here it moves once for the n rows
+    of a cell in a batch, by 1 - decay^n towards their mean, which does not depend on their order.
+    Predictions come from the second network. No attribute is used.
 
     Partners and shares are drawn by a hash of rows and step, hence the same on any number of
     processes.
@@ -72,7 +71,7 @@ class LogitCorrection(Objective):
         at: Whether inputs are mixed, features, or nothing; token ids need features or nothing.
         mix_limit: Largest tau, in [0, 0.5].
         ramp: Steps until tau has its largest value; 0 begins with it.
-        decay: Share of the moving averages that a new batch leaves, in [0, 1).
+        decay: Share of P's averages that a new row leaves, in [0, 1).
         biased_lr: Learning rate of the biased network; None takes a tenth of ``lr``.
 
     Raises:
@@ -84,7 +83,6 @@ class LogitCorrection(Objective):
     combines = ("infer",)  # it mixes rows itself
     prior: Tensor
     steps: Tensor
-    guess_of: Tensor
 
     def __init__(
         self,
@@ -94,7 +92,7 @@ class LogitCorrection(Objective):
         at: Literal["inputs", "features", "nothing"] = "inputs",
         mix_limit: Share = 0.5,
         ramp: NotNegativeInt = 0,
-        decay: ProperShare = 0.9,
+        decay: ProperShare = 0.995,
         biased_lr: NotNegative | None = None,
         **kwargs: Any,
     ) -> None:
@@ -113,11 +111,6 @@ class LogitCorrection(Objective):
         self.biased = self.network.twin()
         self.register_buffer("prior", torch.zeros(self.num_classes, self.num_classes))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
-
-    @property
-    def row_state(self) -> Mapping[str, Any]:
-        """Moving averages of the biased network's probabilities [N, C]."""
-        return {"guess_of": [0.0] * self.num_classes}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Give the biased network a group, and so a rate, of its own."""
@@ -151,19 +144,14 @@ class LogitCorrection(Objective):
 
     def _estimates(self, probability: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Move the averages; return guesses [B / W] and P, whose columns have sum one [C, C]."""
-        old, index = self.guess_of[batch.index], batch.index
-        new = (old.sum(1, keepdim=True) == 0).to(old.dtype)
-        moved = old.lerp(probability, new + (1 - new) * (1 - self.decay))
-        self.stage_rows(index, guess_of=moved)
-        guess, classes = moved.argmax(1), self.num_classes
-        own = moved.gather(1, batch.y[:, None])[:, 0]
+        guess, classes = probability.argmax(1), self.num_classes
+        own = probability.gather(1, batch.y[:, None])[:, 0]
         sums = own.new_zeros(classes * classes, 2)
         columns = torch.stack([own, torch.ones_like(own)], 1)
         total, count = all_sum(sums.index_add(0, batch.y * classes + guess, columns)).unbind(1)
         mean = (total / count.clamp(min=1)).view(classes, classes)
-        first = (self.prior == 0).to(mean.dtype)
-        prior = self.prior.lerp(mean, first + (1 - first) * (1 - self.decay))
-        prior = torch.where(count.view_as(prior) > 0, prior, self.prior)
+        kept = torch.where(self.prior == 0, 0.0, self.decay) ** count.view(classes, classes)
+        prior = mean.lerp(self.prior, kept)
         self.stage(prior=prior)
         return guess, prior / prior.sum(0).clamp(min=1e-4)
 

@@ -41,6 +41,7 @@ class InferredAttribute(TrainingStep):
     def forget_stages(self) -> None:
         """Begin with the first stage, if there is one."""
         self._inferred: Tensor | None = None  # z' of each training row [N]
+        self.seen_z = None  # the same on the host
         self._row_weights: np.ndarray | None = None  # of the second stage, mean one [N]
         self._start: dict[str, Tensor] | None = None  # what the second stage begins with
         self._first_epoch = 0
@@ -165,7 +166,8 @@ class InferredAttribute(TrainingStep):
             )
         weights = infer.weights(z, rows)
         z, weights = self.trainer.strategy.broadcast((z, weights))
-        self._inferred = torch.as_tensor(z, dtype=torch.long, device=self.device)
+        self.seen_z = z.astype(np.int64)
+        self._inferred = torch.as_tensor(self.seen_z, device=self.device)
         self._row_weights = None if weights is None else weights / weights.mean()
         if infer.begin_anew:
             self.load_state_dict(cast(dict[str, Tensor], self._start))
@@ -232,6 +234,7 @@ class InferredAttribute(TrainingStep):
         if stored is None:
             return
         self._inferred = stored["inferred"]
+        self.seen_z = None if self._inferred is None else self._inferred.numpy()
         weights = stored["row_weights"]
         self._row_weights = None if weights is None else weights.numpy()
         self._start = stored["start"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +11,28 @@ from torch import Tensor
 
 from frbench.contracts.state import Staged
 from frbench.distributed import all_gather
+
+
+def write_rows(rows: Tensor, index: Tensor, value: Tensor) -> None:
+    """Write values of some rows in place, in a time that does not depend on the other rows.
+
+    A row that occurs several times gets the mean of its values.
+
+    Args:
+        rows: One value for each row [N, ...]; it is changed.
+        index: Rows [B].
+        value: Their values [B, ...].
+
+    Example:
+        >>> rows = torch.zeros(4)
+        >>> write_rows(rows, torch.tensor([2, 0, 2]), torch.tensor([1.0, 5.0, 2.0]))
+        >>> rows
+        tensor([5.0000, 0.0000, 1.5000, 0.0000])
+    """
+    value = value.to(rows)
+    counts = rows.index_fill_(0, index, 0).index_add_(0, index, torch.ones_like(value))[index]
+    sums = rows.index_fill_(0, index, 0).index_add_(0, index, value)[index]
+    rows[index] = (sums / counts).to(rows)
 
 
 class RowState(Staged):
@@ -74,10 +97,21 @@ class RowState(Staged):
     def commit(self) -> None:
         """Write what was proposed."""
         for name, (index, value) in self._proposed_rows.items():
-            rows: Tensor = getattr(self, name)
-            index = index.view(-1, *[1] * (value.ndim - 1)).expand_as(value)
-            rows.scatter_reduce_(0, index, value.to(rows), "mean", include_self=False)
+            write_rows(getattr(self, name), index, value)
         super().commit()
+
+    @contextmanager
+    def rows_as_proposed(self) -> Iterator[None]:
+        """Let the tensors have inside, for reading, the values that were proposed."""
+        before = [(name, index, getattr(self, name)[index])
+                  for name, (index, _) in self._proposed_rows.items()]  # fmt: skip
+        for name, (index, value) in self._proposed_rows.items():
+            write_rows(getattr(self, name), index, value)
+        try:
+            yield
+        finally:
+            for name, index, value in before:
+                getattr(self, name)[index] = value
 
     def rows_to_save(self) -> dict[str, Any]:
         """Return copies of the tensors on the CPU, by name."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from frbench.contracts.batch import Batch, OncePerBatch, Outputs, SampleLosses, cross_entropy
+from frbench.data.loader import GroupLoader
 from frbench.data.module import datamodule_of
 from frbench.distributed import rank, world_size
 from frbench.mixing import Mixing
@@ -42,12 +43,15 @@ class TrainingStep(Scoring, RowState, ABC):
     penalties: Sequence[Penalty]
     training_log: TrainingLog
     mixing: Mixing | None
+    #: Attributes of the training rows as training sees them, on the host; None for the data's [N].
+    seen_z: np.ndarray | None
 
     def __init__(self) -> None:
         super().__init__()
         self._first_rows = OncePerBatch[Batch]()
         self._seed: int | None = None
         self._first_batch = 0  # of the present stage of the run
+        self.seen_z = None
 
     @abstractmethod
     def risk(self, out: Outputs, batch: Batch) -> Tensor:
@@ -120,8 +124,25 @@ class TrainingStep(Scoring, RowState, ABC):
         # Not the generators of this process: all must draw the same partners.
         rng = np.random.default_rng([cast(int, self._seed), self.batches_so_far, 41])
         return self.mixing.outputs(
-            batch, self.training_outputs, self.network.head, rng, self.sample_losses
+            batch,
+            self.training_outputs,
+            self.network.head,
+            rng,
+            self.sample_losses,
+            self.host_labels(),
         )
+
+    def host_labels(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return y and z of the global batch, as training sees them, from the table [B].
+
+        None where training has a loader of the user's own.
+        """
+        loader = self.trainer.train_dataloader
+        if not isinstance(loader, GroupLoader):
+            return None
+        rows = loader.global_rows(self.trainer.fit_loop.epoch_loop.batch_idx)
+        z = loader.dataset.z.numpy() if self.seen_z is None else self.seen_z
+        return loader.dataset.y.numpy()[rows], z[rows]
 
     @property
     def batches_so_far(self) -> int:

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from pytorch_lightning import seed_everything
+from pytorch_lightning import Callback, seed_everything
+from torch.utils._python_dispatch import TorchDispatchMode
 from trainers import trainer
 
 from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.errors import UserError
 from frbench.data import TwoGaussians
+from frbench.group_inference import Clusters
 from frbench.mixing import LISA, CutMix, Mixing, Mixup
 from frbench.mixing.cutmix import cut_box
 from frbench.mixing.lisa import partners
@@ -212,3 +214,81 @@ def test_what_cannot_be_mixed_is_refused_by_name(build, words):
     with pytest.raises(UserError, match=words) as error:
         build()
     assert "\n" not in str(error.value)
+
+
+class Watched(Mixing):
+    """Keeps what ``pairs`` is given; every row stays as it is."""
+
+    sees_attribute = True
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def pairs(self, y, z, rng):
+        self.seen.append((y, z))
+        return np.arange(len(y)), np.ones(len(y))
+
+
+class Recorded(ERM):
+    """Keeps the labels of its batches."""
+
+    def as_seen(self, batch):
+        seen = super().as_seen(batch)
+        self.__dict__.setdefault("batches", []).append((batch.index, seen.y, seen.z))
+        return seen
+
+
+@pytest.mark.parametrize("infer", [None, Clusters(1, clusters=3)], ids=["known", "inferred"])
+@pytest.mark.parametrize("options", [{}, {"num_workers": 1}, {"balance": "joint", "passes": 2}])
+def test_labels_come_from_the_host_for_every_batch_also_of_a_run_that_continues(
+    tmp_path, options, infer
+):
+    per_epoch = 4 * options.get("passes", 1)
+    path = tmp_path / "inside_the_third_epoch.ckpt"
+
+    class Save(Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 2 * per_epoch + 2:
+                trainer.save_checkpoint(path)
+
+    def run(*callbacks, **where):
+        seed_everything(1, verbose=False)
+        model = Recorded(2, 2, [2], network=MLP(hidden=[4]), mixing=Watched(), infer=infer)
+        once = trainer(max_epochs=3, limit_val_batches=0, callbacks=list(callbacks))
+        once.fit(model, datamodule=TwoGaussians(n=70, batch_size=16, **options), **where)
+        return model
+
+    first = run(Save())
+    later = run(ckpt_path=path)
+    for model in (first, later):
+        seen = model.mixing.seen
+        assert seen and all(isinstance(z, np.ndarray) for _, z in seen)
+        for (y, z), (_, own_y, own_z) in zip(seen, model.batches[-len(seen) :], strict=True):
+            assert (y == own_y.numpy()).all() and (z == own_z.numpy()).all()
+    assert len(later.mixing.seen) == per_epoch - 2
+
+
+def test_the_host_does_not_wait_for_the_device():
+    """With labels given, no value of a tensor is read by the host."""
+
+    class NothingRead(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            assert function is not torch.ops.aten._local_scalar_dense.default
+            return function(*args, **(kwargs or {}))
+
+    y, z = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    x = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
+    model = ERM(2, 2, [2], network=MLP(hidden=[3]))
+    for mixing in (Mixup(), LISA(), Mixup(at="features"), LISA(at="features")):
+        batch = batch_of(x, y, z)
+        expected, _ = mixing.outputs(
+            batch, model.training_outputs, model.network.head, np.random.default_rng(2)
+        )
+        absent = batch._replace(z=None)  # it is taken from the labels alone
+        with NothingRead():
+            out, _ = mixing.outputs(
+                absent, model.training_outputs, model.network.head, np.random.default_rng(2),
+                labels=(y, z),
+            )  # fmt: skip
+        assert torch.equal(out.losses, expected.losses)
