@@ -20,6 +20,7 @@ _HOME = {
     "Corruption": "step",
     "Digits": "tasks.scenarios",
     "DisparateImpactRemover": "steps.inputs",
+    "FairBatchSynthetic": "tasks.fair_batch",
     "FairRepresentation": "steps.inputs",
     "FlipLabels": "steps.corruptions",
     "GanPairs": "steps.gan_pairs",

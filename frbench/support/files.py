@@ -42,6 +42,7 @@ _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _QMNIST = _github("facebookresearch/qmnist", "94061367ec2e099ea18c553c75727ecf849ddb9b")
 _LE_QUY = _github("tailequy/fairness_dataset", "abb5a18b822ba56a221c5311082e192e85000b95")
 _FR_TRAIN = _github("yuji-roh/fr-train", "7165502d62cacf75df3a40b760809c10865ecacc")
+_FAIR_BATCH = _github("yuji-roh/fairbatch", "4f652764be12ce18d237d563d291b63fa1ddf67f")
 _CELEBA = "the CelebA page of the Multimedia Laboratory, CUHK (non-commercial research only)"
 
 #: Every file that a data set of frbench reads, by its path below the data folder.
@@ -154,6 +155,19 @@ FILES: dict[str, KnownFile] = {
             "y_synthetic": "723e5ca434638a6c4cfbafc36f729c52d9bb2cf2afe66d5ea3a96ac9d8e15ffe",
             "s1_synthetic": "fe13a2522ae477c9a52b12d3a1dfb7054418b92e12abdbb87c2fc1310f4f7598",
             "y_poi": "422be1f47bccf1dbafb6e4bb5dfbfe9748694725cface95083d05f8f9f5d47e6",
+        }.items()
+    },
+    **{
+        f"fairbatch/{name}.npy": KnownFile(
+            sha256, f"{_FAIR_BATCH}/synthetic_data/{name}.npy", "github.com/yuji-roh/fairbatch"
+        )
+        for name, sha256 in {
+            "xz_train": "07b4db35fe996d494d1a4bb15cdafccc528ac76c700a1a8f6ed50529405245f7",
+            "y_train": "d4882192e6d8e0676a3562e08fe2ae72cc5af7d6c035e30bdcea97d6e80f6e90",
+            "z_train": "f4bde7539a8fb9c6121c05212057f382ba913748eb1cba219f6fe4a69d93b773",
+            "xz_test": "c9d8d7f8541e97c7612dd0492edf78e13a06624052efe5a62d1023cca0d6aae4",
+            "y_test": "1f377b86e119efcbc2718b79fa3877e4c346ef2f9ea9bd89bd9b7d7e469e6765",
+            "z_test": "afa89c49a45d90ca9435c837ffdb025cafc59df125c1bf4567f379e99b16c80c",
         }.items()
     },
     "amazon/reviews_Musical_Instruments_5.json": KnownFile(

@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from frbench.contracts.errors import UserError
-from frbench.data import Digits, FlipLabels, PoisonLargestMargin, TwoGaussians
+from frbench.data import (
+    Digits,
+    FairBatchSynthetic,
+    FlipLabels,
+    PoisonLargestMargin,
+    TwoGaussians,
+)
 from frbench.data.describe import describe
 from frbench.data.fingerprint import fingerprint
 from frbench.data.module import GroupDataModule
@@ -271,6 +277,21 @@ def test_released_splits_are_those_of_the_released_code(shared_data):
     assert len(clean.splits["val"]) == 500
     one_percent = TwoGaussians(source="released", clean_share=0.01, seed=3)
     assert len(one_percent.training.clean) == 20 and len(one_percent.training.table) == 1800
+
+
+def test_the_arrays_of_fair_batch(shared_data):
+    held_out = FairBatchSynthetic(val_share=0.2, seed=1)
+    x = np.load(shared_data / "fairbatch" / "xz_train.npy")
+    val, train = held_out.splits["val"].x, held_out.splits["train"].x
+    assert (len(train), len(val), len(held_out.splits["test"])) == (1600, 400, 1000)
+    together = np.concatenate([train, val])
+    np.testing.assert_array_equal(together[np.lexsort(together.T)], x[np.lexsort(x.T)])
+    whole = FairBatchSynthetic(val_share=0.0).splits
+    np.testing.assert_array_equal(whole["train"].x, x)
+    for table in whole.values():
+        np.testing.assert_array_equal(table.x[:, 2], table.z)
+    y = np.load(shared_data / "fairbatch" / "y_test.npy")
+    np.testing.assert_array_equal(2 * whole["test"].y - 1, y)
 
 
 def test_options_of_the_other_source_are_refused():

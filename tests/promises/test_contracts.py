@@ -63,6 +63,7 @@ FILES = {
     "CompasLarge": "compas/compas-scores.csv",
     "CompasSmall": "compas/compas-scores-two-years.csv",
     "Bank": "bank/bank-additional-full.csv", "Compas": "compas/compas-scores-two-years.csv",
+    "FairBatchSynthetic": "fairbatch/xz_train.npy",
     "German": "german/german.data", "LawSchool": "law_school/bar_pass_prediction.csv",
     "MNIST": "MNIST/raw/train-images-idx3-ubyte",
     "MNISTEnvironments": "MNIST/raw/train-images-idx3-ubyte",

@@ -65,9 +65,16 @@ _RELEASED = {
 }
 
 
-def _released(name: str) -> np.ndarray:
-    """Read one released array."""
-    path = locate(f"fr_train/{name}.npy")
+def released(name: str) -> np.ndarray:
+    """Read one released array.
+
+    Args:
+        name: Of the file below the data folder, without ``.npy``.
+
+    Raises:
+        UserError: If there is no such file, or it cannot be read.
+    """
+    path = locate(f"{name}.npy")
     try:
         with open_binary(path) as file:
             result: np.ndarray = np.load(file)
@@ -142,11 +149,11 @@ class TwoGaussians(GroupDataModule):
     def tables(self) -> dict[str, Table]:
         """Draw the three splits, or cut the released arrays into four."""
         if self.source == "released":
-            x, y, z = (_released(f"{name}_synthetic") for name in ("X", "y", "s1"))
+            x, y, z = (released(f"fr_train/{name}_synthetic") for name in ("X", "y", "s1"))
             rows = {name: (x[part], y[part] > 0, z[part]) for name, part in _RELEASED.items()}
             if self.poisoned:
                 train = _RELEASED["train"]
-                rows["train"] = (x[train], _released("y_poi")[train] > 0, z[train])
+                rows["train"] = (x[train], released("fr_train/y_poi")[train] > 0, z[train])
         else:
             sizes = {"train": self.n, "val": self.n // 2, "test": self.n // 2}
             rows = {
