@@ -1,5 +1,6 @@
 """Objectives: how per-sample losses become one number."""
 
+from frbench.objectives.adversarial_debiasing import AdversarialDebiasing
 from frbench.objectives.arl import ARL
 from frbench.objectives.bpf import BPF
 from frbench.objectives.domain_independent import DomainIndependent
@@ -18,7 +19,7 @@ from frbench.objectives.worst_case import Chi2DRO, CVaR
 from frbench.training.objective import Objective
 
 __all__ = [
-    "ARL", "BPF", "ERM", "IRW", "IRWO", "LDAM", "ULA", "CVaR", "Chi2DRO", "DomainIndependent",
-    "FRTrain", "FairBatch", "Focal", "GroupDRO", "LfF", "LogitAdjustment", "LogitCorrection",
-    "Objective", "Trimmed",
+    "ARL", "BPF", "ERM", "IRW", "IRWO", "LDAM", "ULA", "AdversarialDebiasing", "CVaR", "Chi2DRO",
+    "DomainIndependent", "FRTrain", "FairBatch", "Focal", "GroupDRO", "LfF", "LogitAdjustment",
+    "LogitCorrection", "Objective", "Trimmed",
 ]  # fmt: skip

@@ -1,9 +1,10 @@
 """Penalties: terms added to an objective's risk."""
 
 from frbench.penalties.adversary import Adversary
-from frbench.penalties.base import Penalty
+from frbench.penalties.base import NetworkRun, Penalty
 from frbench.penalties.contrast import Contrast
 from frbench.penalties.dependence import HGR, HSIC, Covariance, Wasserstein
+from frbench.penalties.fair_mixup import FairMixup
 from frbench.penalties.invariance import IRM, PGI, InformationBottleneck, SpectralDecoupling, VREx
 from frbench.penalties.mmd import ConditionalMMD, MarginalMMD
 from frbench.penalties.moments import CORAL, Fishr
@@ -13,6 +14,7 @@ from frbench.penalties.statistics import EuclidProjection, KLProjection, Violati
 
 __all__ = [
     "CORAL", "HGR", "HSIC", "IRM", "PGI", "Adversary", "ConditionalMMD", "Contrast", "Covariance",
-    "EuclidProjection", "Fishr", "Gap", "InformationBottleneck", "KLProjection", "MarginalMMD",
-    "MutualInformation", "Penalty", "SpectralDecoupling", "VREx", "Violation", "Wasserstein",
+    "EuclidProjection", "FairMixup", "Fishr", "Gap", "InformationBottleneck", "KLProjection",
+    "MarginalMMD", "MutualInformation", "NetworkRun", "Penalty", "SpectralDecoupling", "VREx",
+    "Violation", "Wasserstein",
 ]  # fmt: skip

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,21 @@ from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import CheckedArguments, NotNegative, NotNegativeInt
 from frbench.contracts.state import Staged
+
+
+class NetworkRun(NamedTuple):
+    """What a penalty with ``sees_network`` is handed: the network, for inputs of its own.
+
+    Attributes:
+        outputs: From inputs [n, ...] to features [n, D] and logits [n, C], float32, in the
+            precision and the mode of the training step.
+        head: From features [n, D] to logits [n, C], the same.
+        rng: Random numbers of this step, the same on every process.
+    """
+
+    outputs: Callable[[Tensor], tuple[Tensor, Tensor]]
+    head: Callable[[Tensor], Tensor]
+    rng: np.random.Generator
 
 
 class Penalty(CheckedArguments, Staged, ABC):
@@ -39,6 +56,8 @@ class Penalty(CheckedArguments, Staged, ABC):
 
     #: What the tests hold :meth:`forward` to.
     properties = Properties(weights="invariant", attributes="exchangeable")
+    #: Whether :meth:`forward` has a third argument, a :class:`NetworkRun`.
+    sees_network = False
     #: Steps taken, where there is a schedule.
     taken: Tensor
 

@@ -34,8 +34,8 @@ class FRAPPE(LastLayer):
         seed: Seed of the order.
 
     Raises:
-        UserError: If there is no penalty, the trained layer is not linear, or there are fewer rows
-            than a batch.
+        UserError: If there is no penalty, or one that runs the network, the trained layer is not
+            linear, or there are fewer rows than a batch.
 
     Example:
         >>> from frbench.penalties import MarginalMMD
@@ -54,6 +54,12 @@ class FRAPPE(LastLayer):
     def __post_init__(self) -> None:
         if not self.penalties:
             raise UserError("FRAPPE.penalties: give at least one penalty.")
+        for penalty in self.penalties:
+            if getattr(penalty, "sees_network", False):
+                raise UserError(
+                    f"FRAPPE.penalties: {type(penalty).__name__} runs the network, and only "
+                    "features and logits are kept of it; use another penalty."
+                )
 
     def fit(self, rows: HeldOut) -> Head:
         """Train the additive layer."""

@@ -181,16 +181,16 @@ def check_compiler(name: str, records: bool, strategy: Strategy) -> None:
 
     Args:
         name: Class of the method.
-        records: Whether it records what the layers of the network do.
+        records: Whether it records what the layers of the network do, or differentiates twice.
         strategy: The trainer's.
 
     Raises:
-        UserError: If torch cannot compile here, or the method needs the layers one by one.
+        UserError: If torch cannot compile here, or the method needs more than the outputs.
     """
     if records:
         raise UserError(
-            f"model.compile_network: {name} records the layers of the network in training, which "
-            "a compiled network does not show; leave it out."
+            f"model.compile_network: {name} needs single layers or second derivatives of the "
+            "network in training, which a compiled network does not give; leave it out."
         )
     try:
         torch.compile(lambda x: x.sin() + 1)(torch.zeros(3, device=strategy.root_device))

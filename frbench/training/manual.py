@@ -66,14 +66,37 @@ class ManualObjective(Objective):
             optimizers: Their positions, 0 is the model's.
             counts: Whether this is the one step of the iteration that Lightning counts.
         """
+        self.move(self.gradients(losses, optimizers), optimizers, counts)
+
+    def gradients(
+        self, losses: Sequence[Tensor], optimizers: Sequence[int], keep: bool = False
+    ) -> list[Tensor]:
+        """Return the gradient of the sum of some losses, averaged over processes.
+
+        Args:
+            losses: Scalars, scaled as in :meth:`risk`.
+            optimizers: Positions of the optimisers whose parameters it is by, in their order.
+            keep: Whether the graph is needed once more.
+        """
         parameters = [p for i in optimizers for p in self._owned[i]]
-        gradients = torch.autograd.grad(losses, parameters, allow_unused=True)
-        if world_size() > 1:
-            parts = [torch.zeros_like(p) if g is None else g
-                     for g, p in zip(gradients, parameters, strict=True)]  # fmt: skip
-            flat = all_sum(torch.cat([part.flatten() for part in parts])) / world_size()
-            split = flat.split([p.numel() for p in parameters])
-            gradients = tuple(s.view_as(p) for s, p in zip(split, parameters, strict=True))
+        found = torch.autograd.grad(losses, parameters, retain_graph=keep, allow_unused=True)
+        parts = [torch.zeros_like(p) if g is None else g
+                 for g, p in zip(found, parameters, strict=True)]  # fmt: skip
+        if world_size() == 1:
+            return parts
+        flat = all_sum(torch.cat([part.flatten() for part in parts])) / world_size()
+        split = flat.split([p.numel() for p in parameters])
+        return [s.view_as(p) for s, p in zip(split, parameters, strict=True)]
+
+    def move(self, gradients: Sequence[Tensor], optimizers: Sequence[int], counts: bool) -> None:
+        """Step some optimisers by these gradients.
+
+        Args:
+            gradients: Of their parameters, in the order of :meth:`gradients`.
+            optimizers: Their positions.
+            counts: Whether this is the one step of the iteration that Lightning counts.
+        """
+        parameters = [p for i in optimizers for p in self._owned[i]]
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         if self.clip_norm and optimizers[0] == 0:

@@ -296,6 +296,7 @@ class Objective(CheckedArguments, Optimized):
                 penalty.bind_data(data)
             if self.compile_network:
                 records = type(self).training_outputs is not Objective.training_outputs
+                records |= any(penalty.sees_network for penalty in self.penalties)
                 check_compiler(type(self).__name__, records, self.trainer.strategy)
                 self.network.compile()  # in place: the names of parameters stay
         names = data.val_names if stage in ("fit", "validate") else data.test_names

@@ -18,7 +18,7 @@ from frbench.data.module import datamodule_of
 from frbench.distributed import rank, world_size
 from frbench.mixing import Mixing
 from frbench.networks import Network
-from frbench.penalties import Penalty
+from frbench.penalties import NetworkRun, Penalty
 from frbench.training.log import TrainingLog
 from frbench.training.row_state import RowState
 from frbench.training.scoring import Scoring
@@ -94,9 +94,12 @@ class TrainingStep(Scoring, RowState, ABC):
 
     def companion_outputs(self, network: Network, batch: Batch) -> Outputs:
         """Run a further network in :meth:`risk`, in the precision in which the first one ran."""
-        trainer = self._trainer
-        with nullcontext() if trainer is None else trainer.precision_plugin.forward_context():
+        with self._step_precision():
             return run(network, batch)
+
+    def _step_precision(self) -> AbstractContextManager[Any]:
+        trainer = self._trainer
+        return nullcontext() if trainer is None else trainer.precision_plugin.forward_context()
 
     def training_outputs(self, batch: Batch) -> Outputs:
         """Run the network in a training step; a method that records the forward wraps this."""
@@ -196,9 +199,35 @@ class TrainingStep(Scoring, RowState, ABC):
                              "it must give a scalar: take a mean or a sum.")  # fmt: skip
         terms = {"loss": risk, "risk": risk}
         for name, penalty in zip(self.penalty_names, self.penalties, strict=True):
-            terms[name] = penalty(*rows)
+            terms[name] = self.value_of(penalty, *rows)
             terms["loss"] = terms["loss"] + penalty.factor() * terms[name]
         return terms
+
+    def value_of(self, penalty: Penalty, out: Outputs, batch: Batch) -> Tensor:
+        """Return a penalty before its weight; one that ``sees_network`` is handed it.
+
+        Args:
+            penalty: One of the penalties.
+            out: Outputs of the training rows.
+            batch: The training rows.
+        """
+        if not penalty.sees_network:
+            value: Tensor = penalty(out, batch)
+            return value
+        step = 0 if self._trainer is None else self.batches_so_far
+        rng = np.random.default_rng([self._seed or 0, step, 43])
+        result: Tensor = penalty(out, batch, NetworkRun(self._run_network, self._run_head, rng))
+        return result
+
+    def _run_network(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        with self._step_precision():
+            features, logits = self.network(x)
+        return features.float(), logits.float()
+
+    def _run_head(self, features: Tensor) -> Tensor:
+        with self._step_precision():
+            logits: Tensor = self.network.head(features)
+        return logits.float()
 
     @property
     def penalty_names(self) -> list[str]:

@@ -77,7 +77,10 @@ class Method:
         """Value and gradient, one vector; ``take`` makes the staged state true."""
         self.model.discard_all()
         out = self.model.outputs(batch)
-        value = self.penalty(out, batch) if self.penalty else self.model.risk(out, batch)
+        if self.penalty is None:
+            value = self.model.risk(out, batch)
+        else:
+            value = self.model.value_of(self.penalty, out, batch)
         parameters = list(self.model.network.parameters())
         gradients = torch.autograd.grad(value, parameters, allow_unused=True)
         if take:
