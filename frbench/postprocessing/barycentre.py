@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from frbench.contracts.ranges import NotNegativeInt
-from frbench.postprocessing.base import HeldOut
+from frbench.postprocessing.base import Attribute, HeldOut
 from frbench.postprocessing.rules import Part, ThresholdMap
 
 
@@ -38,7 +38,7 @@ class Barycentre(ThresholdMap):
 
     def __init__(
         self,
-        attribute: Literal["known", "inferred"] = "known",
+        attribute: Attribute = "known",
         seed: NotNegativeInt = 0,
     ) -> None:
         super().__init__(attribute, seed)

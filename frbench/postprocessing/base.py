@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import CheckedArguments
+from frbench.group_inference.base import GroupInference, Rows
+
+#: What tells the group of a row when a map is applied, see :class:`GroupMap`.
+Attribute = Literal["known", "inferred"] | GroupInference
 
 
 class HeldOut(NamedTuple):
@@ -29,6 +33,8 @@ class HeldOut(NamedTuple):
         bias: Its bias [C].
         names: Names of the groups (y, z), for messages; empty for their numbers.
         earlier: Logits of an earlier checkpoint of the same run [N, C], where one was given.
+        true_z: Where z are groups that a map tells from the features: what they stand for, the
+            attributes of the data or the groups that an inference found [N].
     """
 
     features: np.ndarray
@@ -41,6 +47,7 @@ class HeldOut(NamedTuple):
     bias: np.ndarray | None = None
     names: tuple[str, ...] = ()
     earlier: np.ndarray | None = None
+    true_z: np.ndarray | None = None
 
     @property
     def group(self) -> np.ndarray:
@@ -61,6 +68,7 @@ class HeldOut(NamedTuple):
             y=self.y[rows],
             z=self.z[rows],
             earlier=None if self.earlier is None else self.earlier[rows],
+            true_z=None if self.true_z is None else self.true_z[rows],
         )
 
     def name(self, group: int) -> str:
@@ -173,67 +181,93 @@ class OutputMap(Postprocessor, nn.Module):
 
 
 class GroupMap(OutputMap):
-    """Base of maps that treat the values of the attribute differently.
+    """Base of maps that treat groups of rows differently.
 
-    Rows of unknown attribute keep the network's decision.
+    A group is a value of the attribute where that is known when the map is applied. Where it is
+    not, groups are told from the features by a softmax regression, in which all groups weigh the
+    same and which :meth:`fit_groups` fits on the held-out rows; the map is then fitted for the
+    groups as the regression tells them, so that it does on the held-out rows what it will do on
+    others. Rows of unknown group keep the network's decision.
 
     Args:
         attribute: What tells the group of a row when the map is applied: the attribute itself
-            (known), or a logistic regression of it on the features, fitted on the same rows
-            (inferred), so that a decision needs no attribute.
+            (known), a regression of it on the features (inferred), or a regression of the groups
+            that an inference of :mod:`frbench.group_inference` finds among the held-out rows,
+            which needs no attribute at all.
         seed: Seed of randomised decisions.
     """
 
     #: Whether it is for two classes.
     binary = True
+    #: Whether the regression of the groups may leave one empty.
+    allows_empty = False
     reads_attribute = True
     attribute_weight: Tensor
 
-    def __init__(self, attribute: Literal["known", "inferred"] = "known", seed: int = 0) -> None:
+    def __init__(self, attribute: Attribute = "known", seed: int = 0) -> None:
         super().__init__()
         self.attribute = attribute
         self.seed = seed
-        self.uses_features = attribute == "inferred"
         self.reads_attribute = attribute == "known"
+        self.uses_features = not self.reads_attribute
 
     def bind(self, sizes: Sizes, num_features: int) -> None:
-        """Check the number of classes and make room for the regression of the attribute."""
+        """Check the number of classes and make room for the regression of the groups."""
         if self.binary and sizes.num_classes != 2:
             raise UserError(
                 f"{type(self).__name__} is for two classes; the data has {sizes.num_classes}."
             )
         self.num_classes, self.num_attributes = sizes.num_classes, sizes.num_attributes
-        if self.attribute == "inferred":
-            shape = (sizes.num_attributes, num_features + 1)
+        if isinstance(self.attribute, GroupInference):
+            self.attribute.bind(sizes)
+            self.num_attributes = self.attribute.num_attributes
+        if self.attribute != "known":
+            shape = (self.num_attributes, num_features + 1)
             self.register_buffer("attribute_weight", torch.zeros(shape, dtype=torch.float64))
 
-    def fit_attribute(self, rows: HeldOut) -> HeldOut:
-        """Fit the regression of the attribute, if it is inferred.
+    def fit_groups(self, rows: HeldOut) -> HeldOut:
+        """Find the group of each held-out row, as it is found when the map is applied.
 
         Args:
             rows: The held-out rows.
 
         Returns:
-            The rows of known attribute.
+            The rows of known group, which is their ``z``; ``true_z`` is what it stands for, where
+            it is inferred.
 
         Raises:
-            UserError: If a value of the attribute does not occur.
+            UserError: If there are no rows of a group.
         """
-        known = rows.take(rows.z >= 0)
-        if len(absent := np.setdiff1d(np.arange(self.num_attributes), known.z)):
-            raise UserError(
-                f"{type(self).__name__} has no held-out rows of the attribute value {absent[0]}; "
-                "use a larger held-out split."
+        if isinstance(self.attribute, GroupInference):
+            losses = -np.log(rows.probabilities[np.arange(len(rows.y)), rows.y].clip(1e-300))
+            seen = rows.z if self.attribute.sees_attribute else np.full_like(rows.z, -1)
+            z = self.attribute.infer(
+                Rows(rows.features.astype(np.float32), rows.logits, losses, rows.y, seen),
+                np.random.default_rng([self.seed, 33]),
             )
-        if self.attribute == "inferred":
-            from frbench.postprocessing.linear import minimise
+            rows = rows._replace(z=z, num_attributes=self.num_attributes, names=())
+        known = rows.take(rows.z >= 0)
+        self._check_all_there(known)
+        if self.attribute == "known":
+            return known
+        from frbench.postprocessing.linear import class_weights, minimise
 
-            ones = np.full(len(known.z), 1 / len(known.z))
-            zeros = np.zeros((self.num_attributes, known.features.shape[1]))
-            weight, bias = minimise(known.features, known.z, ones, zeros, zeros[:, 0], 1e-4)
-            both = np.concatenate([weight, bias[:, None]], 1)
-            self.attribute_weight = torch.as_tensor(both)
+        equal = class_weights(known.z)  # else a rare group may never be told
+        zeros = np.zeros((self.num_attributes, known.features.shape[1]))
+        weight, bias = minimise(known.features, known.z, equal, zeros, zeros[:, 0], 1e-4)
+        self.attribute_weight.copy_(torch.as_tensor(np.concatenate([weight, bias[:, None]], 1)))
+        known = known._replace(z=self.groups_of(known), true_z=known.z)
+        if not self.allows_empty:
+            self._check_all_there(known)
         return known
+
+    def _check_all_there(self, rows: HeldOut) -> None:
+        if len(absent := np.setdiff1d(np.arange(self.num_attributes), rows.z)):
+            whose = "" if rows.true_z is None else ", as the features tell it"
+            raise UserError(
+                f"{type(self).__name__} has no held-out rows of the attribute value {absent[0]}"
+                f"{whose}; use a larger held-out split."
+            )
 
     def groups(self, features: Tensor, z: Tensor) -> Tensor:
         """Return the group that each row is treated as, -1 where unknown [B]."""
@@ -249,7 +283,7 @@ class GroupMap(OutputMap):
         return found
 
     def names_of(self, rows: HeldOut) -> list[str]:
-        """Return names of the attribute values, for messages and the record."""
+        """Return names of the groups, for messages and the record."""
         if not rows.names:
             return [str(a) for a in range(rows.num_attributes)]
         return [rows.names[a].partition(",")[2] for a in range(rows.num_attributes)]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from frbench.contracts.ranges import Count, NotNegativeInt, Share
-from frbench.postprocessing.base import HeldOut
+from frbench.postprocessing.base import Attribute, HeldOut
 from frbench.postprocessing.rules import Part, ThresholdMap, curves
 
 Measure = Literal[
@@ -58,9 +58,9 @@ class GroupThresholds(ThresholdMap):
     in each group, nothing drawn at random (OxonFair, arXiv 2407.13710). ``minimum_recall`` is
     levelling up: every group's true positive rate is at least the bound. Up to three groups (and
     small grids) every combination is tried; beyond that one group is moved at a time until nothing
-    improves. If no point keeps the bound, the nearest is taken, which the record says. With
-    ``attribute: inferred`` the thresholds belong to inferred groups, and the measures to the true
-    ones.
+    improves. If no point keeps the bound, the nearest is taken, which the record says. Where
+    groups are inferred, the thresholds belong to the groups as they are told from the features,
+    and the measures to those that they stand for.
 
     Args:
         objective: Measure that is maximised (a difference: minimised).
@@ -74,11 +74,18 @@ class GroupThresholds(ThresholdMap):
         UserError: If a group has rows of one class only.
 
     Example:
-        >>> GroupThresholds("accuracy", "minimum_recall", 0.9).bound
-        0.9
+        >>> from frbench import Sizes
+        >>> p = np.array([0.9, 0.4, 0.3, 0.2, 0.8, 0.7, 0.6, 0.1])
+        >>> rows = HeldOut(np.zeros((8, 0)), np.log(np.stack([1 - p, p], 1)),
+        ...                np.array([1, 1, 0, 0, 1, 1, 0, 0]), np.repeat([0, 1], 4), 2, 2)
+        >>> method = GroupThresholds("accuracy", "minimum_recall", 1.0)
+        >>> method.bind(Sizes(2, 2, (1,)), 0)
+        >>> method.fit(rows)["rule"]  # each between its least positive and its largest negative
+        {'0': [[1.0, '> 0.35']], '1': [[1.0, '> 0.65']]}
     """
 
     parts = 1
+    allows_empty = True
 
     def __init__(
         self,
@@ -86,7 +93,7 @@ class GroupThresholds(ThresholdMap):
         constraint: Measure | None = "minimum_recall",
         bound: Share = 0.8,
         grid: Count = 100,
-        attribute: Literal["known", "inferred"] = "known",
+        attribute: Attribute = "known",
         seed: NotNegativeInt = 0,
     ) -> None:
         super().__init__(attribute, seed)
@@ -97,9 +104,10 @@ class GroupThresholds(ThresholdMap):
 
     def rule(self, rows: HeldOut) -> tuple[list[Sequence[Part]], dict[str, Any]]:
         """Search the thresholds."""
+        score, groups, treated = rows.probabilities[:, 1], self.num_attributes, rows.z
+        if rows.true_z is not None:  # what is measured
+            rows = rows._replace(z=rows.true_z)
         curves(self, rows)  # refuses groups of one class
-        score, groups = rows.probabilities[:, 1], self.num_attributes
-        treated = self.groups_of(rows)
         total = np.array([[((rows.z == a) & (rows.y == c)).sum() for c in (0, 1)]
                           for a in range(groups)], float)  # fmt: skip
         tried = [self._candidates(score[treated == g]) for g in range(groups)]
@@ -160,17 +168,21 @@ class GroupThresholds(ThresholdMap):
     def _by_coordinate(
         self, selected: list[np.ndarray], tried: list[np.ndarray], total: np.ndarray
     ) -> np.ndarray:
-        """Move one group at a time, from the network's thresholds on."""
-        groups = len(tried)
-        best = np.array([int(np.flatnonzero(t == 0.5)[0]) for t in tried])
-        value = -np.inf
-        for _ in range(100):
-            before = value
-            for g in range(groups):
-                others = sum(selected[h][best[h]] for h in range(groups) if h != g)
-                found = self._value(selected[g] + others, total)
-                if found.max() > value:
-                    best[g], value = int(found.argmax()), float(found.max())
-            if value == before:
-                break
-        return best
+        """Move one group at a time: from the network's thresholds on, and from all or none.
+
+        Where all rows are selected, or none, every difference is 0: a bound on one can be kept.
+        """
+        groups = range(len(tried))
+        own = [int(np.flatnonzero(t == 0.5)[0]) for t in tried]
+        ends = []
+        for start in (own, [0] * len(tried), [len(t) - 1 for t in tried]):
+            best, value, before = np.array(start), -np.inf, np.nan
+            while value != before:
+                before = value
+                for g in groups:
+                    others = sum(selected[h][best[h]] for h in groups if h != g)
+                    found = self._value(selected[g] + others, total)
+                    if found.max() > value:
+                        best[g], value = int(found.argmax()), float(found.max())
+            ends.append((value, best))
+        return max(ends, key=lambda end: end[0])[1]

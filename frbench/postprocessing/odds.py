@@ -10,8 +10,8 @@ import numpy as np
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import NotNegativeInt, Share
-from frbench.postprocessing.base import HeldOut
-from frbench.postprocessing.rules import OWN, Part, ThresholdMap, curves
+from frbench.postprocessing.base import Attribute, HeldOut
+from frbench.postprocessing.rules import OWN, Part, ThresholdMap, curves, upper_hull
 
 _APART = "withholding scores, even all of them, does not make the costs equal"
 
@@ -30,15 +30,22 @@ class EqOddsMixing(ThresholdMap):
         UserError: If a group has rows of one class only.
 
     Example:
-        >>> EqOddsMixing(seed=3).seed
-        3
+        >>> from frbench import Sizes
+        >>> p = np.array([0.9, 0.8, 0.7, 0.4, 0.6, 0.4, 0.3, 0.1])
+        >>> rows = HeldOut(np.zeros((8, 0)), np.log(np.stack([1 - p, p], 1)),
+        ...                np.array([1, 1, 0, 0, 1, 1, 0, 0]), np.repeat([0, 1], 4), 2, 2)
+        >>> method = EqOddsMixing()
+        >>> method.bind(Sizes(2, 2, (1,)), 0)
+        >>> found = method.fit(rows)  # rates (FPR, TPR) before: (.5, 1) and (0, .5)
+        >>> [[round(r, 3) for r in rate] for rate in found["rate"].values()]
+        [[0.333, 0.667], [0.333, 0.667]]
     """
 
     parts = 2
 
     def __init__(
         self,
-        attribute: Literal["known", "inferred"] = "known",
+        attribute: Attribute = "known",
         seed: NotNegativeInt = 0,
     ) -> None:
         super().__init__(attribute, seed)
@@ -97,8 +104,15 @@ class CalibratedOdds(ThresholdMap):
         UserError: Unless there are two attribute values, each with rows of both classes.
 
     Example:
-        >>> CalibratedOdds("weighted").cost
-        'weighted'
+        >>> from frbench import Sizes
+        >>> p = np.array([0.9, 0.1, 0.6, 0.4])
+        >>> rows = HeldOut(np.zeros((4, 0)), np.log(np.stack([1 - p, p], 1)),
+        ...                np.array([1, 0, 1, 0]), np.array([0, 0, 1, 1]), 2, 2)
+        >>> method = CalibratedOdds("weighted")
+        >>> method.bind(Sizes(2, 2, (1,)), 0)
+        >>> found = method.fit(rows)  # costs .1 and .4, that of the base rate is .5
+        >>> found["withheld"], found["cost"]["0"] == found["cost"]["1"]
+        ({'0': 0.75}, True)
     """
 
     parts = 2
@@ -106,7 +120,7 @@ class CalibratedOdds(ThresholdMap):
     def __init__(
         self,
         cost: Literal["false_negative_rate", "false_positive_rate", "weighted"] = "weighted",
-        attribute: Literal["known", "inferred"] = "known",
+        attribute: Attribute = "known",
         seed: NotNegativeInt = 0,
     ) -> None:
         super().__init__(attribute, seed)
@@ -114,11 +128,11 @@ class CalibratedOdds(ThresholdMap):
 
     def bind(self, sizes: Sizes, num_features: int) -> None:
         """Create the buffers; there must be two attribute values."""
-        if sizes.num_attributes != 2:
-            raise UserError(
-                f"CalibratedOdds is for two attribute values; the data has {sizes.num_attributes}."
-            )
         super().bind(sizes, num_features)
+        if self.num_attributes != 2:
+            raise UserError(
+                f"CalibratedOdds is for two attribute values; the data has {self.num_attributes}."
+            )
 
     def _cost(self, score: np.ndarray, y: np.ndarray) -> float:
         base = float(y.mean())
@@ -162,8 +176,9 @@ class RejectOption(ThresholdMap):
 
     Between t - m and t + m rows of the unprivileged group are selected and others are not; outside
     the score decides. (t, m) are searched on a grid for the best balanced accuracy among those
-    whose gap is at most ``bound``; if there are none, the smallest gap is taken. (AIF360 takes the
-    smallest signed gap there.)
+    whose gap is at most ``bound``. If there are none, as decisions are discrete, the bound is kept
+    by the best lottery over two points of the grid; if all gaps are of one sign, the smallest is
+    taken, which the record says. (AIF360 takes the smallest signed gap in both cases.)
 
     Args:
         gap: What is to be small between the unprivileged group and the others: the difference of
@@ -174,17 +189,24 @@ class RejectOption(ThresholdMap):
         thresholds: Values of t, equally spaced in [.01, .99].
         margins: Values of m for each t, equally spaced in [0, min(t, 1 - t)].
         attribute: What tells the group of a row, see :class:`GroupMap`.
-        seed: Without effect: nothing is drawn.
+        seed: Seed of the draws of a lottery.
 
     Raises:
         UserError: If a group has rows of one class only, or there is no such attribute value.
 
     Example:
-        >>> RejectOption(bound=0.02).gap
-        'demographic_parity'
+        >>> from frbench import Sizes
+        >>> p = np.array([0.9, 0.45, 0.3, 0.2, 0.8, 0.7, 0.55, 0.1])
+        >>> rows = HeldOut(np.zeros((8, 0)), np.log(np.stack([1 - p, p], 1)),
+        ...                np.array([1, 1, 0, 0, 1, 1, 0, 0]), np.repeat([0, 1], 4), 2, 2)
+        >>> method = RejectOption(bound=0.0, thresholds=99, margins=99)
+        >>> method.bind(Sizes(2, 2, (1,)), 0)
+        >>> found = method.fit(rows)  # the rows of scores .45 and .55 change sides
+        >>> found["favoured"], found["gap"], found["balanced_accuracy"]
+        ('0', 0.0, 1.0)
     """
 
-    parts = 1
+    parts = 2
 
     def __init__(
         self,
@@ -195,7 +217,7 @@ class RejectOption(ThresholdMap):
         unprivileged: NotNegativeInt | None = None,
         thresholds: NotNegativeInt = 100,
         margins: NotNegativeInt = 50,
-        attribute: Literal["known", "inferred"] = "known",
+        attribute: Attribute = "known",
         seed: NotNegativeInt = 0,
     ) -> None:
         super().__init__(attribute, seed)
@@ -240,19 +262,42 @@ class RejectOption(ThresholdMap):
         share = {c: (selected[True, c] + selected[False, c]) / (total[True, c] + total[False, c])
                  for c in (0, 1)}  # fmt: skip
         balanced = 0.5 + share[1] / 2 - share[0] / 2
-        feasible = np.abs(gaps) <= self.bound
-        if feasible.any():
-            best = int(np.where(feasible, balanced, -np.inf).argmax())
-        else:
-            best = int(np.abs(gaps).argmin())
+        chosen = _best_of(gaps, balanced, self.bound)
         mixtures: list[Sequence[Part]] = [
-            [Part(1.0, float(ends[a == favoured][best]))] for a in range(self.num_attributes)
+            [Part(w, float(ends[a == favoured][k])) for w, k in chosen]
+            for a in range(self.num_attributes)
         ]
+        gap = float(sum(w * gaps[k] for w, k in chosen))
+        kept = abs(gap) <= self.bound + 1e-9
         return mixtures, {
             "favoured": self.names_of(rows)[favoured],
-            "threshold": float(middle[best // self.margins]),
-            "margin": float(margin.ravel()[best]),
-            "gap": float(gaps[best]),
-            "balanced_accuracy": float(balanced[best]),
-            **({} if feasible.any() else {"limited": "no point of the grid keeps the bound"}),
-        }
+            "points": [{"chance": w, "threshold": float(middle[k // self.margins]),
+                        "margin": float(margin.ravel()[k])} for w, k in chosen],
+            "gap": gap,
+            "balanced_accuracy": float(sum(w * balanced[k] for w, k in chosen)),
+            **({} if kept else {"limited": "no point of the grid, and no two, keep the bound"}),
+        }  # fmt: skip
+
+
+def _best_of(gaps: np.ndarray, value: np.ndarray, bound: float) -> list[tuple[float, int]]:
+    """Return the best point whose gap is within the bound, or the best lottery over two.
+
+    Example:
+        >>> gaps, value = np.array([-0.3, 0.1, 0.5]), np.array([0.9, 0.8, 0.4])
+        >>> _best_of(gaps, value, 0.1), [(round(w, 4), k) for w, k in _best_of(gaps, value, 0.0)]
+        ([(1.0, 1)], [(0.25, 0), (0.75, 1)])
+    """
+    within = np.abs(gaps) <= bound
+    if within.any():
+        return [(1.0, int(np.where(within, value, -np.inf).argmax()))]
+    if gaps.min() > 0 or gaps.max() < 0:
+        return [(1.0, int(np.abs(gaps).argmin()))]
+    # Means of two points fill the hull of all; no point is within, so that one edge crosses.
+    order = np.lexsort([value, gaps])
+    hull = order[upper_hull(gaps[order], value[order])]
+    right = int(np.flatnonzero(gaps[hull] > 0)[0])
+    low, high = int(hull[right - 1]), int(hull[right])
+    share = [(gaps[high] - end) / (gaps[high] - gaps[low]) for end in (-bound, bound)]
+    share = [float(w) for w in share]
+    best = max(share, key=lambda w: w * value[low] + (1 - w) * value[high])
+    return [(best, low), (1 - best, high)]

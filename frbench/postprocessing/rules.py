@@ -65,15 +65,15 @@ class ThresholdMap(GroupMap):
         """Choose the parts of each group.
 
         Args:
-            rows: Held-out rows of known attribute; every value of it occurs.
+            rows: Held-out rows of known group, which is their ``z``; every group occurs.
 
         Returns:
-            The parts of each value of the attribute, and what the record says of the choice.
+            The parts of each group, and what the record says of the choice.
         """
 
     def fit(self, rows: HeldOut) -> dict[str, Any]:
         """Choose thresholds and write them into the buffers."""
-        known = self.fit_attribute(rows)
+        known = self.fit_groups(rows)
         mixtures, report = self.rule(known)
         self.mixture_weight.zero_()
         for group, mixture in enumerate(mixtures):
@@ -85,9 +85,11 @@ class ThresholdMap(GroupMap):
             name: [
                 [float(p.weight), f"{'>' if p.above else '<'} {p.threshold:.6g}"] for p in parts
             ]
-            for name, parts in zip(self.names_of(rows), mixtures, strict=True)
+            for name, parts in zip(self.names_of(known), mixtures, strict=True)
         }
-        return {"rule": shown, "rows_without_attribute": int((rows.z < 0).sum()), **report}
+        if known.true_z is not None:
+            report = {"groups_told_right": float((known.z == known.true_z).mean()), **report}
+        return {"rule": shown, "rows_without_attribute": len(rows.y) - len(known.y), **report}
 
     def decide(self, probabilities: Tensor, features: Tensor, z: Tensor) -> Tensor:
         """Return the probability of each decision [B, 2]; rows of no group keep the network's."""

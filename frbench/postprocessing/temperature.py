@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.ranges import NotNegativeInt
-from frbench.postprocessing.base import GroupMap, HeldOut
+from frbench.postprocessing.base import Attribute, GroupMap, HeldOut
 from frbench.postprocessing.linear import log_softmax
 
 
@@ -18,8 +18,8 @@ class TemperatureScaling(GroupMap):
     """Logits divided by a temperature of each group (Guo et al., arXiv 1706.04599, per group).
 
     T_a minimises the cross-entropy of logits / T over the held-out rows of attribute value a;
-    calibration then holds within groups as far as one number reaches. Rows of unknown attribute
-    get the temperature of all rows. Predictions stay; probabilities and every score metric change.
+    calibration then holds within groups as far as one number reaches. Rows of unknown group get
+    the temperature of all rows. Predictions stay; probabilities and every score metric change.
 
     Args:
         attribute: What tells the group of a row, see :class:`GroupMap`.
@@ -44,7 +44,7 @@ class TemperatureScaling(GroupMap):
 
     def __init__(
         self,
-        attribute: Literal["known", "inferred"] = "known",
+        attribute: Attribute = "known",
         seed: NotNegativeInt = 0,
     ) -> None:
         super().__init__(attribute, seed)
@@ -57,12 +57,12 @@ class TemperatureScaling(GroupMap):
 
     def fit(self, rows: HeldOut) -> dict[str, Any]:
         """Choose the temperatures."""
-        known = self.fit_attribute(rows)
+        known = self.fit_groups(rows)
         members = [known.z == a for a in range(self.num_attributes)]
         found = [_best(known.logits[m], known.y[m]) for m in members]
         found.append(_best(rows.logits, rows.y))
         self.temperature.copy_(torch.tensor(found, dtype=torch.float64))
-        names = [*self.names_of(rows), "unknown"]
+        names = [*self.names_of(known), "unknown"]
         return {"temperature": dict(zip(names, found, strict=True))}
 
     def scores(self, logits: Tensor, features: Tensor, z: Tensor) -> Tensor:

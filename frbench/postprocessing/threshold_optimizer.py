@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from frbench.contracts.ranges import Count, NotNegativeInt, Share
-from frbench.postprocessing.base import HeldOut
+from frbench.postprocessing.base import Attribute, HeldOut
 from frbench.postprocessing.rules import Curve, Part, ThresholdMap, curves, prune, upper_hull
 
 Objective = Literal["accuracy", "balanced_accuracy"]
@@ -115,7 +115,7 @@ class ThresholdOptimizer(ThresholdMap):
         objective: Objective = "accuracy",
         grid_size: Count = 1000,
         flip: bool = False,
-        attribute: Literal["known", "inferred"] = "known",
+        attribute: Attribute = "known",
         seed: NotNegativeInt = 0,
     ) -> None:
         super().__init__(attribute, seed)
@@ -190,7 +190,7 @@ class RelaxedEqualizedOdds(ThresholdMap):
             "equalized_odds", "demographic_parity", "true_positive_rate", "false_positive_rate"
         ] = "equalized_odds",
         objective: Objective = "accuracy",
-        attribute: Literal["known", "inferred"] = "known",
+        attribute: Attribute = "known",
         seed: NotNegativeInt = 0,
     ) -> None:
         super().__init__(attribute, seed)

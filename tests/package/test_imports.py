@@ -162,9 +162,10 @@ FLOORS = {
     "runs": 6, "grids": 7, "commands": 8, "__main__": 9,
 }  # fmt: skip
 #: `support` holds nothing of the domain: the folders of its own floor may use it. FRAPPE trains
-#: with penalties.
+#: with penalties; a map may be fitted for the groups that an inference finds.
 BESIDE = {
     ("metrics", "support"), ("postprocessing", "support"), ("postprocessing", "penalties"),
+    ("postprocessing", "group_inference"),
 }  # fmt: skip
 #: Arrows that go down and are forbidden all the same.
 FORBIDDEN = {("report", "runs"), ("causal", "runs")} | {

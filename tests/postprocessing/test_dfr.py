@@ -1,9 +1,11 @@
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from command import QUICK, SMALL, evaluate, fit, run
+from scipy.sparse import eye_array
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -13,7 +15,8 @@ from frbench.commands.dfr import main
 from frbench.contracts.errors import UserError
 from frbench.data import Digits
 from frbench.postprocessing import HeldOut
-from frbench.postprocessing.dfr import DFR
+from frbench.postprocessing.dfr import DFR, DISPEL
+from frbench.postprocessing.l1 import L1Regressions
 from frbench.report.records import Results
 from frbench.runs.checkpoint import read_checkpoint
 from frbench.training.postprocess import outputs
@@ -47,6 +50,52 @@ def sklearn_l1(strength):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return LogisticRegression(l1_ratio=1.0, C=strength, solver="liblinear", random_state=0)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("method", [DFR, partial(DISPEL, s=0.8, alpha=0.5)])
+def test_both_solvers_find_the_same_minimum(method, classes):
+    """Newton steps for all draws at once, and liblinear for one after the other."""
+    features, y, group = rows(n=500, classes=classes)
+    features[:, 4] = features[:, 3] + 0.05 * features[:, 5]  # correlated features
+    given = held(features, y, group, classes)
+    options = {"redraws": 3, "strengths": [1.0, 0.1, 0.03]}
+    old, new = (method(**options, solver=s).fit(given) for s in ("liblinear", "newton"))
+    assert old.report["strength"] == new.report["strength"]
+    for a, b in ((old.weight, new.weight), (old.bias, new.bias)):
+        assert np.abs(a - b).max() < 2e-3 * np.abs(a).max()
+    assert np.array_equal(old.weight != 0, new.weight != 0)
+    logits = [features @ head.weight.T + head.bias for head in (old, new)]
+    assert np.abs(logits[0] - logits[1]).max() < 5e-3
+
+
+def test_the_minimum_has_no_smaller_neighbour():
+    """The conditions of the optimum, of each regression by itself, at every C of a path."""
+    features, y, _ = rows(n=400)
+    x = (features - features.mean(0)) / np.where(features.std(0) == 0, np.inf, features.std(0))
+    draws = [np.random.default_rng(k).choice(400, 300, replace=False) for k in range(3)]
+    units = eye_array(400, format="csr")
+    path = L1Regressions(x, [units[d] for d in draws], [y[d] == 1 for d in draws])
+    for strength in (1.0, 0.05, 1e-4, 0.3):
+        weight, bias = path.solve(strength)
+        assert weight.any() != (strength == 1e-4)
+        for w, b, d in zip(weight, bias, draws, strict=True):
+            both = np.append(x[d], np.ones((300, 1)), 1)
+            theta = np.append(w, b)
+            slope = strength * both.T @ (1 / (1 + np.exp(-both @ theta)) - y[d])
+            scale = strength * np.abs(both.T @ (0.5 - y[d])).max()
+            assert np.abs(slope + np.sign(theta))[theta != 0].max(initial=0) < 1e-4 * scale
+            assert np.abs(slope)[theta == 0].max(initial=0) <= 1 + 1e-4 * scale
+
+
+def test_large_tables_take_newton_steps(monkeypatch):
+    features, y, group = rows()
+    given = held(features, y, group)
+    heads = {s: DFR(2, [0.3], solver=s).fit(given) for s in ("auto", "liblinear", "newton")}
+    assert np.array_equal(heads["auto"].weight, heads["liblinear"].weight)
+    monkeypatch.setattr("frbench.postprocessing.dfr.LIBLINEAR_NUMBERS", 1000)
+    assert np.array_equal(DFR(2, [0.3]).fit(given).weight, heads["newton"].weight)
+    assert not np.array_equal(heads["liblinear"].weight, heads["newton"].weight)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -90,9 +139,13 @@ def test_halves_do_not_overlap(monkeypatch):
     original = DFR._mean_fit
 
     def spy(self, x, y, group, allowed, *args):
-        layer = original(self, x, y, group, allowed, *args)
-        seen.append((allowed.copy(), x, layer))
-        return layer
+        layers = original(self, x, y, group, allowed, *args)
+
+        def spied(strength):
+            seen.append((allowed.copy(), x, layers(strength)))
+            return seen[-1][2]
+
+        return spied
 
     monkeypatch.setattr(DFR, "_mean_fit", spy)
     features, y, group = rows()

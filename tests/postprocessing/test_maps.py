@@ -11,6 +11,7 @@ from held_out import accuracy, decisions, fitted, rates, scored
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from frbench.contracts.errors import UserError
+from frbench.group_inference import Clusters, Errors, GroupInference
 from frbench.postprocessing import (
     Barycentre,
     CalibratedOdds,
@@ -196,6 +197,30 @@ def test_calibrated_odds_withholds_scores_until_the_costs_are_equal(cost):
     assert np.allclose(chance[here], expected)
 
 
+@pytest.mark.parametrize("cost", ["false_negative_rate", "false_positive_rate", "weighted"])
+def test_calibrated_odds_are_equal_wherever_withholding_can_make_them(cost):
+    """To 1/1000 on the fitted table, unless even the base rate for all costs too little."""
+    limited = 0
+    for seed in range(12):
+        rows = scored(n=500, seed=seed)
+        if seed % 2:  # calibrated scores
+            drawn = np.random.default_rng(seed).random(500) < rows.probabilities[:, 1]
+            rows = rows._replace(y=drawn.astype(int))
+        report = fitted(CalibratedOdds(cost), rows)[1]
+        gap = abs(report["cost"]["0"] - report["cost"]["1"])
+        low = min(report["cost_before"], key=report["cost_before"].get)
+        high = report["cost_before"][{"0": "1", "1": "0"}[low]]
+        here = rows.z == int(low)
+        base = rows.y[here].mean()
+        most = {"false_negative_rate": 1 - base, "false_positive_rate": base,
+                "weighted": 2 * base * (1 - base)}[cost]  # fmt: skip
+        attainable = most >= high
+        assert gap < 1e-3 if attainable else report["withheld"][low] in (0.0, 1.0)
+        assert ("limited" in report) != attainable
+        limited += not attainable
+    assert limited < 9
+
+
 @pytest.mark.parametrize("gap", ["demographic_parity", "equal_opportunity", "average_odds"])
 def test_reject_option_against_a_loop_over_its_grid(gap):
     rows = scored(n=400, seed=5)
@@ -216,8 +241,29 @@ def test_reject_option_against_a_loop_over_its_grid(gap):
     assert best[1] is not None
     assert report["balanced_accuracy"] == pytest.approx(best[0])
     assert rates(decisions(method, rows), rows).shape == (2, 3)
-    tight = fitted(RejectOption(gap, 0.0, 0, thresholds=5, margins=4), rows)[1]
-    assert "limited" in tight or tight["gap"] == 0
+
+
+@pytest.mark.parametrize("bound", [0.0, 0.001, 0.05])
+@pytest.mark.parametrize("gap", ["demographic_parity", "equal_opportunity", "average_odds"])
+def test_reject_option_keeps_its_bound_by_a_lottery_where_no_point_does(gap, bound):
+    rows = scored(n=400, seed=5)
+    few, grid = {"thresholds": 5, "margins": 4}, {"thresholds": 100, "margins": 50}
+    for options in (few, grid):
+        method, report = fitted(RejectOption(gap, bound, 0, **options), rows)
+        assert "limited" not in report
+        chance = decisions(method, rows)
+        found = rates(chance, rows)
+        size = {"demographic_parity": found[0, 0] - found[1, 0],
+                "equal_opportunity": found[0, 1] - found[1, 1],
+                "average_odds": (found[0] - found[1])[1:].mean()}[gap]  # fmt: skip
+        assert abs(size) <= bound + 1e-9 and size == pytest.approx(report["gap"], abs=1e-9)
+        balanced = (chance[rows.y == 1].mean() + 1 - chance[rows.y == 0].mean()) / 2
+        assert balanced == pytest.approx(report["balanced_accuracy"])
+    # The only points left favour the group too much or too little: nothing can be mixed.
+    one_sided = RejectOption(gap, 0.0, 0, thresholds=1, margins=2)
+    rows = rows._replace(logits=rows.logits * 0 + [0, 0.3])
+    report = fitted(one_sided, rows)[1]
+    assert ("limited" in report) == (report["gap"] != 0)
 
 
 def test_barycentre_of_the_example():
@@ -258,6 +304,22 @@ def test_levelling_up_keeps_the_minimum_recall(attributes, grid):
     assert report["value"] == pytest.approx(best / len(rows.y))
 
 
+@pytest.mark.parametrize("attributes", [2, 5])
+@pytest.mark.parametrize("bound", [0.0, 0.05])
+@pytest.mark.parametrize(
+    "name",
+    ["demographic_parity_difference", "equal_opportunity_difference",
+     "equalized_odds_difference"],
+)  # fmt: skip
+def test_bounds_on_differences_can_always_be_kept(name, bound, attributes):
+    rows = scored(n=900, attributes=attributes)
+    method, report = fitted(GroupThresholds("accuracy", name, bound, grid=30), rows)
+    found = np.ptp(rates(decisions(method, rows), rows), axis=0)
+    size = {"demographic_parity_difference": found[0], "equal_opportunity_difference": found[1],
+            "equalized_odds_difference": found[1:].max()}[name]  # fmt: skip
+    assert size <= bound + 1e-9 and "limited" not in report
+
+
 def test_what_cannot_be_kept_is_said():
     rows = scored(n=300)
     report = fitted(GroupThresholds("balanced_accuracy", "worst_group_accuracy", 1.0), rows)[1]
@@ -273,6 +335,63 @@ def test_inferred_groups_need_no_attribute_when_they_are_applied():
     found = method.groups_of(rows)
     assert (found == rows.z).mean() > 0.8
     assert rates(decisions(method, rows), rows)[:, 1].min() >= 0.8  # of the true groups
+
+
+class Told(GroupInference):
+    """Groups of one's own: whether the second feature is large, unknown for some rows."""
+
+    needs_outputs = False
+
+    def infer(self, rows, rng):
+        return np.where(rows.features[:, 2] > 2, -1, rows.features[:, 1] > 1)
+
+
+#: Every map by groups, with the columns of :func:`rates` that it makes equal.
+MAPS = [
+    *((ThresholdOptimizer, {"constraint": name}, held) for name, held in HELD.items()),
+    (RelaxedEqualizedOdds, {}, [1, 2]), (EqOddsMixing, {}, [1, 2]), (Barycentre, {}, [0]),
+    (RejectOption, {"bound": 0.0}, [0]), (CalibratedOdds, {}, []), (TemperatureScaling, {}, []),
+    (GroupThresholds, {}, []),
+    (GroupThresholds, {"constraint": "demographic_parity_difference", "bound": 0.05}, []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "attribute", ["inferred", Errors(), Clusters(clusters=2, of="features"), Told()]
+)
+@pytest.mark.parametrize(("kind", "options", "held"), MAPS)
+def test_every_map_works_for_inferred_groups(kind, options, held, attribute):
+    """Fitted for the groups as the features tell them, which is what is known of a new row."""
+    rows = scored(n=1500)
+    if attribute != "inferred":  # no attribute at all
+        rows = rows._replace(z=np.full(1500, -1))
+    method, report = fitted(kind(attribute=attribute, **options), rows)
+    assert not method.reads_attribute and method.uses_features
+    blind = rows._replace(z=np.full(1500, -1))
+    if kind is TemperatureScaling:
+        scores = [method.scores(torch.as_tensor(r.logits), torch.as_tensor(r.features),
+                                torch.as_tensor(r.z)) for r in (rows, blind)]  # fmt: skip
+        assert torch.equal(*scores) and len(report["temperature"]) == 3
+        return
+    chance = decisions(method, rows)
+    assert np.array_equal(chance, decisions(method, blind))
+    told = method.groups_of(rows)
+    assert set(told) == {0, 1}  # errors can hardly be told from the features
+    assert report["groups_told_right"] > (0.5 if isinstance(attribute, Errors) else 0.7)
+    kept = np.ones(1500, bool)
+    if isinstance(attribute, Told):
+        assert report["rows_without_attribute"] == (rows.features[:, 2] > 2).sum() > 0
+        kept = rows.features[:, 2] <= 2
+    found = rates(chance[kept], rows._replace(z=told).take(kept))
+    assert np.ptp(found, axis=0)[held].max(initial=0) < 1e-3
+
+
+def test_a_group_that_no_row_is_told_to_be_of_is_said():
+    rows = scored(n=400)
+    rows = rows._replace(features=np.zeros((400, 3)))
+    with pytest.raises(UserError, match="as the features tell it"):
+        fitted(ThresholdOptimizer(attribute="inferred"), rows)
+    fitted(GroupThresholds(attribute="inferred"), rows)  # measures the true groups
 
 
 def test_temperatures_calibrate_each_group():
