@@ -2,8 +2,9 @@
 
 Usage: python benchmarks/irw.py [steps | memory | lightning | family] [--rounds 15]
 
-A step is forward, weights and backward, until .grad is there. "steps" times every back end and the
-naive ways (vmap of grad, Opacus if installed) in one process, each round one after the other.
+A step is forward, weights and backward, until .grad is there. "steps" times every back end, the
+gradient by a second reverse pass ("two passes") and the naive ways (vmap of grad, Opacus if
+installed) in one process, each round one after the other, and compares the two gradients.
 "memory" runs each contender in a process of its own. "lightning" is training by the Trainer.
 "family" splits an epoch of every method of the worst-case family at 10^4 to 10^6 rows. Times are
 CPU times of the process, one thread: on an idle machine they are the wall's.
@@ -61,6 +62,7 @@ def mlp() -> Network:
 SETTINGS: dict[str, tuple[list[int], int, Callable[[], Network]]] = {
     "MLP B 256": ([50], 256, mlp),
     "MLP B 1024": ([50], 1024, mlp),
+    "MLP 105-256x3 B 256": ([105], 256, lambda: MLP(hidden=[256, 256, 256])),
     "ResNet-18 GN B 32": ([3, 64, 64], 32, lambda: ResNet18()),
     "ResNet-18 BN B 32": ([3, 64, 64], 32, lambda: ResNet18("batch")),
 }
@@ -80,6 +82,13 @@ def objective(setting: str, cls: type[Objective], **options: Any) -> Objective:
     torch.manual_seed(0)
     model = cls(2, 2, shape, network=network(), **options)
     model._plain_weights = True  # what setup() learns from data without weights
+    return model
+
+
+def by_two_passes(model: Objective) -> Objective:
+    """Leave the gradient of the weighted losses to autograd."""
+    assert isinstance(model, IRW)
+    object.__setattr__(model.engine, "weighted_sum", lambda losses, coef: coef @ losses)
     return model
 
 
@@ -147,6 +156,10 @@ def contenders(setting: str, naive: bool = True) -> dict[str, Callable[[], None]
         name: step(objective(setting, cls, **options), batch)
         for name, (cls, options) in made.items()
     }
+    for name in ("IRW layer-local", "IRWO"):
+        cls, options = made[name]
+        other = by_two_passes(objective(setting, cls, **options))
+        runs[f"{name}, two passes"] = step(other, batch)
     if naive:
         model = objective(setting, ERM)
 
@@ -161,6 +174,17 @@ def contenders(setting: str, naive: bool = True) -> dict[str, Callable[[], None]
         if opacus is not None:
             runs["Opacus"] = naive_step(other, batch, opacus)
     return runs
+
+
+def difference(setting: str) -> float:
+    """Return how far the written gradient of IRW is from that of two passes, relative."""
+    shape, n, _ = SETTINGS[setting]
+    found = []
+    for prepare in (lambda model: model, by_two_passes):
+        model = prepare(objective(setting, IRW, alpha=ALPHA))
+        step(model, batch_of(shape, n))()
+        found.append(torch.cat([p.grad.flatten() for p in model.network.parameters()]))
+    return float((found[0] - found[1]).norm() / found[1].norm())
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -178,18 +202,20 @@ def compare(args: argparse.Namespace) -> None:
         times: dict[str, list[float]] = {name: [] for name in runs}
         for i in range(args.rounds):
             for name, run in runs.items():
-                if name in ("vmap(grad)", "Opacus") and i >= max(3, args.rounds // 4):
+                naive = name in ("vmap(grad)", "Opacus")
+                if naive and i >= max(3, args.rounds // 4):
                     continue
-                repeat = 5 if "MLP" in setting and name not in ("vmap(grad)", "Opacus") else 1
+                repeat = 1 if naive or "ResNet" in setting else 5
                 start = time.process_time()
                 for _ in range(repeat):
                     run()
                 times[name].append((time.process_time() - start) / repeat)
         erm = statistics.median(times["ERM"])
-        print(f"\n{setting}: ERM {1e3 * erm:.2f} ms, median of {args.rounds} rounds")
+        print(f"\n{setting}: ERM {1e3 * erm:.2f} ms, median of {args.rounds} rounds; "
+              f"gradients of one and two passes differ by {difference(setting):.1e}")  # fmt: skip
         for name, values in times.items():
             ratios = [a / b for a, b in zip(values, times["ERM"], strict=False)]
-            print(f"  {name:<18}{1e3 * statistics.median(values):>10.2f} ms   x "
+            print(f"  {name:<28}{1e3 * statistics.median(values):>10.2f} ms   x "
                   f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
                   flush=True)  # fmt: skip
 
@@ -245,16 +271,16 @@ def memory(args: argparse.Namespace) -> None:
             f"\n{setting}: peak inside a step, MB by the allocator (ratio to ERM); process growth"
         )
         base = 0.0
-        for name in ("ERM", "IRW layer-local", "IRW jvp", "IRWO", "vmap(grad)", "Opacus"):
+        for name in (*contenders(setting, naive=False), "vmap(grad)", "Opacus"):
             if args.skip_naive and name in ("vmap(grad)", "Opacus"):
                 continue
             found = apart(memory_of, setting, name)
             if isinstance(found, str):
-                print(f"  {name:<18} -  ({' '.join(found.split())[:90]})")
+                print(f"  {name:<28} -  ({' '.join(found.split())[:90]})")
                 continue
             peak, growth = found
             base = base or peak
-            print(f"  {name:<18}{peak:>9.1f} (x {peak / base:.2f})   {growth:>8.0f}", flush=True)
+            print(f"  {name:<28}{peak:>9.1f} (x {peak / base:.2f})   {growth:>8.0f}", flush=True)
 
 
 class Rows(GroupDataModule):
@@ -305,7 +331,7 @@ def lightning(args: argparse.Namespace) -> None:
     for setting, (shape, n, _) in SETTINGS.items():
         if args.only not in setting:
             continue
-        steps = 110 if "MLP" in setting else 16
+        steps = 16 if "ResNet" in setting else 110
         data = Rows(shape, 10 * n, batch_size=n)
         rates: dict[str, list[float]] = {}
         for _ in range(max(3, args.rounds // 4)):

@@ -16,7 +16,8 @@ from frbench.gradients.forward import Recall, directional_losses
 from frbench.gradients.layer import Layer, mirror
 from frbench.gradients.settings import Conditions, batch_statistics, frozen_statistics
 from frbench.gradients.tape import NotCovered, Tape, select, unknown_layer
-from frbench.gradients.vectors import Vector, summed, unproved, weighted
+from frbench.gradients.vectors import Vector, gradient, proved, summed, weighted
+from frbench.gradients.written import leaves, written_sum
 
 
 class GradientSimilarity:
@@ -26,9 +27,9 @@ class GradientSimilarity:
     norms) take each layer's inputs and cotangents from one forward and one reverse pass over
     activations; every chosen parameter must belong to a known layer that is called once, and
     samples must not mix. Before first use a random combination of gradients is compared with
-    autograd's, so that what the structure does not show is found; parameters without a gradient
-    yet are compared again on batches 2, 4, 8 and so on. The choice is made anew when layers are
-    frozen or freed, or a BatchNorm changes its mode. *Forward mode* (the derivative of the loss
+    autograd's, so that what the structure does not show is found; batches 2, 4, 8 and so on are
+    compared, too. The choice is made anew when layers are frozen or freed, or a BatchNorm changes
+    its mode. *Forward mode* (the derivative of the loss
     vector along G, by dual numbers) takes anything that torch can differentiate so:
     no reentrant checkpointing, no LSTM, no autograd.Function without a jvp.
 
@@ -77,7 +78,8 @@ class GradientSimilarity:
         self.problem: str | None = None
         self._state: tuple[str | None, ...] | None = None  # what the choice was made for
         self._studied = 0  # batches since then
-        self._unproved: set[str] | None = None  # parameters still to compare; None before any
+        self._whole = False  # whether the products are the whole gradient of the losses
+        self._proved: set[str] = set()  # parameters whose layers have explained a gradient
         self._said: str | None = None
         self.clear()
 
@@ -115,7 +117,7 @@ class GradientSimilarity:
         self._owners = select(self.model, self.layers)
         mixing = batch_statistics(self.model)
         if self._state != (state := (*self._owners, mixing)):
-            self._state, self._studied, self._unproved = state, 0, None
+            self._state, self._studied, self._proved = state, 0, set()
             self.problem = self._structure(self._owners, mixing)
         if self.problem is not None:
             assert self._conditions is not None
@@ -155,11 +157,15 @@ class GradientSimilarity:
             losses = self._rerun(batch)
         self._graph, self._batch = losses, batch
         if self._tape is not None:
+            low = self._conditions is not None and self._conditions.autocast is not None
             try:
                 calls = self._tape.layers(losses)
                 self._studied += 1
-                if self._unproved != set() and self._studied & (self._studied - 1) == 0:
-                    self._prove(calls, losses)
+                if self._studied & (self._studied - 1) == 0:
+                    parameters = self._parameters()
+                    self._proved |= proved(calls, losses, parameters, 0.1 if low else 1e-3)
+                    chosen = {id(p) for p in parameters.values()}
+                    self._whole = self._proved == set(parameters) and leaves(losses) <= chosen
                 self._calls = calls
             except NotCovered as reason:
                 self.problem = str(reason)
@@ -173,19 +179,6 @@ class GradientSimilarity:
         frozen = frozen_statistics(self.model) if self._freezes else contextlib.nullcontext()
         with self._conditions.again(), frozen, self._recording() as self._tape:
             return self.losses(batch)
-
-    def _prove(self, calls: dict[str, Layer], losses: Tensor) -> None:
-        """Compare a random combination of per-sample gradients with autograd's.
-
-        Parameters used outside their module, samples that mix and layouts that only look right
-        all end here: only a sum with equal coefficients would hide them.
-        """
-        generator = torch.Generator().manual_seed(0)
-        coef = torch.randn(len(losses), generator=generator).to(losses)
-        ours = weighted(calls, coef)
-        theirs = self.gradient(losses, coef)
-        low = self._conditions is not None and self._conditions.autocast is not None
-        self._unproved = unproved(ours, theirs, 0.1 if low else 1e-3, self._unproved)
 
     def _announce(self) -> None:
         if self.problem is None:
@@ -221,12 +214,25 @@ class GradientSimilarity:
             losses: Per-sample losses with their graph [B].
             coef: Coefficients [B].
         """
-        parameters = self._parameters()
-        grads = torch.autograd.grad(
-            losses @ coef.to(losses.dtype), list(parameters.values()), retain_graph=True,
-            allow_unused=True, materialize_grads=True,
-        )  # fmt: skip
-        return dict(zip(parameters, grads, strict=True))
+        return gradient(losses, coef, self._parameters())
+
+    def weighted_sum(self, losses: Tensor, coef: Tensor) -> Tensor:
+        """Return sum_i coef_i l_i of this process.
+
+        Its gradient is written from the recorded inputs and cotangents, without a second reverse
+        pass, where that is all of the gradient and as exact: each leaf of the losses' graph is a
+        parameter that the layers have explained, and the losses are those of the recorded pass.
+        In float16 the cotangents, unlike those of a scaled loss, could underflow: there, and
+        everywhere else, it is autograd's.
+
+        Args:
+            losses: Per-sample losses of the studied pass, with their graph [B].
+            coef: Coefficients, without a graph [B].
+        """
+        half = self._conditions is not None and self._conditions.autocast == torch.float16
+        if self._calls is None or losses is not self._graph or half or not self._whole:
+            return coef @ losses
+        return written_sum(losses, coef, list(self._calls.values()))
 
     def zero(self) -> Vector:
         """Return a direction of zeros."""

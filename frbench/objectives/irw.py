@@ -194,14 +194,17 @@ class IRW(Objective):
         with self.engine.watch():
             return self.outputs(batch)
 
-    @torch.no_grad()
     def sample_weights(self, out: Outputs, batch: Batch) -> Tensor:
         """Return w_i before normalisation for this process's samples [B / W]."""
-        with torch.enable_grad():
-            losses = self.engine.study(out.losses, batch)
-        weights = self._weights(losses, batch.weight)
+        weights = self._studied_weights(out, batch)
         self.engine.clear()
         return weights
+
+    def _studied_weights(self, out: Outputs, batch: Batch) -> Tensor:
+        """Return the same, and leave the batch's products with the engine."""
+        losses = self.engine.study(out.losses, batch)
+        with torch.no_grad():
+            return self._weights(losses, batch.weight)
 
     def _weights(self, losses: Tensor, mass: Tensor) -> Tensor:
         everyone = all_gather(losses)
@@ -223,7 +226,7 @@ class IRW(Objective):
         """Return sum_i v_i w_i l_i / sum_i v_i w_i over the global batch."""
         if self.scheme == "global":  # the loader has put w into the weights or the sampler
             return (batch.weight * out.losses).mean()
-        weights = self.sample_weights(out, batch)
+        weights = self._studied_weights(out, batch)
         applied = batch.weight * weights
         wide = applied.double()  # squares of weights, fourth powers of gradients, underflow
         sums = all_sum(torch.stack([wide.sum(), wide.square().sum()]))
@@ -233,10 +236,15 @@ class IRW(Objective):
         self.stage(effective_share=(sums[0].square() / sums[1] / count).nan_to_num(0.0))
         if self.normalise == "sum1":
             # Divided first: where losses are huge, weights are their squares.
-            return (applied / total) @ out.losses * world_size()
-        if self.normalise == "max1":
-            applied = applied / all_gather(weights).max().clamp(min=torch.finfo(total.dtype).tiny)
-        return (applied * out.losses).mean()
+            coef = applied / total * world_size()
+        elif self.normalise == "max1":
+            largest = all_gather(weights).max().clamp(min=torch.finfo(total.dtype).tiny)
+            coef = applied / largest / len(applied)
+        else:
+            coef = applied / len(applied)
+        risk = self.engine.weighted_sum(out.losses, coef)
+        self.engine.clear()
+        return risk
 
     def state_to_log(self) -> dict[str, Tensor]:
         """Return the effective number of samples, (sum w)^2 / sum w^2, as a share of the batch."""

@@ -114,7 +114,6 @@ class IRWO(IRW):
 
     def _weights(self, losses: Tensor, mass: Tensor) -> Tensor:
         gram = self.engine.gram()
-        self.engine.clear()  # the scores are read off the matrix
         everyone, mass = all_gather(losses), all_gather(mass)
         keep = ~self.noise(gram)
         enough = (mass * keep).sum() >= self.alpha * mass.sum()

@@ -208,6 +208,112 @@ def test_frozen_statistics_get_a_pass_of_their_own(backend):
     close(scores, g @ (member @ g))
 
 
+# ---- sums of losses whose gradient is written -----------------------------------------------
+def both_gradients(engine, batch, parameters, rest=0.0):
+    """The gradient of a weighted sum of losses, and autograd's; whether the first is written."""
+    coef = torch.linspace(0, 1, B, dtype=batch[0].dtype if batch[0].is_floating_point() else None)
+    losses = study(engine, batch)
+    total = engine.weighted_sum(losses, coef.to(losses.dtype))
+    written = type(total.grad_fn).__name__ == "_WrittenBackward"
+    wanted = coef.to(losses.dtype) @ losses
+    assert torch.allclose(total, wanted)
+    found = []
+    for value in (total, wanted):
+        # Twice the value and a term of its own graph, as a scaler and a penalty make of it.
+        grads = torch.autograd.grad(2 * value + rest * losses.square().sum(), parameters,
+                                    retain_graph=True)  # fmt: skip
+        found.append(torch.cat([g.flatten() for g in grads]))
+    return *found, written
+
+
+@pytest.mark.parametrize("rest", [0.0, 0.1])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_written_gradient_is_autograds(name, rest):
+    torch.manual_seed(0)
+    net, x = NETWORKS[name]()
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 2e-6)):
+        net.to(dtype)
+        engine, batch = make(net, x.to(dtype) if x.is_floating_point() else x)
+        for _ in range(2):
+            ours, wanted, written = both_gradients(engine, batch, list(net.parameters()), rest)
+            assert written
+            close(ours, wanted, tolerance)
+
+
+def test_a_graph_of_a_written_gradient_is_used_once_unless_it_is_retained():
+    torch.manual_seed(0)
+    net, x = NETWORKS["mlp"]()
+    engine, batch = make(net.double(), x)
+    losses = study(engine, batch)
+    total = engine.weighted_sum(losses, torch.ones(B).double())
+    engine.clear()
+    total.backward()
+    with pytest.raises(RuntimeError, match="a second time"):
+        total.backward()
+
+
+class Tempered(nn.Module):
+    """Divides logits by a parameter that belongs to no network."""
+
+    def __init__(self):
+        super().__init__()
+        self.log_t = nn.Parameter(torch.zeros(()))
+
+    def forward(self, logits):
+        return logits / self.log_t.exp()
+
+
+@pytest.mark.parametrize("case", ["repeated", "last", "own parameter", "frozen", "zero head"])
+def test_the_gradient_is_autograds_where_the_layers_are_not_all_of_it(case):
+    torch.manual_seed(0)
+    net, x = NETWORKS["mlp"]()
+    if case in ("repeated", "zero head"):
+        net = Tied("repeated" if case == "repeated" else "plain")
+    if case == "zero head":
+        nn.init.zeros_(net.head.weight)
+    if case == "frozen":
+        net.insert(1, nn.BatchNorm1d(7))
+    net.double()
+    last = Tempered().double()
+    engine, batch = make(net, x, layers="last" if case == "last" else "all",
+                         batchnorm="frozen" if case == "frozen" else "batch")  # fmt: skip
+    if case == "own parameter":
+        engine.losses = lambda b: F.cross_entropy(last(net(b[0])), b[1], reduction="none")
+    parameters = [*net.parameters()]
+    if case == "repeated":
+        parameters = [p for n, p in net.named_parameters() if not n.startswith("b.")]
+    if case == "own parameter":
+        parameters += list(last.parameters())
+    ours, wanted, written = both_gradients(engine, batch, parameters)
+    assert not written
+    close(ours, wanted, 1e-14)
+    if case == "zero head":  # then it has moved, and the next comparison finds evidence
+        nn.init.ones_(net.head.weight[:1].detach())
+        for _ in range(3):
+            ours, wanted, written = both_gradients(engine, batch, parameters)
+        assert written
+        close(ours, wanted, 1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "by_hand"), [(torch.bfloat16, True), (torch.float16, False)])
+def test_only_cotangents_that_cannot_underflow_are_written(dtype, by_hand):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 64), nn.ReLU(), nn.Linear(64, 2))
+    engine, batch = make(net, torch.randn(B, 5))
+    coef = torch.linspace(0, 1, B)
+    losses = study(engine, batch)
+    wanted = torch.autograd.grad(coef @ losses, list(net.parameters()))
+    with torch.autocast("cpu", dtype), engine.watch():
+        out = engine.losses(batch).float()
+    engine.study(out, batch)
+    total = engine.weighted_sum(out, coef)
+    assert (type(total.grad_fn).__name__ == "_WrittenBackward") == by_hand
+    ours = torch.autograd.grad(total, list(net.parameters()))
+    for a, b in zip(ours, wanted, strict=True):
+        assert a.dtype == torch.float32
+        close(a, b, 0.05)
+
+
 # ---- what rules layer-local products out ----------------------------------------------------
 class Tied(nn.Module):
     def __init__(self, how):
