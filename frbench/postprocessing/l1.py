@@ -107,7 +107,7 @@ class L1Regressions:
         of_row = np.mean([b @ of_input[:, k] for k, b in enumerate(self.back)], 0)
         used = of_row > 0
         rows = (self.x[used] * np.sqrt(of_row[used])[:, None]).astype(np.float32)
-        found = (rows.T @ rows).astype(np.float64)
+        found: np.ndarray = (rows.T @ rows).astype(np.float64)
         found[np.diag_indices(len(found))] *= 1 + 1e-5  # more than the rounding of the product
         found[np.diag_indices(len(found))] += 1e-10
         return found
