@@ -17,6 +17,7 @@ _HOME = {
     "Compas": "tables.literature",
     "CompasLarge": "tables.released",
     "CompasSmall": "tables.released",
+    "CorruptedCIFAR10": "images.cifar10",
     "Corruption": "step",
     "Digits": "tasks.scenarios",
     "DisparateImpactRemover": "steps.inputs",

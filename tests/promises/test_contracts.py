@@ -18,7 +18,6 @@ from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Interval, is_restricted
 from frbench.contracts.spec import from_spec, init_parameters, public_name, to_spec
 from frbench.data import (
-    CIFAR10S,
     CelebA,
     Digits,
     ImageScenario,
@@ -29,6 +28,7 @@ from frbench.data import (
 )
 from frbench.data.fingerprint import fingerprint
 from frbench.data.images.celeba import read_attributes
+from frbench.data.images.cifar10 import CIFAR10Images
 from frbench.data.images.drawn_celeba import draw_celeba
 from frbench.data.images.image_data import ImageData
 from frbench.data.module import GroupDataModule
@@ -59,6 +59,7 @@ FILES = {
     "AmazonReviews": "amazon/reviews_Musical_Instruments_5.json",
     "AdultSmall": "adult/adult.data",
     "CIFAR10S": "cifar10/cifar10_jpeg.npz",
+    "CorruptedCIFAR10": "cifar10/cifar10_jpeg.npz",
     "ColouredMNIST": "MNIST/raw/train-images-idx3-ubyte",
     "CompasLarge": "compas/compas-scores.csv",
     "CompasSmall": "compas/compas-scores-two-years.csv",
@@ -83,7 +84,7 @@ def build(cls, **kwargs):
         own = {"path": FILES["TableData"], "target": "occupation", "attribute": "sex"}
     if cls is ImageScenario:
         own = {"images": Digits(n=200, n_eval=100), "n": 300, "n_eval": 100}
-    if cls is CIFAR10S:
+    if issubclass(cls, CIFAR10Images):
         own = {"max_rows": 500}
     if cls in (MNISTEnvironments, TenColourMNIST):
         own = {"n": 2000, "n_eval": 500}
