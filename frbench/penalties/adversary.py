@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.properties import Properties
@@ -108,6 +109,16 @@ class Discriminator(nn.Module):
             )
         return F.cross_entropy(logits, attributes.z, reduction="none")
 
+    def entropy(self, seen: Tensor, y: Tensor) -> Tensor:
+        """Return the entropy of its answer, in nats; its parameters have no gradient [B]."""
+        parts = {k: v.detach() for k, v in self.named_parameters()}
+        logits: Tensor = functional_call(self, parts, (seen, y))
+        if self.binary:
+            odds = logits[:, 0]
+            return F.softplus(odds) - odds * odds.sigmoid()
+        log = logits.log_softmax(1)
+        return -(log.exp() * log).sum(1)
+
 
 class _Reverse(torch.autograd.Function):
     """Identity whose gradient changes sign."""
@@ -145,6 +156,9 @@ class Adversary(Penalty):
             (arXiv 1802.06309, with ``balance: cell``).
         balance: none, a mean over rows; class, a mean over labels of the means over their rows
             (DomainBed's CDANN); cell, over attribute values or, for equalized_odds, groups.
+        entropy: Factor, before ``weight``, of - the mean entropy of the adversary's answer, which
+            the model alone learns from: it is to leave the adversary unsure (arXiv 1812.10352,
+            equation 5).
         schedule: ``start``, ``before``, ``ramp`` and ``reset_optimizer`` of
             :class:`~frbench.penalties.Penalty`.
 
@@ -172,6 +186,7 @@ class Adversary(Penalty):
         positive_class: NotNegativeInt = 1,
         loss: Literal["cross_entropy", "l1"] = "cross_entropy",
         balance: Literal["none", "class", "cell"] = "none",
+        entropy: NotNegative = 0.0,
         **schedule: Any,
     ) -> None:
         super().__init__(weight, **schedule)
@@ -182,6 +197,7 @@ class Adversary(Penalty):
         self.positive_class = positive_class
         self.loss = loss
         self.balance = balance
+        self.entropy = entropy
 
     def bind(self, sizes: Sizes) -> None:
         """Create the adversary."""
@@ -209,6 +225,14 @@ class Adversary(Penalty):
         losses = self.network.losses(_Reverse.apply(seen), batch.y, attributes)
         if self.loss == "l1":
             losses = -torch.expm1(-losses)
+        value = self._mean(losses, attributes, batch)
+        if self.entropy:
+            unsure = self._mean(self.network.entropy(seen, batch.y), attributes, batch)
+            value = value - self.entropy * unsure
+        return value
+
+    def _mean(self, losses: Tensor, attributes: Attributes, batch: Batch) -> Tensor:
+        """Return the mean over the global batch that ``balance`` names."""
         if self.balance == "none":
             return global_mean(losses, attributes.mask * batch.weight)
         cell = batch.group if self.target == "equalized_odds" else batch.z

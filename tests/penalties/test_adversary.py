@@ -178,3 +178,33 @@ def test_an_adversary_at_chance(loss, chance):
     # A constant answer in favour of the common value gains nothing on balanced cells.
     penalty.network.layers[-1].bias.data.fill_(1.0)
     assert penalty(out, batch).item() >= chance - 1e-9
+
+
+@pytest.mark.parametrize("attributes", [2, 3])
+def test_entropy_is_for_the_model_alone(attributes):
+    out, batch = rows(30, 2, attributes)
+    plain = make(Sizes(2, attributes, (1,)), 2, hidden=[5])
+    penalty = make(Sizes(2, attributes, (1,)), 2, hidden=[5], entropy=0.4)
+    total = weight = 0.0
+    for i in range(30):
+        if batch.z[i] >= 0:
+            logits = penalty.network.layers(margin(out.logits[i : i + 1]))[0]
+            if attributes == 2:
+                logits = torch.cat([torch.zeros_like(logits), logits])
+            p = logits.softmax(0)
+            total = total - float(batch.weight[i]) * float((p * p.log()).sum().detach())
+            weight += float(batch.weight[i])
+    value, without = penalty(out, batch), plain(out, batch)
+    assert value.item() == pytest.approx(without.item() - 0.4 * total / weight, abs=1e-9)
+    ours = torch.autograd.grad(value, [out.logits, *penalty.parameters()], retain_graph=True)
+    theirs = torch.autograd.grad(without, [out.logits, *plain.parameters()], retain_graph=True)
+    for a, b in zip(ours[1:], theirs[1:], strict=True):
+        assert torch.allclose(a, b)
+    assert not torch.allclose(ours[0], theirs[0])
+    for parameter in penalty.parameters():
+        torch.nn.init.zeros_(parameter)
+    unsure = make(Sizes(2, attributes, (1,)), 2, hidden=[5])
+    for parameter in unsure.parameters():
+        torch.nn.init.zeros_(parameter)
+    difference = unsure(out, batch) - penalty(out, batch)
+    assert difference.item() == pytest.approx(0.4 * math.log(attributes), abs=1e-9)
