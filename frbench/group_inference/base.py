@@ -62,6 +62,8 @@ class GroupInference(CheckedArguments, ABC):
     needs_outputs = True
     #: Whether :meth:`infer` gets the known attributes.
     sees_attribute = False
+    #: Whether :meth:`membership` gives probabilities, for objectives that ``take_membership``.
+    soft = False
 
     def __init__(self, epochs: NotNegativeInt = 1, start: str | None = None) -> None:
         if self.needs_outputs and not epochs and start is None:
@@ -110,3 +112,12 @@ class GroupInference(CheckedArguments, ABC):
             rows: What it was given.
         """
         return None
+
+    def membership(self, z: np.ndarray, rows: Rows) -> np.ndarray:
+        """Return P(z' = a) of each row, where ``soft``; 0 for all a where unknown [N, A'].
+
+        Args:
+            z: What :meth:`infer` gave [N].
+            rows: What it was given.
+        """
+        return np.asarray(z[:, None] == np.arange(self.num_attributes), dtype=np.float64)

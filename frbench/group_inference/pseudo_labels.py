@@ -29,6 +29,8 @@ class PseudoLabels(GroupInference):
         epochs: Epochs of the first network.
         tau: Least probability of a prediction that is learnt from; 1 learns from known z alone.
         start: A checkpoint with the first network, instead of the first stage.
+        soft: Whether GroupDRO sees P(z | x) of rows of unknown z instead of the prediction
+            (PG-DRO, arXiv 2303.05809; metrics and logs have the prediction).
 
     Raises:
         UserError: If there are more attribute values than classes, hence logits, or no row with
@@ -46,10 +48,15 @@ class PseudoLabels(GroupInference):
     sees_attribute = True
 
     def __init__(
-        self, epochs: NotNegativeInt = 1, tau: PositiveShare = 0.95, start: str | None = None
+        self,
+        epochs: NotNegativeInt = 1,
+        tau: PositiveShare = 0.95,
+        start: str | None = None,
+        soft: bool = False,
     ) -> None:
         super().__init__(epochs, start)
         self.tau = tau
+        self.soft = soft
 
     def bind(self, sizes: Sizes) -> None:
         """Take the data's attribute values."""
@@ -98,3 +105,10 @@ class PseudoLabels(GroupInference):
         """Return z where it is known, else the prediction."""
         predicted = rows.logits[:, : self.num_attributes].argmax(1)
         return np.where(rows.z >= 0, rows.z, predicted)
+
+    def membership(self, z: np.ndarray, rows: Rows) -> np.ndarray:
+        """Return the probabilities of the network, and z itself where it is known [N, A']."""
+        logits = rows.logits[:, : self.num_attributes].astype(np.float64)
+        odds = np.exp(logits - logits.max(1, keepdims=True))
+        certain = super().membership(z, rows)
+        return np.where(rows.z[:, None] >= 0, certain, odds / odds.sum(1, keepdims=True))

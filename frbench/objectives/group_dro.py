@@ -25,7 +25,9 @@ class GroupDRO(Objective):
     Algorithm 1 and equation 5; the greedy mode and the normalised loss are in its released code.
 
     Rows without attribute (z = -1) belong to no group; they add their share u of the batch to
-    the loss, (1 - u) sum_g q_g L_g + u L_unknown.
+    the loss, (1 - u) sum_g q_g L_g + u L_unknown. With a soft inference (``PseudoLabels``,
+    ``soft``) a row belongs to group g with P(g): L_g = sum_i P_i(g) l_i / sum_i P_i(g), and n_g is
+    the sum over the training rows (PG-DRO, arXiv 2303.05809).
 
     Args:
         eta: Step size of q (the paper's eta_q; 0 keeps q uniform).
@@ -53,6 +55,7 @@ class GroupDRO(Objective):
         weights="invariant", attributes="exchangeable", one_group={"present_only": True}
     )
 
+    takes_membership = True
     log_q: Tensor
     moving_loss: Tensor
     seen: Tensor
@@ -155,7 +158,11 @@ class GroupDRO(Objective):
         slot = batch.group % slots  # -1, no attribute, is the last slot
         judged = batch.weight * ~batch.synthetic if self.real_only else batch.weight
         columns = torch.stack([judged * out.losses.detach(), judged, batch.weight], 1)
-        totals = all_sum(columns.new_zeros(slots, 3).index_add_(0, slot, columns))
+        if (member := self.membership(batch)) is None:
+            totals = all_sum(columns.new_zeros(slots, 3).index_add_(0, slot, columns))
+        else:
+            member = torch.cat([member, 1 - member.sum(1, keepdim=True)], 1)  # [B, slots]
+            totals = all_sum(member.T @ columns)
         mass = totals[:, 2].clamp(min=1e-12)
         mean = totals[:, 0] / totals[:, 1].clamp(min=1e-12)
         with torch.no_grad():
@@ -164,7 +171,9 @@ class GroupDRO(Objective):
                 unknown = totals[-1:, 2] / mass.sum()
                 weights = torch.cat([weights * (1 - unknown), unknown])
             # sum_g w_g L_g as one weighted sum over samples, times W: DDP averages gradients.
-            sample = batch.weight * (weights / mass[: len(weights)])[slot] * world_size()
+            each = weights / mass[: len(weights)]
+            chosen = each[slot] if member is None else member[:, : len(each)] @ each
+            sample = batch.weight * chosen * world_size()
         return sample @ out.losses
 
     def _update(self, mean: Tensor, judged: Tensor, present: Tensor) -> Tensor:

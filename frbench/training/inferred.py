@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from frbench.contracts.batch import Batch, Outputs, Sizes
@@ -43,6 +44,7 @@ class InferredAttribute(TrainingStep):
         self._inferred: Tensor | None = None  # z' of each training row [N]
         self.seen_z = None  # the same on the host
         self._row_weights: np.ndarray | None = None  # of the second stage, mean one [N]
+        self._membership: Tensor | None = None  # P(z' = a) of each training row [N, A']
         self._start: dict[str, Tensor] | None = None  # what the second stage begins with
         self._first_epoch = 0
         self._first_batch = 0
@@ -51,6 +53,19 @@ class InferredAttribute(TrainingStep):
     def identifying(self) -> bool:
         """Whether training is in the stage that infers the attribute."""
         return self.infer is not None and self._inferred is None
+
+    def membership(self, batch: Batch) -> Tensor | None:
+        """Return P(group) of each row of a batch where ``infer`` is soft, else None [B, C * A].
+
+        A row that belongs to no group has zeros.
+
+        Args:
+            batch: As risk and penalties see it.
+        """
+        if self._membership is None:
+            return None
+        label = F.one_hot(batch.y, self.sizes.num_classes).to(self._membership)
+        return (label[:, :, None] * self._membership[batch.index][:, None]).flatten(1)
 
     @property
     def stage_epoch(self) -> int:
@@ -125,6 +140,8 @@ class InferredAttribute(TrainingStep):
         """Keep what the second stage begins with; called once the module is on its device."""
         if self._inferred is not None:
             self._inferred = self._inferred.to(self.device)
+            if self._membership is not None:
+                self._membership = self._membership.to(self.device)
         elif self.infer is not None and self._start is None:
             self._start = {k: v.detach().cpu().clone() for k, v in self.state_dict().items()}
 
@@ -165,10 +182,12 @@ class InferredAttribute(TrainingStep):
                 f"{self.sizes.num_attributes - 1}, got shape {z.shape} of {z.dtype}."
             )
         weights = infer.weights(z, rows)
-        z, weights = self.trainer.strategy.broadcast((z, weights))
+        soft = infer.membership(z, rows) if infer.soft else None
+        z, weights, soft = self.trainer.strategy.broadcast((z, weights, soft))
         self.seen_z = z.astype(np.int64)
         self._inferred = torch.as_tensor(self.seen_z, device=self.device)
         self._row_weights = None if weights is None else weights / weights.mean()
+        self._membership = None if soft is None else torch.as_tensor(soft).float().to(self.device)
         if infer.begin_anew:
             self.load_state_dict(cast(dict[str, Tensor], self._start))
         self._start = None
@@ -211,7 +230,11 @@ class InferredAttribute(TrainingStep):
         assert data is not None  # checked before training
         y = torch.as_tensor(data.training.table.y, device=z.device)
         groups, values = self.sizes.num_groups, self.sizes.num_attributes
-        counts = torch.bincount((y * values + z)[z >= 0], minlength=groups)
+        if self._membership is None:
+            counts = torch.bincount((y * values + z)[z >= 0], minlength=groups)
+        else:  # expected ones
+            counts = self._membership.new_zeros(self.sizes.num_classes, values)
+            counts = counts.index_add(0, y, self._membership).flatten()
         self.seen_names = [f"y={c},inferred={i}" for c in data.class_names for i in range(values)]
         self.bind_groups(counts, self.seen_names)
 
@@ -224,6 +247,7 @@ class InferredAttribute(TrainingStep):
         return {
             "inferred": None if self._inferred is None else self._inferred.cpu().clone(),
             "row_weights": None if weights is None else torch.as_tensor(weights),
+            "membership": None if self._membership is None else self._membership.cpu().clone(),
             "start": self._start,
             "first_epoch": self._first_epoch,
             "first_batch": self._first_batch,
@@ -237,6 +261,7 @@ class InferredAttribute(TrainingStep):
         self.seen_z = None if self._inferred is None else self._inferred.numpy()
         weights = stored["row_weights"]
         self._row_weights = None if weights is None else weights.numpy()
+        self._membership = stored.get("membership")
         self._start = stored["start"]
         self._first_epoch = stored["first_epoch"]
         self._first_batch = stored["first_batch"]

@@ -78,6 +78,8 @@ class Objective(CheckedArguments, Optimized):
     properties = Properties()
     #: Which of ``infer`` and ``mixing`` its training step can work with.
     combines: tuple[str, ...] = ("infer", "mixing")
+    #: Whether the risk takes P(group) of each row from a soft inference, see :meth:`membership`.
+    takes_membership = False
     #: Whether weights of :meth:`on_epoch_weights` go into the sampler or into batch.weight.
     epoch_weights_via: Literal["sample", "weight"] = "weight"
 
@@ -148,6 +150,11 @@ class Objective(CheckedArguments, Optimized):
                     f"model.{axis}: {type(self).__name__}{rows} cannot be combined with "
                     f"{type(part).__name__}; leave one of them out."
                 )
+        if self.infer is not None and self.infer.soft and not self.takes_membership:
+            raise UserError(
+                f"model.infer: {type(self).__name__} takes one group for each row, not "
+                "probabilities; set soft to false, or use GroupDRO."
+            )
 
     def attach(self, postprocess: OutputMap | None) -> None:
         """Take a map from outputs to decisions, or none; it is part of the model from then on."""
