@@ -29,6 +29,7 @@ train and evaluate (options of Lightning's command line)
 
 compare
   bench      run a grid of data x method x settings x seeds:  frbench bench GRID.yaml
+  tune       search for settings with Optuna:                 frbench tune STUDY.yaml
   report     select, aggregate over seeds, print and plot:    frbench report RESULTS
 
 inspect
@@ -55,6 +56,7 @@ COMMANDS = {
     "dfr": "dfr",
     "gan": "gan",
     "bench": "bench",
+    "tune": "tune",
     "report": "report",
     "graph": "graph",
     "data": "data",

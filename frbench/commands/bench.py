@@ -16,6 +16,7 @@ from frbench.grids.executors import in_process, start_workers
 from frbench.grids.grid import Cell, check_option, read_grid
 from frbench.grids.outlook import estimate, wrong_cells
 from frbench.grids.queue import Queue
+from frbench.grids.where import limited, on_cluster, place_options
 from frbench.report.records import Results
 from frbench.support.atomic import check_writable, replacing
 from frbench.support.configs import find_config
@@ -29,6 +30,7 @@ examples:
   frbench bench grid.yaml --check                 read every option, estimate time and disk
   frbench bench grid.yaml --trainer.max_epochs 1  any option of `frbench fit` overrides the grid's
   frbench bench grid.yaml --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
+  frbench bench grid.yaml --on ray:auto --gpus 0.25          tasks on the nodes of a cluster
 
 Ctrl-C or SIGTERM ends the runs; the same command continues them. Exit status 1: some failed.
 """
@@ -45,6 +47,7 @@ def _parser() -> Parser:
     parser.add_argument("grid", help="grid file (YAML), or name of a shipped one")
     parser.add_argument("--out", help="folder of results; default results/<grid's name>")
     parser.add_argument("--jobs", type=int, default=1, help="processes on this machine")
+    place_options(parser)
     parser.add_argument("--shard", default="0/1", help="run cells i, i + n, ... as i/n")
     parser.add_argument("--index", type=int, help="run one cell, by its index")
     parser.add_argument(
@@ -214,8 +217,10 @@ def main(argv: list[str]) -> int:
     workers: list[subprocess.Popen[bytes]] = []
     try:
         progress = Progress(len(cells), queue.finished(), sys.stderr)
-        with progress.bar:
-            if args.jobs == 1:
+        with progress.bar, limited(args.max_hours):
+            if args.on:
+                on_cluster(queue, progress, args, args.keep_last)
+            elif args.jobs == 1:
                 in_process(queue, progress, args.keep_last)
             else:
                 workers = start_workers(_worker_words(args, extra, queue), args.jobs)
@@ -234,7 +239,7 @@ def main(argv: list[str]) -> int:
         for worker in workers:
             cast(IO[bytes], worker.stdin).close()  # which tells it that this process is there
     failed = queue.failed()
-    if args.jobs > 1:
+    if workers:
         for cell, reason in failed:
             print(f"failed: cell {cell.index} ({cell.data} {cell.method} seed {cell.seed}): "
                   f"{reason}", file=sys.stderr)  # fmt: skip

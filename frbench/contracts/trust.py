@@ -35,6 +35,11 @@ def trusting(names: Iterable[str]) -> Iterator[None]:
         _trusted.reset(token)
 
 
+def trusted() -> frozenset[str]:
+    """Return the names that :func:`trusting` allows here, to allow them in another process."""
+    return _trusted.get()
+
+
 def check_trusted(path: Any) -> None:
     """Refuse a name that may not be imported.
 

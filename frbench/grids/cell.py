@@ -9,12 +9,14 @@ import shutil
 import subprocess
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import frbench
 from frbench.contracts.errors import UserError
+from frbench.contracts.text import one_line
 from frbench.grids.grid import Cell
 from frbench.report.records import Results
 from frbench.support.atomic import no_space
@@ -36,25 +38,25 @@ OF_THE_TRAINING = (
 )  # fmt: skip
 
 
-def run_cell(cell: Cell, folder: Path, results: Results) -> dict[str, Any]:
+class Pruned(Exception):
+    """Ends a run of a search that is not worth its time; the message says where."""
+
+
+def run_cell(
+    cell: Cell, folder: Path, results: Results, watchers: Sequence[Callable[[], Any]] = ()
+) -> dict[str, Any]:
     """Train, select and test one cell; or fit behind the checkpoint of another, and test.
 
     Args:
         cell: The run.
         folder: Its folder, beside those of the others; a checkpoint in it is continued.
         results: Records of the grid.
+        watchers: Makers of further callbacks, which decide nothing but whether it goes on.
 
     Returns:
-        The record of the results file; ``status`` is ``ok`` or ``failed``.
+        The record of the results file; ``status`` is ``ok``, ``failed`` or ``pruned``.
     """
-    record: dict[str, Any] = {
-        "cell": cell.key,
-        "data": cell.data,
-        "method": cell.method,
-        "settings": cell.settings,
-        "seed": cell.seed,
-        "fold": cell.fold,
-    }
+    record = _names(cell)
     from frbench.runs.cli import finish_loggers
 
     start = time.monotonic()
@@ -62,12 +64,16 @@ def run_cell(cell: Cell, folder: Path, results: Results) -> dict[str, Any]:
         with interruptible(lambda: ""):
             parent = cell.parent
             record |= (
-                _train_and_test(cell, folder) if parent is None else _behind(cell, folder, results)
+                _train_and_test(cell, folder, watchers)
+                if parent is None
+                else _behind(cell, folder, results)
             )
     except SystemExit as error:
         record |= {"status": "failed", "error": f"exit status {error.code}"}
     except UserError as error:
         record |= {"status": "failed", "error": str(error)}
+    except Pruned as error:
+        record |= {"status": "pruned", "error": str(error)}
     except OSError as error:
         if no_space(error):  # every further run would fail as well
             raise
@@ -81,13 +87,31 @@ def run_cell(cell: Cell, folder: Path, results: Results) -> dict[str, Any]:
     return record
 
 
+def _names(cell: Cell) -> dict[str, Any]:
+    return {
+        "cell": cell.key,
+        "data": cell.data,
+        "method": cell.method,
+        "settings": cell.settings,
+        "seed": cell.seed,
+        "fold": cell.fold,
+    }
+
+
+def failed(cell: Cell, error: str) -> dict[str, Any]:
+    """Return the record of a cell whose process could not write one."""
+    return _names(cell) | {"status": "failed", "error": one_line(error)[:500], "seconds": 0.0}
+
+
 def _crashed(error: Exception) -> dict[str, str]:
     """Log an error with its traceback, and return what the record says of it."""
     traceback.print_exc()
     return {"status": "failed", "error": f"{type(error).__name__}: {error}"[:500]}
 
 
-def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
+def _train_and_test(
+    cell: Cell, folder: Path, watchers: Sequence[Callable[[], Any]]
+) -> dict[str, Any]:
     from frbench.callbacks import BestCheckpoint, RollingCheckpoint
     from frbench.data.balance import effective_sample_size
     from frbench.data.describe import group_table, remarks
@@ -105,7 +129,7 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
             path = folder / leftover
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     _reset_peak()
-    cli = train(words)
+    cli = train(words, [make() for make in watchers])
     trainer = cli.trainer
     monitor = next(c for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint))
     rolling = next(c for c in trainer.checkpoint_callbacks if isinstance(c, RollingCheckpoint))

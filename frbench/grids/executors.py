@@ -14,11 +14,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from frbench.grids.cell import run_cell
 from frbench.grids.grid import Cell
 from frbench.grids.queue import Queue
+from frbench.report.records import Results
 from frbench.support.cores import CORES, available_cores
 from frbench.support.stops import undisturbed
 
@@ -39,17 +41,31 @@ def in_process(queue: Queue, on_done: OnDone, keep_last: bool = False) -> None:
     ) as cells:  # an interrupt gives the claim back at once
         for cell in cells:
             folder = queue.folder(cell)
-            with (
-                (folder / "log.txt").open("a") as log,
-                contextlib.redirect_stdout(log),
-                contextlib.redirect_stderr(log),
-            ):
-                record = run_cell(cell, folder, queue.results)
-            with undisturbed():
-                queue.results.append(record)
-                if record["status"] == "ok" and not keep_last:
-                    (folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)
-                on_done(cell, record)
+            record = logged(cell, folder, queue.results, queue.watchers(cell))
+            put(queue, cell, record, on_done, keep_last)
+
+
+def logged(
+    cell: Cell, folder: Path, results: Results, watchers: Sequence[Callable[[], Any]]
+) -> dict[str, Any]:
+    """Run a cell as :func:`~frbench.grids.cell.run_cell` does; what is printed goes to its log."""
+    with (
+        (folder / "log.txt").open("a") as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
+        return run_cell(cell, folder, results, watchers)
+
+
+def put(
+    queue: Queue, cell: Cell, record: dict[str, Any], on_done: OnDone, keep_last: bool
+) -> None:
+    """Record what came out of a cell."""
+    with undisturbed():
+        queue.results.append(record)
+        if record["status"] == "ok" and not keep_last:
+            (queue.folder(cell) / "checkpoints" / "last.ckpt").unlink(missing_ok=True)
+        on_done(cell, record)
 
 
 def start_workers(words: Sequence[str], jobs: int) -> list[subprocess.Popen[bytes]]:
@@ -62,17 +78,24 @@ def start_workers(words: Sequence[str], jobs: int) -> list[subprocess.Popen[byte
         words: Words of the command ``frbench`` that makes a process a worker.
         jobs: Number of processes.
     """
-    share = str(max(1, available_cores() // jobs))
-    given = "OMP_NUM_THREADS" in os.environ
-    shared = {**os.environ} if given else {**os.environ, CORES: share}
-    gpus = visible_gpus()
     return [
         subprocess.Popen(
             [sys.executable, "-m", "frbench", *words],
-            env={**shared, "CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else shared,
+            env={**os.environ, **share},
             stdin=subprocess.PIPE,  # which breaks when this process is gone: a worker ends then
             stdout=subprocess.DEVNULL,
         )
+        for share in shares(jobs)
+    ]
+
+
+def shares(jobs: int) -> list[dict[str, str]]:
+    """Return what is added to the environment of each of several processes side by side."""
+    share = {CORES: str(max(1, available_cores() // jobs))}
+    cores = {} if "OMP_NUM_THREADS" in os.environ else share
+    gpus = visible_gpus()
+    return [
+        cores | ({"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else {})
         for worker in range(jobs)
     ]
 

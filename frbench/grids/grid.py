@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -168,6 +168,19 @@ def read_grid(path: str | Path) -> list[Cell]:
         UserError: If the file is missing, is not YAML, or has keys or values of a wrong form.
     """
     path = Path(path)
+    return list(cells_of(read_file(path, KEYS), path))
+
+
+def read_file(path: Path, keys: Set[str]) -> dict[str, Any]:
+    """Read a grid file, or one of a search, without making its cells.
+
+    Args:
+        path: The YAML file.
+        keys: What it may hold.
+
+    Raises:
+        UserError: If the file is missing, is not YAML, or has other keys.
+    """
     if not path.is_file():
         raise UserError(f"There is no grid file {path}.")
     grid = mapping(read_yaml(path), str(path))
@@ -177,16 +190,25 @@ def read_grid(path: str | Path) -> list[Cell]:
         raise UserError(
             f"{path} holds a value that is no text, no truth value and no finite number: {error}."
         ) from error
-    if unknown := sorted(set(grid) - KEYS):
-        raise UserError(f"{path}: unknown keys {unknown}; a grid has {sorted(KEYS)}.")
+    if unknown := sorted(grid.keys() - keys):
+        raise UserError(f"{path}: unknown keys {unknown}; a grid has {sorted(keys)}.")
     for key in ("data", "methods"):
         if not grid.get(key):
             raise UserError(f"{path}: `{key}` must name at least one entry.")
     mapping(grid.get("report"), f"{path}: report")
-    return list(_cells(grid, path))
+    return grid
 
 
-def _cells(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
+def cells_of(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
+    """Yield the cells of a grid.
+
+    Args:
+        grid: What :func:`read_file` gives.
+        path: The file, which ``configs`` are relative to.
+
+    Raises:
+        UserError: If values have a wrong form.
+    """
     names = grid.get("configs") or []
     if not isinstance(names, list):
         raise UserError(f"{path}: configs must be a list of files, got {short(names)}.")

@@ -40,6 +40,19 @@ def wrong_cells(cells: Sequence[Cell]) -> list[str]:
     return [f"cell {c.index} ({c.data} {c.method}): {problem}" for problem, c in said.items()]
 
 
+def data_files(cells: Sequence[Cell]) -> list[str]:
+    """List the files that the data of cells are read from, as their options name them."""
+    from frbench.runs.check import data_files
+
+    distinct: dict[str, Cell] = {}
+    for cell in (cell.root for cell in cells):
+        options = {k: v for k, v in cell.options.items() if k.startswith("data")}
+        kept = {k: _kind(v) for k, v in options.items() if k not in SEEDS}
+        distinct.setdefault(json.dumps([cell.data, kept], sort_keys=True), cell)
+    found = data_files([["fit", *cell.arguments()] for cell in distinct.values()])
+    return list(dict.fromkeys(name for names in found for name in names))
+
+
 def _problem_behind(cell: Cell) -> str | None:
     """Say what is wrong with the options of a cell that trains nothing."""
     from frbench.runs.postprocess import request_of

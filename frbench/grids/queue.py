@@ -6,8 +6,9 @@ import contextlib
 import fcntl
 import shutil
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from frbench.grids.grid import Cell
 from frbench.report.records import Results
@@ -80,10 +81,11 @@ class Queue:
         parent = cell.parent
         return parent is None or parent.key not in self._keys or not self.is_open(parent)
 
-    def __iter__(self) -> Generator[Cell, None, None]:
-        """Yield the open cells; each is claimed until the next one is asked for.
+    def offers(self) -> Iterator[Cell | None]:
+        """Yield the open cells, and None where all that are left wait for others to be done.
 
-        A cell that starts from another's checkpoint comes once that one is done.
+        A cell that starts from another's checkpoint comes once that one is done. Cells that
+        somebody works on are among them: :meth:`claim` tells.
         """
         waiting = True
         while waiting:
@@ -91,17 +93,43 @@ class Queue:
             for cell in self.cells:
                 if not self.is_open(cell):
                     continue
-                if not self.is_ready(cell):
+                if self.is_ready(cell):
+                    yield cell
+                else:
                     waiting = True
-                    continue
-                with claimed(self.folder(cell)) as mine:
-                    # Asked again: another process may have finished it before the lock was free.
-                    if mine and self.is_open(cell):
-                        if self.has_changed(cell):  # what it learnt is of other data
-                            shutil.rmtree(self.folder(cell) / "checkpoints", ignore_errors=True)
-                        yield cell
             if waiting:
+                yield None
+
+    @contextlib.contextmanager
+    def claim(self, cell: Cell) -> Iterator[bool]:
+        """Lock a cell for whoever runs it; gives False if it is not to be run any more."""
+        with claimed(self.folder(cell)) as mine:
+            # Asked again: another process may have finished it before the lock was free.
+            mine = mine and self.is_open(cell)
+            if mine and self.has_changed(cell):  # what it learnt is of other data
+                shutil.rmtree(self.folder(cell) / "checkpoints", ignore_errors=True)
+            yield mine
+
+    def examples(self) -> list[Cell]:
+        """Return cells with the options of all that are still to be run."""
+        return [cell for cell in self.cells if self.is_open(cell)]
+
+    def watchers(self, cell: Cell) -> Sequence[Callable[[], Any]]:
+        """Makers of the callbacks with which a cell is trained; they can be sent to a process."""
+        return ()
+
+    def __iter__(self) -> Generator[Cell, None, None]:
+        """Yield the open cells, one after the other; each is claimed until the next is asked for.
+
+        For executors that run one cell at a time.
+        """
+        for cell in self.offers():
+            if cell is None:
                 time.sleep(WAIT)
+                continue
+            with self.claim(cell) as mine:
+                if mine:
+                    yield cell
 
     def finished(self) -> int:
         """Number of cells whose latest record says that they succeeded."""

@@ -35,34 +35,54 @@ def product(grid: dict[str, Any], where: str) -> list[dict[str, Any]]:
     return [dict(zip(grid, point, strict=True)) for point in itertools.product(*grid.values())]
 
 
-def _draw(key: str, spec: Any, draws: int, seed: int) -> list[Any]:
-    """Draw the values of one option; the same key and seed give the same values everywhere."""
+def dimension(where: str, spec: Any) -> tuple[str, list[Any]]:
+    """Check how one option is drawn.
+
+    Args:
+        where: What names it in the file, for messages.
+        spec: One of :data:`DRAWS` -> its bounds, or the values of a choice.
+
+    Returns:
+        The kind, and the bounds as numbers, or the values.
+
+    Raises:
+        UserError: If there is no such kind, or its bounds do not fit.
+
+    Example:
+        >>> dimension("space.model.lr", {"log_uniform": [0.001, 1]})
+        ('log_uniform', [0.001, 1.0])
+    """
     if not isinstance(spec, dict) or len(spec) != 1 or next(iter(spec)) not in DRAWS:
-        raise UserError(f"random.space.{key}: give one of {DRAWS}, got {short(spec)}.")
+        raise UserError(f"{where}: give one of {DRAWS}, got {short(spec)}.")
     kind, bounds = next(iter(spec.items()))
-    rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
     if not isinstance(bounds, list) or not bounds:
-        raise UserError(f"random.space.{key}: {kind} needs a list, got {short(bounds)}.")
+        raise UserError(f"{where}: {kind} needs a list, got {short(bounds)}.")
     if kind == "choice":
-        return [bounds[i] for i in rng.integers(len(bounds), size=draws)]
+        return kind, bounds
     try:
         low, high = (float(b) for b in bounds)
     except (TypeError, ValueError) as error:
-        raise UserError(
-            f"random.space.{key}: {kind} needs [low, high], got {short(bounds)}."
-        ) from error
+        raise UserError(f"{where}: {kind} needs [low, high], got {short(bounds)}.") from error
     if kind == "int_uniform" and not (low.is_integer() and high.is_integer()):
-        raise UserError(
-            f"random.space.{key}: int_uniform needs whole numbers, got {short(bounds)}."
-        )
+        raise UserError(f"{where}: int_uniform needs whole numbers, got {short(bounds)}.")
     limit = MAX_WHOLE if kind == "int_uniform" else sys.float_info.max / 2
     if not -limit <= low < high <= limit or (kind == "log_uniform" and low <= 0):
         raise UserError(
-            f"random.space.{key}: {kind} needs low < high (log: low > 0), both finite and of at "
+            f"{where}: {kind} needs low < high (log: low > 0), both finite and of at "
             f"most {limit:.3g}, got {short(bounds)}."
         )
+    return kind, [int(low), int(high)] if kind == "int_uniform" else [low, high]
+
+
+def _draw(key: str, spec: Any, draws: int, seed: int) -> list[Any]:
+    """Draw the values of one option; the same key and seed give the same values everywhere."""
+    kind, bounds = dimension(f"random.space.{key}", spec)
+    rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
+    if kind == "choice":
+        return [bounds[i] for i in rng.integers(len(bounds), size=draws)]
+    low, high = bounds
     if kind == "int_uniform":
-        return [int(v) for v in rng.integers(int(low), int(high) + 1, size=draws)]
+        return [int(v) for v in rng.integers(low, high + 1, size=draws)]
     if kind == "log_uniform":
         return [float(v) for v in np.exp(rng.uniform(np.log(low), np.log(high), draws))]
     return [float(v) for v in rng.uniform(low, high, draws)]

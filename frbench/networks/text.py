@@ -15,7 +15,7 @@ from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Count, NotNegativeInt, Share
 from frbench.networks.base import Network
-from frbench.support.lazy import import_transformers
+from frbench.support.lazy import import_extra
 
 PADDING = 0  # as in frbench.data.texts.text_table, which networks do not import
 
@@ -226,7 +226,7 @@ class PretrainedText(Network):
 
     def build(self, sizes: Sizes) -> tuple[nn.Module, int]:
         """Return the encoder and its width."""
-        transformers = import_transformers()
+        transformers = import_extra("transformers", "Pretrained text models need", "text")
         if self.path is not None:
             model = self._load(transformers)
             self.config = json.loads(model.config.to_json_string(use_diff=False))

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from frbench.contracts.errors import UserError
 
+#: The results file of a search, whose numbers chose the settings: no results of a method.
+TRIALS = "trials.jsonl"
 #: Keys that come first in a line that is written: all that a queue asks about a finished run.
 FIRST = ("cell", "status", "data_files")
 _FIRST = re.compile(rb'{"cell": "([^"\\]*)", "status": "ok", "data_files": ({[^{}]*}), ')

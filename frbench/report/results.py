@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from frbench.contracts.errors import UserError
-from frbench.report.records import parse_line
+from frbench.report.records import TRIALS, parse_line
+
+#: What to do where a search stands alone.
+CONFIRM = (
+    "its numbers chose the settings; run `frbench bench` on its confirm.yaml, then report that."
+)
 
 
 @dataclass(frozen=True)
@@ -141,13 +146,17 @@ def own_directions(runs: Iterable[Run]) -> dict[str, int]:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """Find the results files of a path."""
+    """Find the results files of a path; those of a search are none."""
+    if path.name == TRIALS:
+        raise UserError(f"{path} holds the runs of a search: {CONFIRM}")
     if path.is_file():
         yield path
         return
     if not path.exists():
         raise UserError(f"There is no {path}; give the --out folder of a bench.")
-    found = sorted({*path.glob("*.jsonl"), *path.glob("*/results.jsonl")})
+    found = sorted({*path.glob("*.jsonl"), *path.glob("*/results.jsonl")} - {path / TRIALS})
+    if not found and (path / TRIALS).is_file():
+        raise UserError(f"{path} holds a search and no results yet: {CONFIRM}")
     if not found:
         raise UserError(f"{path} holds no results.jsonl; give the --out folder of a bench.")
     yield from found

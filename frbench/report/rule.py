@@ -44,7 +44,7 @@ class Rule:
         ]
 
 
-def parse_rule(text: str, own: Mapping[str, int] = NO_METRICS) -> Rule:
+def parse_rule(text: str, own: Mapping[str, int] = NO_METRICS, option: str = "--select") -> Rule:
     """Read a selection rule.
 
     A single metric is optimised in its own direction, a sum or difference is maximised; the
@@ -54,6 +54,7 @@ def parse_rule(text: str, own: Mapping[str, int] = NO_METRICS) -> Rule:
     Args:
         text: For example ``val/worst_group_accuracy`` or ``val/accuracy + val/disparate_impact``.
         own: Directions of the user's own metrics, by name.
+        option: What holds the rule, for messages.
 
     Raises:
         UserError: If the form or a metric is wrong, or test data are used without ``oracle:``.
@@ -74,7 +75,7 @@ def parse_rule(text: str, own: Mapping[str, int] = NO_METRICS) -> Rule:
         term = _TERM.fullmatch(word)
         if term is None:
             raise UserError(
-                f"--select: cannot read {word!r} in {text!r}; write metrics as val/NAME and join "
+                f"{option}: cannot read {word!r} in {text!r}; write metrics as val/NAME and join "
                 "them by + or -, for example 'val/accuracy + val/disparate_impact'."
             )
         factor = float(term[1].rstrip("* ")) if term[1] else 1.0
@@ -84,11 +85,11 @@ def parse_rule(text: str, own: Mapping[str, int] = NO_METRICS) -> Rule:
     uses_test = any(split_of(key) == "test" for _, key in terms)
     if uses_test and not prefix[1]:
         raise UserError(
-            f"--select {text!r} would choose settings on test data and flatter the result; use "
+            f"{option} {text!r} would choose settings on test data and flatter the result; use "
             f"val/.. or, for an upper bound that is marked as such, 'oracle:{text}'."
         )
     if prefix[1] and not uses_test:
-        raise UserError(f"--select {text!r} uses no test data: leave out 'oracle:'.")
+        raise UserError(f"{option} {text!r} uses no test data: leave out 'oracle:'.")
     single = len(terms) == 1 and terms[0][0] == 1.0
     maximise = not single or prefix[2] or higher_is_better(terms[0][1], own)
     sign = -1 if prefix[2] == "min:" or not maximise else 1

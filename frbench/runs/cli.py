@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,11 @@ LINKED = ("num_classes", "num_attributes", "input_shape", "vocab_size")
 class FrbenchCLI(LightningCLI):
     """The parser and the runner of one command."""
 
-    def __init__(self, command: str, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, command: str, *args: Any, callbacks: Sequence[Any] = (), **kwargs: Any
+    ) -> None:
         self.command = command
+        self.callbacks = callbacks
         super().__init__(*args, **kwargs)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
@@ -184,7 +188,7 @@ class FrbenchCLI(LightningCLI):
         elif self.subcommand != "fit":
             config.logger = config.logger or False
         threads = ThreadRule(self._get(self.config_init, "threads"))
-        config.callbacks = [*(config.callbacks or []), threads]
+        config.callbacks = [*(config.callbacks or []), threads, *self.callbacks]
         try:
             return super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError) as error:  # what the Trainer says about its own options
@@ -262,11 +266,12 @@ def finish_loggers() -> None:
         wandb.finish()
 
 
-def train(argv: list[str]) -> FrbenchCLI:
+def train(argv: list[str], callbacks: Sequence[Any] = ()) -> FrbenchCLI:
     """Run one training or evaluation command.
 
     Args:
         argv: Subcommand and options, as on the command line.
+        callbacks: Of the trainer, beside those of the options, and named in no record.
 
     Returns:
         The command line with its trainer, model and data.
@@ -302,18 +307,21 @@ def train(argv: list[str]) -> FrbenchCLI:
         raise UserError(f"frbench {argv[0]} needs --ckpt_path, the trained model.")
     try:
         with one_line(LINKED, known_options()), explained(paths[-1] if paths else None):
-            return command_line(FrbenchCLI, argv[0], argv)
+            return command_line(FrbenchCLI, argv[0], argv, callbacks)
     finally:
         give_back()
 
 
-def command_line(kind: type[FrbenchCLI], command: str, args: Any) -> FrbenchCLI:
+def command_line(
+    kind: type[FrbenchCLI], command: str, args: Any, callbacks: Sequence[Any] = ()
+) -> FrbenchCLI:
     """Build the command line, which runs the command.
 
     Args:
         kind: Its class.
         command: Name of the command.
         args: What its ``parse_arguments`` reads.
+        callbacks: Further callbacks of the trainer.
     """
     common = {"allow_abbrev": False, "exit_on_error": False}
     usage = {command: {"usage": f"frbench {command} [options]", **common}}
@@ -330,4 +338,5 @@ def command_line(kind: type[FrbenchCLI], command: str, args: Any) -> FrbenchCLI:
         trainer_defaults={"num_sanity_val_steps": 0, "use_distributed_sampler": False},
         parser_kwargs={"prog": "frbench", **common, **usage},
         args=args,
+        callbacks=callbacks,
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 from frbench.contracts.errors import UserError
@@ -27,16 +26,26 @@ def lazy(package: str, home: dict[str, str]) -> Callable[[str], Any]:
     return resolve
 
 
-def import_transformers() -> ModuleType:
-    """Import the optional package.
+def import_extra(name: str, what: str, extra: str) -> Any:
+    """Import a package that is not installed with frbench.
+
+    Args:
+        name: The package.
+        what: What needs it, for the message; with its verb.
+        extra: The extra of frbench that installs it.
 
     Raises:
         UserError: If it is not installed.
+
+    Example:
+        >>> import_extra("no_such_package", "A search needs", "tune")
+        Traceback (most recent call last):
+        frbench.contracts.errors.UserError: A search needs the package no_such_package: pip
+        install 'frbench[tune]'.
     """
     try:
-        import transformers
-    except ImportError as error:
-        raise UserError(
-            "Pretrained text models need the package transformers: pip install frbench[text]."
-        ) from error
-    return transformers
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise UserError(f"{what} the package {name}: pip install 'frbench[{extra}]'.") from (error)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from frbench.contracts.errors import UserError
-from frbench.support.lazy import import_transformers
+from frbench.support.lazy import import_extra
 
 
 def load_tokenizer(folder: str) -> Any:
@@ -21,7 +21,9 @@ def load_tokenizer(folder: str) -> Any:
         UserError: If the folder holds no tokenizer, or neither token is defined.
     """
     try:
-        found = import_transformers().AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        found = import_extra(
+            "transformers", "Pretrained text models need", "text"
+        ).AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
