@@ -119,7 +119,8 @@ def brightness(x: np.ndarray, severity: Severity, rng: np.random.Generator) -> n
     """A larger value (the V of HSV) of every pixel, of the same hue and saturation."""
     value = x.max(3, keepdims=True)
     more = (value + (0.05, 0.1, 0.15, 0.2, 0.3)[severity - 1]).clip(0, 1)
-    return np.where(value > 0, x * more / np.maximum(value, 1e-12), more)
+    result: np.ndarray = np.where(value > 0, x * more / np.maximum(value, 1e-12), more)
+    return result
 
 
 def contrast(x: np.ndarray, severity: Severity, rng: np.random.Generator) -> np.ndarray:
@@ -142,7 +143,8 @@ def spatter(x: np.ndarray, severity: Severity, rng: np.random.Generator) -> np.n
     wet = np.where(wet < least, 0, wet)
     if severity <= 3:
         drops = more * wet / np.maximum(wet.max((1, 2), keepdims=True), 1e-12)
-        return x + drops[..., None] * np.array([175, 238, 238]) / 255
+        watered: np.ndarray = x + drops[..., None] * np.array([175, 238, 238]) / 255
+        return watered
     cover = blur((wet > least).astype(float), more)[..., None]
     cover[cover < 0.8] = 0
     result: np.ndarray = x * (1 - cover) + cover * np.array([63, 42, 20]) / 255
