@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from frbench.metrics.names import split_key
 from frbench.report.html.markup import Markup, join, table, tag
 from frbench.report.interval import Estimate
 from frbench.report.results import Run
@@ -52,7 +53,7 @@ def leaderboard(
         n = max(row.metrics[key].n for key in keys)
         index = methods.index(row.method)
         name_cell = tag("th", label(row), scope="row", data_method=index, data_value=label(row))
-        line: list[object] = [name_cell, tag("td", n, data_value=n)]
+        line: list[object] = [name_cell, tag("td", tag("span", n), data_value=n, data_name="n")]
         for key in keys:
             p = p_values[key].get(row.method, math.nan)
             line.append(_entry(row, key, n, p, report))
@@ -69,8 +70,9 @@ def _sortable(text: str, first: str, kind: str = "number", now: str = "none") ->
 def _entry(row: Row, key: str, n: int, p: float, report: Report) -> Markup:
     """Make the cell of a metric: mean ± sd, interval, difference with its corrected p-value."""
     found = row.metrics[key]
+    name = words(split_key(key, report.own)[1])
     if not found.n:
-        return tag("td", "–")
+        return tag("td", tag("span", "–"), data_name=name)
     shown = cell(found, n)
     return tag(
         "td",
@@ -78,6 +80,7 @@ def _entry(row: Row, key: str, n: int, p: float, report: Report) -> Markup:
         tag("span", shown.interval, class_="interval") if shown.interval else None,
         _versus(row.differences.get(key), p, report.direction(key), report.baseline),
         data_value=f"{found.mean:.8g}",
+        data_name=name,
     )
 
 
