@@ -9,6 +9,7 @@ from pathlib import Path
 from frbench.contracts.errors import UserError
 from frbench.report.frontier import frontiers
 from frbench.report.frontier import sheets as frontier_sheets
+from frbench.report.ranks import rank_sheets
 from frbench.report.render import render
 from frbench.report.results import own_directions, read
 from frbench.report.rule import parse_rule
@@ -86,6 +87,8 @@ def main(argv: list[str]) -> int:
         _put(
             document(frontier_sheets(fronts, form in ("csv", "json")), form, color=color), args.out
         )
+    elif args.ranks:
+        _put(document(list(rank_sheets(report, metrics)), form, color=color), args.out)
     else:
         _put(render(report, metrics, form, color=color), args.out)
     if args.html:
@@ -151,6 +154,11 @@ examples:
         metavar=("X", "Y"),
         help="every setting in the plane of two metrics",
     )
+    add(
+        "--ranks",
+        action="store_true",
+        help="mean ranks and win rates over the data sets, with Friedman's and Nemenyi's tests",
+    )
     add("--folds", type=int, metavar="K",
         help="folds per repetition of cross-validation (default: all that were run)")  # fmt: skip
     add("--format", choices=("table", "markdown", "latex", "csv", "json"),
@@ -176,6 +184,8 @@ def _check_files(args: argparse.Namespace) -> None:
     for option, file, endings in known:
         if file and file.suffix not in endings:
             raise UserError(f"{option} {file}: the name must end in {', '.join(endings)}.")
+    if args.ranks and args.frontier:
+        raise UserError("--ranks and --frontier are two views: give one of them.")
     if args.folds is not None and args.folds < 2:
         raise UserError(f"--folds must be at least 2, got {args.folds}.")
     for file in filter(None, (args.out, args.html, args.plot, args.curves)):
