@@ -29,7 +29,8 @@ from frbench.report.records import Results
 from frbench.report.results import Run
 from frbench.support.atomic import write_text
 
-GRIDS, RECORDS = Path("configs/papers"), Path("docs/results/records")
+GRIDS = (Path("configs/papers"), Path("configs/benchmark"))
+RECORDS = Path("docs/results/records")
 INDEX, WORKS = Path("docs/results.md"), Path("docs/results/pages.yaml")
 BEGIN = "<!-- Written by `make results` from docs/results/records; edit the grids, not this. -->"
 END = "<!-- End of what `make results` writes. -->"
@@ -81,7 +82,7 @@ def keep(results: Path, grid: Path, hardware: str) -> Path:
 
 def documents() -> Iterator[tuple[Path, str]]:
     """Yield each file that is written, with its text."""
-    grids = sorted(GRIDS.rglob("*.yaml"))
+    grids = sorted(grid for folder in GRIDS for grid in folder.rglob("*.yaml"))
     pages: dict[Path, tuple[Page, list[Run]]] = {}
     for grid in grids:
         records = RECORDS / f"{name_of(grid)}.jsonl"
@@ -98,7 +99,7 @@ def _index(grids: list[Path], pages: dict[Path, tuple[Page, list[Run]]]) -> Iter
     """Write one table per work, then predictions and published numbers of its grids."""
     works = yaml.safe_load(WORKS.read_text(encoding="utf-8"))
     if unknown := sorted({grid.parent.name for grid in grids} ^ set(works)):
-        raise UserError(f"{WORKS} and {GRIDS} differ in the works {', '.join(unknown)}.")
+        raise UserError(f"{WORKS} and the grids differ in the works {', '.join(unknown)}.")
     for work, entry in works.items():
         own = [grid for grid in grids if grid.parent.name == work]
         yield f"### {entry['title']}"
@@ -113,10 +114,10 @@ def _index(grids: list[Path], pages: dict[Path, tuple[Page, list[Run]]]) -> Iter
 def _line(grid: Path, done: tuple[Page, list[Run]] | None, by_hand: dict[str, str]) -> list[str]:
     if done is None:
         text = by_hand.get(grid.stem, "not run")
-        return [f"`{grid.relative_to(GRIDS)}`", text, "", ""]
+        return [f"`{'/'.join(grid.parts[-2:])}`", text, "", ""]
     page, runs = done
     measured = Measured(page, runs)
-    link = f"[`{grid.relative_to(GRIDS)}`](results/records/{name_of(grid)}.csv)"
+    link = f"[`{'/'.join(grid.parts[-2:])}`](results/records/{name_of(grid)}.csv)"
     link += f": {page.title}" * bool(page.title)
     return [link, how(runs).split(" Software:")[0], tally(measured.outcomes()), farthest(measured)]
 
