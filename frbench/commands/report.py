@@ -9,7 +9,6 @@ from pathlib import Path
 from frbench.contracts.errors import UserError
 from frbench.report.frontier import frontiers
 from frbench.report.frontier import sheets as frontier_sheets
-from frbench.report.ranks import rank_sheets
 from frbench.report.render import render
 from frbench.report.results import own_directions, read
 from frbench.report.rule import parse_rule
@@ -88,6 +87,8 @@ def main(argv: list[str]) -> int:
             document(frontier_sheets(fronts, form in ("csv", "json")), form, color=color), args.out
         )
     elif args.ranks:
+        from frbench.report.ranks import rank_sheets
+
         _put(document(list(rank_sheets(report, metrics)), form, color=color), args.out)
     else:
         _put(render(report, metrics, form, color=color), args.out)
@@ -154,13 +155,9 @@ examples:
         metavar=("X", "Y"),
         help="every setting in the plane of two metrics",
     )
-    add(
-        "--ranks",
-        action="store_true",
-        help="mean ranks and win rates over the data sets, with Friedman's and Nemenyi's tests",
-    )
+    add("--ranks", action="store_true", help="mean ranks and win rates over the data sets")
     add("--folds", type=int, metavar="K",
-        help="folds per repetition of cross-validation (default: all that were run)")  # fmt: skip
+        help="folds per repetition of cross-validation (default: all)")  # fmt: skip
     add("--format", choices=("table", "markdown", "latex", "csv", "json"),
         help="default: by the ending of --out (.md .tex .csv .json), else table")  # fmt: skip
     add("--out", type=Path, metavar="FILE", help="write to a file instead of the terminal")

@@ -150,13 +150,14 @@ def read_grid(path: str | Path) -> list[Cell]:
     """Read a grid file.
 
     Keys: ``configs`` (YAML files, relative to the grid file), ``base`` (options of every run),
-    ``data`` and ``methods`` (name -> options; a method may have its own ``grid``, a data set an
-    ``otherwise`` that stands in where its files are missing; a method with ``after`` names one
-    above it and has options ``postprocess``, ``postprocess.<option>``, ``split``, ``share``, which
-    are fitted behind each run of that method), ``grid`` (option -> list of
-    values), ``random`` (draws, seed, space: option -> uniform | log_uniform | int_uniform |
-    choice), ``folds``, ``seeds``, ``metrics`` (import paths of the user's own metrics), and
-    ``report`` (any mapping; notes for tools outside of the package, which decide no run).
+    ``data`` and ``methods`` (name -> options; a method may have its own ``grid`` and ``space``, a
+    data set an ``otherwise`` that stands in where its files are missing; a method with ``after``
+    names one above it and has options ``postprocess``, ``postprocess.<option>``, ``split``,
+    ``share``, which are fitted behind each run of that method), ``grid`` (option -> list of
+    values), ``random`` (draws; seed; defaults, whether the first draw sets nothing; space:
+    option -> uniform | log_uniform | int_uniform | choice), ``folds``, ``seeds``, ``metrics``
+    (import paths of the user's own metrics), and ``report`` (any mapping; notes for tools outside
+    of the package, which decide no run).
 
     Args:
         path: The YAML file.
@@ -238,7 +239,8 @@ def cells_of(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
             index += len(found)
             yield from made[data, method]
             continue
-        for settings in points({**shared, **own}, random, f"methods.{method}"):
+        space = mapping(method_options.pop("space", None), f"methods.{method}.space")
+        for settings in points({**shared, **own}, random, space, f"methods.{method}"):
             for fold, seed in itertools.product(folds, seeds):
                 # Folds partition the data in one way; seeds then vary the training alone.
                 where = {"data.seed": seed} if fold is None else {"data.fold": fold}

@@ -12,7 +12,7 @@ import numpy as np
 from frbench.contracts.errors import UserError
 from frbench.contracts.text import short
 
-RANDOM_KEYS = {"draws", "seed", "space"}
+RANDOM_KEYS = {"draws", "seed", "space", "defaults"}
 #: Cells of a grid; seeds and folds (numpy's seeds end there); numbers that a float holds exactly.
 MAX_CELLS, MAX_NUMBER, MAX_WHOLE = 100_000, 2**32 - 1, 2**53
 DRAWS = ("uniform", "log_uniform", "int_uniform", "choice")
@@ -88,9 +88,24 @@ def _draw(key: str, spec: Any, draws: int, seed: int) -> list[Any]:
     return [float(v) for v in rng.uniform(low, high, draws)]
 
 
-def points(grid: dict[str, Any], random: dict[str, Any], where: str) -> list[dict[str, Any]]:
-    """Return every combination of a grid, each with every draw of a random search."""
+def points(
+    grid: dict[str, Any], random: dict[str, Any], own: dict[str, Any], where: str
+) -> list[dict[str, Any]]:
+    """Return every combination of a grid, each with every draw of a random search.
+
+    Args:
+        grid: Option -> list of values.
+        random: Draws, seed and space of all methods; ``defaults``, whether the first draw sets
+            nothing.
+        own: Space of this method, which is added to that of all and has precedence.
+        where: What names the method, for messages.
+
+    Raises:
+        UserError: If values have a wrong form.
+    """
     fixed = product(grid, f"{where}: grid")
+    if own and not random:
+        raise UserError(f"{where}.space: say by `random` how many settings are drawn.")
     if not random:
         return fixed
     if unknown := sorted(set(random) - RANDOM_KEYS):
@@ -102,9 +117,16 @@ def points(grid: dict[str, Any], random: dict[str, Any], where: str) -> list[dic
             f"random: draws must be a number from 1 to {MAX_CELLS} and seed one from 0 to "
             f"{MAX_NUMBER}, got {short(draws)} and {short(seed)}."
         )
-    if not random.get("space"):
-        raise UserError("random: `space` must name the options that are drawn.")
-    space = mapping(random.get("space"), "random.space")
+    defaults = random.get("defaults", False)
+    if not isinstance(defaults, bool):
+        raise UserError(f"random: defaults must be true or false, got {short(defaults)}.")
+    space = {**mapping(random.get("space"), "random.space"), **own}
+    if not space:
+        raise UserError(
+            f"random: `space` must name the options that are drawn; so may {where}.space."
+        )
     columns = {key: _draw(key, spec, draws, seed) for key, spec in space.items()}
     drawn = [{key: columns[key][i] for key in columns} for i in range(draws)]
+    if defaults:
+        drawn[0] = {}
     return [{**point, **extra} for point in fixed for extra in drawn]

@@ -323,6 +323,12 @@ def _remarks(data: str, rows: Sequence[Row], baseline: str | None) -> Iterable[s
             )
         if any(run.attribute_as_input for run in row.runs):
             yield f"{data} {row.method}: the attribute was an input of the network."
+    if len({row.given for row in rows}) > 1:
+        counts = ", ".join(f"{row.method} {row.given}" for row in rows)
+        yield (
+            f"{data}: the methods had different numbers of settings ({counts}); the best of "
+            "more is better by chance, too."
+        )
     monitors: dict[str, list[str]] = {}
     for row in rows:
         for monitor in dict.fromkeys(run.monitor for run in row.runs):

@@ -190,6 +190,28 @@ def test_options_are_drawn_independently(grid) -> None:
     assert abs(np.corrcoef(columns)[0, 1]) < 0.25  # 3.5 standard errors
 
 
+def test_a_method_has_a_space_of_its_own_beside_the_shared_one(grid) -> None:
+    text = (
+        "data: {d: {data: Digits}}\n"
+        "methods: {ERM: {}, DRO: {space: {model.eta: {uniform: [0, 1]}, model.lr: {choice: [9]}}}}"
+        "\nrandom:\n  draws: 4\n"
+        "  space: {model.lr: {uniform: [0, 1]}, data.n: {choice: [5, 6]}}"
+    )
+    cells = grid(text)
+    erm, dro = ([c.settings for c in cells if c.method == name] for name in ("ERM", "DRO"))
+    assert len(erm) == len(dro) == 4
+    assert all(set(s) == {"model.lr", "data.n"} for s in erm)
+    assert all(set(s) == {"model.lr", "data.n", "model.eta"} and s["model.lr"] == 9 for s in dro)
+    assert [s["data.n"] for s in erm] == [s["data.n"] for s in dro]  # shared draws
+    assert not any("space" in c.options for c in cells)
+
+
+def test_the_first_draw_may_be_the_defaults(grid) -> None:
+    plain = [cell.settings for cell in grid(TINY + RANDOM)]
+    cells = grid(TINY + RANDOM.replace("  seed: 5", "  seed: 5\n  defaults: true"))
+    assert cells[0].settings == {} and [c.settings for c in cells[1:]] == plain[1:]
+
+
 def test_random_draws_are_seeded(grid) -> None:
     settings = [cell.settings for cell in grid(TINY + RANDOM)]
     assert [cell.settings for cell in grid(TINY + RANDOM)] == settings
@@ -275,6 +297,10 @@ ERRORS = {
     "seed of draws": (TINY + "random: {seed: x, space: {a: {choice: [1]}}}", "seed"),
     "no space": (TINY + "random: {draws: 3}", "space"),
     "space as list": (TINY + "random: {space: [a]}", "random.space must map"),
+    "defaults as text": (
+        TINY + "random: {defaults: 1, space: {a: {choice: [1]}}}", "true or false"),
+    "space without random": (
+        "data: {d: {}}\nmethods: {m: {space: {a: {choice: [1]}}}}", "methods.m.space"),
     "key of random": (TINY + "random: {draw: 3, space: {a: {choice: [1]}}}", "draw"),
     "distribution": (TINY + SPACE % "{normal: [0, 1]}", "random.space.model.lr.*uniform"),
     "two distributions": (
