@@ -147,8 +147,8 @@ examples:
     add("--metrics", nargs="+", metavar="M", help="test metrics to show")
     add("--baseline", metavar="METHOD", help="paired differences to it (default: ERM)")
     add("--tables", nargs="+", metavar="T",
-        help="test tables to show, P0 say (default: all of them); train, end/train or end/test "
-        "where `frbench gan metrics` added how runs fit their training rows")  # fmt: skip
+        help="test tables to show, P0 say (default: all); train, end/train, end/test where "
+        "`frbench gan metrics` added them")  # fmt: skip
     add(
         "--frontier",
         nargs=2,
