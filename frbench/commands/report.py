@@ -159,7 +159,7 @@ examples:
     add("--folds", type=int, metavar="K",
         help="folds per repetition of cross-validation (default: all)")  # fmt: skip
     add("--format", choices=("table", "markdown", "latex", "csv", "json"),
-        help="default: by the ending of --out (.md .tex .csv .json), else table")  # fmt: skip
+        help="default: by the ending of --out, else table")  # fmt: skip
     add("--out", type=Path, metavar="FILE", help="write to a file instead of the terminal")
     add("--html", type=Path, metavar="FILE", help="one page with leaderboards, charts, warnings")
     add("--plot", type=Path, metavar="FILE", help=f"scatter of two metrics ({' '.join(PLOTS)})")
