@@ -4,6 +4,7 @@ import weakref
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -22,6 +23,10 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(logits, y, reduction="none")
 
 
+#: The continuous attribute of data that have none.
+NOTHING = torch.empty(0)
+
+
 class Batch(NamedTuple):
     """One batch of samples; every field is always present.
 
@@ -34,6 +39,8 @@ class Batch(NamedTuple):
         clean: Whether the sample is verified, bool [B].
         index: Row in the split's table, long [B].
         synthetic: Whether the sample was generated, bool [B].
+        continuous: A continuous attribute beside its bins z, float, NaN where unknown [B]; of
+            data without one, empty [0].
     """
 
     x: Tensor
@@ -44,6 +51,7 @@ class Batch(NamedTuple):
     clean: Tensor
     index: Tensor  # type: ignore[assignment]  # tuple.index, which nobody calls on a batch
     synthetic: Tensor
+    continuous: Tensor = NOTHING
 
 
 class Outputs(NamedTuple):

@@ -47,6 +47,7 @@ def contents(
     z: np.ndarray,
     each_column: bool = True,
     weight: np.ndarray | None = None,
+    continuous: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Describe a table by its number of rows and hashes of its columns.
 
@@ -56,6 +57,7 @@ def contents(
         z: Attributes [N].
         each_column: Whether each column has a hash of its own, or all together one.
         weight: Sample weights [N]; those that are all equal are left out.
+        continuous: A continuous attribute [N]; one that is nowhere known is left out.
 
     Returns:
         ``rows`` and ``columns``, a hash by name.
@@ -64,6 +66,8 @@ def contents(
     hashes |= {"(class)": hash_column(y), "(attribute)": hash_column(z)}
     if weight is not None and len(weight) and np.ptp(weight):
         hashes["(weight)"] = hash_column(weight)
+    if continuous is not None and not np.isnan(continuous).all():
+        hashes["(continuous)"] = hash_column(continuous)
     if not each_column:
         text = json.dumps(hashes, sort_keys=True)
         hashes = {"": hashlib.sha256(text.encode()).hexdigest()[:16]}

@@ -33,6 +33,8 @@ def fingerprint(data: GroupDataModule) -> str:
         columns = {str(k): x[k] for k in x.columns} if raw else {"x": x}
         extra = {"weight": part.weight, "clean": part.clean}
         extra |= {"synthetic": part.synthetic} if part.synthetic.any() else {}
+        known = not np.isnan(part.continuous).all()
+        extra |= {"continuous": part.continuous} if known else {}
         for key, column in {**columns, "y": part.y, "z": part.z, **extra}.items():
             digest.update(f"{key} {hash_column(column)}".encode())
     digest.update(np.ascontiguousarray(weight).tobytes())

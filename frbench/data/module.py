@@ -27,10 +27,10 @@ from frbench.data.distribution import TrainingRows as TrainingRows
 from frbench.data.fetch import TensorTable
 from frbench.data.learnt import Learnt
 from frbench.data.loader import EvalLoader, GroupLoader, global_batch
-from frbench.data.mixed import join
 from frbench.data.step import Augmentation, Corruption, InputTransform
 from frbench.data.strata import check_strata
 from frbench.data.table import Table
+from frbench.data.verified import beside
 
 
 class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
@@ -189,7 +189,7 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
     def contents(self) -> dict[str, dict[str, Any]]:
         """Rows and hashes of the columns of each split, for comparison with a checkpoint's."""
         return {
-            name: contents(self.traits(t.x), t.y, t.z, name == "train", t.weight)
+            name: contents(self.traits(t.x), t.y, t.z, name == "train", t.weight, t.continuous)
             for name, t in self.splits.items()
         }
 
@@ -251,13 +251,7 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
         table, clean, weight = self.training
         rows = self.encoded(table, "train")
         if len(clean):
-            rows = Table(
-                join([rows.x, self.encoded(clean, "clean").x]),
-                np.concatenate([table.y, clean.y]),
-                np.concatenate([table.z, clean.z]),
-                clean=np.concatenate([table.clean, clean.clean]),
-                synthetic=np.concatenate([table.synthetic, clean.synthetic]),
-            )
+            rows = beside(rows, self.encoded(clean, "clean"))
         uniform = bool(np.allclose(weight, weight[0]))
         batch_weight = np.ones(len(rows))
         if not self.draws:

@@ -22,6 +22,8 @@ class Table:
         true_y: Labels before any corruption, int64 [N]; y by default. No method sees them: they
             tell which rows were flipped when a result is evaluated.
         synthetic: Whether the row was generated, not observed, bool [N].
+        continuous: A continuous attribute beside z, for penalties that take one, float64 [N]; NaN
+            where unknown, as by default.
 
     Raises:
         ValueError: If the columns differ in length, or y or z holds no integers.
@@ -39,6 +41,7 @@ class Table:
     clean: np.ndarray = field(default=None)  # type: ignore[arg-type]
     true_y: np.ndarray = field(default=None)  # type: ignore[arg-type]
     synthetic: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    continuous: np.ndarray = field(default=None)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         n = len(self.y)
@@ -59,7 +62,9 @@ class Table:
         for name, flag in flags.items():
             set_(self, name, np.zeros(n, bool) if flag is None else np.asarray(flag, bool))
         set_(self, "true_y", self.y if self.true_y is None else np.asarray(self.true_y, np.int64))
-        columns = ("x", "y", "z", "weight", "clean", "true_y", "synthetic")
+        number = np.full(n, np.nan) if self.continuous is None else self.continuous
+        set_(self, "continuous", np.asarray(number, np.float64))
+        columns = ("x", "y", "z", "weight", "clean", "true_y", "synthetic", "continuous")
         lengths = {k: len(getattr(self, k)) for k in columns}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"Columns of a Table must have one length, got {lengths}")
@@ -72,7 +77,7 @@ class Table:
         rows = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
         x = self.x.iloc[rows] if hasattr(self.x, "iloc") else self.x[rows]
         columns = (self.y, self.z, self.weight, self.clean, self.true_y, self.synthetic)
-        return Table(x, *(column[rows] for column in columns))
+        return Table(x, *(column[rows] for column in (*columns, self.continuous)))
 
     @property
     def flipped(self) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from frbench.contracts.errors import UserError
+from frbench.data.mixed import join
 from frbench.data.table import Table
 
 
@@ -62,3 +63,12 @@ def mislabel(table: Table, rate: float, num_classes: int, rng: np.random.Generat
     y = table.y.copy()
     y[rows] = (y[rows] + rng.integers(1, num_classes, len(rows))) % num_classes
     return table.replace(y=y)
+
+
+def beside(rows: Table, verified: Table) -> Table:
+    """Lay verified rows behind the training rows; both have encoded inputs."""
+    names = ("y", "z", "clean", "synthetic", "continuous")
+    columns = {
+        name: np.concatenate([getattr(rows, name), getattr(verified, name)]) for name in names
+    }
+    return Table(join([rows.x, verified.x]), **columns)

@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from frbench.contracts.batch import Batch, Outputs, Sizes
+from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import Count, NotNegative, NotNegativeInt, Positive, check_class
 from frbench.distributed import all_sum, world_size
 from frbench.penalties.base import Penalty
-from frbench.penalties.environments import environment_means, mean_of_present
+from frbench.penalties.dependence import Attribute
+from frbench.penalties.environments import continuous_rows, environment_means, mean_of_present
+from frbench.penalties.invariance import square
 from frbench.penalties.mutual_information import Target
 
 Sees = Literal["logits", "probabilities", "features"]
@@ -53,7 +56,7 @@ class Attributes(NamedTuple):
     """What a discriminator is to predict.
 
     Attributes:
-        z: Attribute, 0 where unknown; float if there are two, else long [B].
+        z: Attribute, 0 where unknown; float if there are two or it is continuous, else long [B].
         mask: Which rows count, 1 or 0 [B].
     """
 
@@ -93,11 +96,15 @@ class Discriminator(nn.Module):
 
     def attributes(self, batch: Batch) -> Attributes:
         """Return what it is to predict of a batch."""
-        mask = batch.z >= 0
-        if self.target == "equal_opportunity":
-            mask = mask & (batch.y == self.positive_class)
+        mask = (batch.z >= 0) & self.counts(batch)
         z = batch.z.clamp(min=0)
         return Attributes(z.float() if self.binary else z, mask.float())
+
+    def counts(self, batch: Batch) -> Tensor:
+        """Return which rows the target is about [B]."""
+        if self.target == "equal_opportunity":
+            return batch.y == self.positive_class
+        return torch.ones_like(batch.y, dtype=torch.bool)
 
     def losses(self, seen: Tensor, y: Tensor, attributes: Attributes) -> Tensor:
         """Return the cross-entropy of each row, those that do not count included [B]."""
@@ -118,6 +125,21 @@ class Discriminator(nn.Module):
             return F.softplus(odds) - odds * odds.sigmoid()
         log = logits.log_softmax(1)
         return -(log.exp() * log).sum(1)
+
+
+class Regressor(Discriminator):
+    """Predicts a continuous attribute, by the squared error; sees what a discriminator sees."""
+
+    def attributes(self, batch: Batch) -> Attributes:
+        """Return what it is to predict of a batch."""
+        value, weight = continuous_rows(batch)
+        mask = (weight > 0) & self.counts(batch)
+        return Attributes(value, mask.float())
+
+    def losses(self, seen: Tensor, y: Tensor, attributes: Attributes) -> Tensor:
+        """Return the squared error of each row, those that do not count included [B]."""
+        answer = self(seen, y)[:, 0]
+        return square(answer - attributes.z.to(answer))
 
 
 class _Reverse(torch.autograd.Function):
@@ -159,12 +181,14 @@ class Adversary(Penalty):
         entropy: Factor, before ``weight``, of - the mean entropy of the adversary's answer, which
             the model alone learns from: it is to leave the adversary unsure (arXiv 1812.10352,
             equation 5).
+        attribute: z; or continuous: the adversary predicts ``data.continuous``, of deviation 1,
+            and its loss is the squared error.
         schedule: ``start``, ``before``, ``ramp`` and ``reset_optimizer`` of
             :class:`~frbench.penalties.Penalty`.
 
     Raises:
-        UserError: For an unknown target, input, loss or balance, a width below one, lr <= 0, or
-            no such class.
+        UserError: For an unknown target, input, loss or balance, a width below one, lr <= 0, no
+            such class, or an option of discrete attributes with a continuous one.
 
     Example:
         >>> from frbench.networks import MLP
@@ -187,6 +211,7 @@ class Adversary(Penalty):
         loss: Literal["cross_entropy", "l1"] = "cross_entropy",
         balance: Literal["none", "class", "cell"] = "none",
         entropy: NotNegative = 0.0,
+        attribute: Attribute = "z",
         **schedule: Any,
     ) -> None:
         super().__init__(weight, **schedule)
@@ -198,6 +223,13 @@ class Adversary(Penalty):
         self.loss = loss
         self.balance = balance
         self.entropy = entropy
+        self.attribute = attribute
+        self.sees_continuous = attribute == "continuous"
+        if self.sees_continuous and (loss != "cross_entropy" or entropy or balance == "cell"):
+            raise UserError(
+                "Adversary.attribute: continuous has no loss: l1, entropy or balance: cell, which "
+                "are about values of z; leave them out."
+            )
 
     def bind(self, sizes: Sizes) -> None:
         """Create the adversary."""
@@ -205,9 +237,9 @@ class Adversary(Penalty):
         check_class(self, self.positive_class, sizes.num_classes)
         odds = 1 if sizes.num_classes == 2 else sizes.num_classes
         width = {"logits": odds, "probabilities": sizes.num_classes, "features": self.num_features}
-        self.network = Discriminator(
-            width[self.sees], sizes, self.target, self.positive_class, self.hidden
-        )
+        kind = Regressor if self.sees_continuous else Discriminator
+        given = sizes._replace(num_attributes=2) if self.sees_continuous else sizes  # one output
+        self.network = kind(width[self.sees], given, self.target, self.positive_class, self.hidden)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """One group, with the adversary's rate."""

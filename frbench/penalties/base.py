@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from frbench.contracts.batch import Batch, Outputs, Sizes
+from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import CheckedArguments, NotNegative, NotNegativeInt
 from frbench.contracts.state import Staged
@@ -56,6 +57,8 @@ class Penalty(CheckedArguments, Staged, ABC):
 
     #: What the tests hold :meth:`forward` to.
     properties = Properties(weights="invariant", attributes="exchangeable")
+    #: Whether it looks at ``batch.continuous``, and not at z.
+    sees_continuous = False
     #: Whether :meth:`forward` has a third argument, a :class:`NetworkRun`.
     sees_network = False
     #: Steps taken, where there is a schedule.
@@ -104,7 +107,17 @@ class Penalty(CheckedArguments, Staged, ABC):
         """Create what depends on the sizes; called once, in the objective's constructor."""
 
     def bind_data(self, data: Any) -> None:
-        """Read what depends on the training rows from the datamodule, before fitting."""
+        """Read what depends on the training rows from the datamodule, before fitting.
+
+        Raises:
+            UserError: If it looks at a continuous attribute and there is none.
+        """
+        if self.sees_continuous and np.isnan(data.training.table.continuous).all():
+            raise UserError(
+                f"{type(self).__name__}.attribute: the training rows of {type(data).__name__} "
+                "have no continuous attribute; set data.continuous to an attribute column of "
+                "numbers, and leave out steps that draw rows anew."
+            )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups of the penalty's own parameters for the one optimiser."""

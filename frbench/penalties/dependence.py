@@ -13,15 +13,24 @@ from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import NotNegative, NotNegativeInt, Positive
 from frbench.distributed import all_gather, all_sum, all_total
-from frbench.penalties.environments import membership
+from frbench.penalties.environments import continuous_rows, membership
 from frbench.penalties.scores import ScorePenalty
 
+#: What the score is to be independent of: z, or the continuous attribute of the data.
+Attribute = Literal["z", "continuous"]
 #: Keeps 0 / 0 of an attribute value without rows, and the slope of a root at zero, finite.
 TINY = 1e-12
 
 
 class _Dependence(ScorePenalty):
     """A penalty that compares the scores of all rows in the global batch."""
+
+    def numbers(self, score: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the gathered scores, continuous attributes, and shares of the rows [B] each."""
+        value, weight = continuous_rows(batch)
+        columns = all_gather(torch.stack([score, value.to(score), weight.to(score)], 1))
+        score, value, weight = columns.unbind(1)
+        return score, value, weight / weight.sum().clamp(min=TINY)
 
     def rows(self, score: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the gathered scores [B], and the share of each row in each z [B, A].
@@ -40,11 +49,13 @@ class HSIC(_Dependence):
     K_ij = exp(-(h_i - h_j)^2 / sigma) on the scores, L_ij = 1 for equal attribute values and
     exp(-1) for others, H = I - 1/B; with weights, H subtracts weighted means. Source: Gretton et
     al. (2005), equation 9; as a penalty arXiv 2306.09468, whose L takes the code of z for a
-    number, which is the same for two values.
+    number, which is the same for two values. Of a continuous attribute v, L_ij = exp(-(v_i -
+    v_j)^2).
 
     Args:
         weight: Factor of the term in the loss.
         sigma: Scale of the kernel on the scores.
+        attribute: z; or continuous, ``data.continuous``, which has deviation 1.
         positive_class: Label that the score is about.
         schedule: ``start``, ``before``, ``ramp`` and ``reset_optimizer`` of
             :class:`~frbench.penalties.Penalty`.
@@ -71,35 +82,51 @@ class HSIC(_Dependence):
         weight: NotNegative = 1.0,
         sigma: Positive = 1.0,
         positive_class: NotNegativeInt = 1,
+        attribute: Attribute = "z",
         **schedule: Any,
     ) -> None:
         super().__init__(weight, positive_class, **schedule)
         self.sigma = sigma
+        self.attribute = attribute
+        self.sees_continuous = attribute == "continuous"
 
     def forward(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the criterion."""
-        score, share = self.rows(self.log_odds(out).sigmoid(), batch)
+        score = self.log_odds(out).sigmoid()
+        if self.sees_continuous:
+            score, value, share = self.numbers(score, batch)
+            same = torch.exp(-(value[:, None] - value).square())
+            mean = same @ share
+            centred = (same - mean[:, None] - mean + mean @ share) * share[:, None] * share
+            known = (share > 0).sum().to(score)
+            factor = (known / (known - 1).clamp(min=1)).square()
+            return factor * (centred * self.kernel(score)).sum()
+        score, share = self.rows(score, batch)
         # L is exp(-1) plus (1 - exp(-1)) times the indicator of equal values; constants cancel.
         centred = share - share.sum(1, keepdim=True) * share.sum(0)
+        known = (share > 0).sum().to(score)
+        factor = (1 - math.exp(-1)) * (known / (known - 1).clamp(min=1)).square()
+        return factor * (centred * (self.kernel(score) @ centred)).sum()
+
+    def kernel(self, score: Tensor) -> Tensor:
+        """Return K [B, B]."""
         # -(h_i - h_j)^2 / sigma as one product of rank three: few passes over B^2 numbers.
         square, one = score.square() * (-1 / self.sigma), torch.ones_like(score)
         left = torch.stack([score * (2 / self.sigma), square, one], 1)
-        kernel = torch.exp(left @ torch.stack([score, one, square]))
-        known = (share > 0).sum().to(score)
-        factor = (1 - math.exp(-1)) * (known / (known - 1).clamp(min=1)).square()
-        return factor * (centred * (kernel @ centred)).sum()
+        return torch.exp(left @ torch.stack([score, one, square]))
 
 
 class Covariance(ScorePenalty):
     """Absolute covariance of attribute and log-odds, abs(mean((z - mean z) d)).
 
     d is the log-odds of ``positive_class``. Of more than two attribute values, half the sum over
-    values a of that with 1[z = a], which is the same for two. Source: arXiv 1507.05259, equation
-    2, there as a constraint.
+    values a of that with 1[z = a], which is the same for two. A continuous attribute is taken as
+    it is. Source: arXiv 1507.05259, equation 2, there as a constraint.
 
     Args:
         weight: Factor of the term in the loss.
         positive_class: Label that the score is about.
+        attribute: z; or continuous, ``data.continuous``, which has deviation 1.
         schedule: ``start``, ``before``, ``ramp`` and ``reset_optimizer`` of
             :class:`~frbench.penalties.Penalty`.
 
@@ -117,13 +144,40 @@ class Covariance(ScorePenalty):
         0.3466
     """
 
+    def __init__(
+        self,
+        weight: NotNegative = 1.0,
+        positive_class: NotNegativeInt = 1,
+        attribute: Attribute = "z",
+        **schedule: Any,
+    ) -> None:
+        super().__init__(weight, positive_class, **schedule)
+        self.attribute = attribute
+        self.sees_continuous = attribute == "continuous"
+
     def forward(self, out: Outputs, batch: Batch) -> Tensor:
         """Return half the sum of the absolute covariances."""
+        factor = self.centred(batch)
+        if out.logits.shape[1] == 2:  # the signs of the log-odds in the factors of the logits
+            factor = (factor[:, None] * self.signs[:, None]).flatten(0, 1)
+            covariance = out.logits.flatten() @ factor.to(out.logits)
+        else:
+            covariance = self.log_odds(out) @ factor.to(out.logits)
+        return all_total(covariance).abs().sum()
+
+    @torch.no_grad()
+    def centred(self, batch: Batch) -> Tensor:
+        """Return what a row's log-odds is multiplied by in each covariance [B / W, A or 1]."""
+        if self.sees_continuous:
+            value, weight = continuous_rows(batch)
+            sums = all_sum(torch.stack([weight, weight * value], 1).sum(0))
+            total = sums[0].clamp(min=TINY)
+            return (weight * (value - sums[1] / total) / total)[:, None]
         member = membership(batch.z, batch.weight, self.sizes.num_attributes)
         mass = all_sum(member.sum(0))
         total = mass.sum().clamp(min=TINY)
-        product = all_total(self.log_odds(out) @ member) / total
-        return 0.5 * (product - mass / total * product.sum()).abs().sum()
+        own = member.sum(1, keepdim=True)
+        return torch.addcmul(member, own, mass / total, value=-1) * (0.5 / total)
 
 
 class Wasserstein(_Dependence):
@@ -212,6 +266,8 @@ class HGR(_Dependence):
         measure: chi2, smooth, and at least hgr^2 (the paper's penalty); hgr.
         bandwidth: Standard deviation of the kernel, in units of the score.
         positive_class: Label that the score is about.
+        attribute: z; or continuous, ``data.continuous``, smoothed like the score on 50 points
+            within three deviations, of which ``bandwidth`` is the same share.
         schedule: ``start``, ``before``, ``ramp`` and ``reset_optimizer`` of
             :class:`~frbench.penalties.Penalty`.
 
@@ -236,16 +292,27 @@ class HGR(_Dependence):
         measure: Literal["chi2", "hgr"] = "chi2",
         bandwidth: Positive = 0.1,
         positive_class: NotNegativeInt = 1,
+        attribute: Attribute = "z",
         **schedule: Any,
     ) -> None:
         super().__init__(weight, positive_class, **schedule)
         self.measure = measure
         self.bandwidth = bandwidth
+        self.attribute = attribute
+        self.sees_continuous = attribute == "continuous"
         self.register_buffer("grid", torch.linspace(0, 1, 50), persistent=False)
 
     def forward(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the correlation."""
-        score, share = self.rows(self.log_odds(out).sigmoid(), batch)
-        distance = (score[:, None] - self.grid) / self.bandwidth
-        mass = (-0.5 * distance.square()).softmax(1)  # [B, 50]
-        return correlation(mass.T @ share, self.measure)
+        score = self.log_odds(out).sigmoid()
+        if self.sees_continuous:
+            score, value, weight = self.numbers(score, batch)
+            share = self.smoothed(((value + 3) / 6).clamp(0, 1)) * weight[:, None]
+        else:
+            score, share = self.rows(score, batch)
+        return correlation(self.smoothed(score).T @ share, self.measure)
+
+    def smoothed(self, value: Tensor) -> Tensor:
+        """Return the mass of each row at each point of the grid, of sum one [B, 50]."""
+        distance = (value[:, None] - self.grid) / self.bandwidth
+        return (-0.5 * distance.square()).softmax(1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from frbench.contracts.batch import Batch, Sizes
+from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import NotNegative
 from frbench.distributed import all_sum, all_total
 from frbench.penalties.base import Penalty
@@ -26,6 +27,30 @@ def membership(environment: Tensor, weight: Tensor, count: int) -> Tensor:
     """
     values = torch.arange(count, device=environment.device)
     return (environment[:, None] == values) * weight[:, None].detach()
+
+
+def continuous_rows(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the continuous attribute, 0 where unknown, and the weights of rows that have one.
+
+    Args:
+        batch: This process's rows.
+
+    Raises:
+        UserError: If the batch has none.
+
+    Example:
+        >>> row = torch.ones(2)
+        >>> batch = Batch(row, row, row, row, row, row, row, row, torch.tensor([0.5, torch.nan]))
+        >>> continuous_rows(batch)
+        (tensor([0.5000, 0.0000]), tensor([1., 0.]))
+    """
+    if batch.continuous.shape != batch.y.shape:
+        raise UserError(
+            "The batch has no continuous attribute; fit a datamodule with data.continuous, or "
+            "give Batch.continuous."
+        )
+    known = ~batch.continuous.isnan()
+    return batch.continuous.nan_to_num(0.0), batch.weight.detach() * known
 
 
 def environment_means(

@@ -28,6 +28,7 @@ class ScorePenalty(Penalty):
     """
 
     sizes: Sizes
+    signs: Tensor
 
     def __init__(
         self, weight: NotNegative = 1.0, positive_class: NotNegativeInt = 1, **schedule: Any
@@ -39,12 +40,16 @@ class ScorePenalty(Penalty):
         """Keep the sizes."""
         check_class(self, self.positive_class, sizes.num_classes)
         self.sizes = sizes
+        signs = torch.full((sizes.num_classes,), -1.0)
+        signs[self.positive_class] = 1
+        self.register_buffer("signs", signs, persistent=False)
 
     def log_odds(self, out: Outputs) -> Tensor:
         """Return log(h / (1 - h)) [B]."""
         c = self.positive_class
         if out.logits.shape[1] == 2:
-            return out.logits[:, c] - out.logits[:, 1 - c]
+            # One product has a cheaper gradient than a difference of two columns.
+            return out.logits @ self.signs.to(out.logits)
         others = torch.cat([out.logits[:, :c], out.logits[:, c + 1 :]], 1)
         return out.logits[:, c] - others.logsumexp(1)
 

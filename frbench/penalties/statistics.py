@@ -12,7 +12,7 @@ from torch import Tensor
 from frbench.contracts.batch import Batch, Outputs
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Count, Interval, NotNegative, NotNegativeInt
-from frbench.distributed import all_gather, all_total
+from frbench.distributed import all_gather, all_sum, all_total
 from frbench.penalties.environments import membership
 from frbench.penalties.scores import ScorePenalty
 
@@ -66,6 +66,7 @@ class StatisticPenalty(ScorePenalty):
         # Not a transposed tensor: DDP cannot broadcast one with strides of another order.
         sides = [[COEFFICIENTS[name][side] for name in self.statistics] for side in (0, 1)]
         self.register_buffer("coefficients", torch.tensor(sides).float(), persistent=False)
+        self.moves_below = any(row[3] for side in sides for row in side)
 
 
 class Violation(StatisticPenalty):
@@ -120,21 +121,37 @@ class Violation(StatisticPenalty):
 
     def violations(self, out: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return v [A, K], 0 where a statistic has no value, and where it has one [A, K]."""
-        score = self.log_odds(out).sigmoid()[:, None, None]
-        rows = self.coefficients[(batch.y == self.positive_class).long()]  # [B, K, 4]
-        columns = (rows[..., ::2] + rows[..., 1::2] * score).flatten(1)
-        member = membership(batch.z, batch.weight, self.sizes.num_attributes)
-        sums = all_total(member.T @ columns).view(len(member.T), -1, 2)
-        above, below = torch.cat([sums, sums.sum(0, keepdim=True)]).unbind(2)
+        above, below = self.sums(self.log_odds(out).sigmoid(), batch)
         statistic = above / below.clamp(min=SMALLEST)
         value = (statistic[:-1] / statistic[-1].clamp(min=SMALLEST) - 1).abs()
         # Where the statistic of all rows is 0, so is that of each z.
         present = (below[:-1] > SMALLEST) & (statistic[-1] > SMALLEST)
         return torch.where(present, value, 0.0), present
 
+    def sums(self, score: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return numerators and denominators; the last row is that of all rows [A + 1, K] each.
+
+        They are linear in the scores: only one product is part of the graph.
+        """
+        with torch.no_grad():
+            rows = self.coefficients[(batch.y == self.positive_class).long()]  # [B, K, 4]
+            member = membership(batch.z, batch.weight, self.sizes.num_attributes)
+            member = torch.cat([member, member.sum(1, keepdim=True)], 1)
+            constants = all_sum(member.T @ rows[..., ::2].flatten(1))
+            constants = constants.view(member.shape[1], -1, 2)
+            # Most denominators do not depend on the scores.
+            moving = 2 if self.moves_below else 1
+            slopes = member[:, :, None, None] * rows[:, None, :, 1 : 2 * moving : 2]
+        sums = (
+            all_total(score @ slopes.flatten(1)).view(slopes.shape[1:]) + constants[..., :moving]
+        )
+        return sums[..., 0], sums[..., 1] if moving == 2 else constants[..., 1]
+
     def forward(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the sum over the statistics of the reduced violation."""
         violation, present = self.violations(out, batch)
+        if self.reduce == "norm" and self.p == 1:
+            return violation.sum()
         if self.reduce == "norm":
             norms: Tensor = torch.linalg.vector_norm(violation, self.p, dim=0)
             return norms.sum()

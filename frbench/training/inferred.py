@@ -130,6 +130,11 @@ class InferredAttribute(TrainingStep):
         if data is None:
             raise UserError(f"{name} visits the training table: fit a datamodule.")
         self.infer.check(data.training.table.z)
+        if known := [type(p).__name__ for p in self.penalties if p.sees_continuous]:
+            raise UserError(
+                f"model.infer: {known[0]} looks at the continuous attribute of the data, and "
+                f"{name} stands for one that training does not know; leave one of them out."
+            )
         if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= length:
             raise UserError(
                 f"{name}.epochs: the first stage takes {length} epochs, and trainer.max_epochs: "

@@ -42,7 +42,16 @@ from frbench.objectives import (
     Objective,
     Trimmed,
 )  # fmt: skip
-from frbench.penalties import Adversary, ConditionalMMD, MarginalMMD, MutualInformation, Penalty
+from frbench.penalties import (
+    HGR,
+    HSIC,
+    Adversary,
+    ConditionalMMD,
+    Covariance,
+    MarginalMMD,
+    MutualInformation,
+    Penalty,
+)
 
 
 class Rows(GroupDataModule):
@@ -59,7 +68,9 @@ class Rows(GroupDataModule):
             z = rng.choice([-1, 0, 1, 2], size=n, p=[0.1, 0.5, 0.35, 0.05])
             y = (rng.random(n) < 0.3 + 0.2 * z).astype(int)
             x = rng.normal(size=(n, 4)) + y[:, None] - 0.5 * z[:, None]
-            return Table(x.astype(np.float32), y, z, weight=rng.uniform(0.5, 1.5, n))
+            weight = rng.uniform(0.5, 1.5, n)
+            number = np.where(z < 0, np.nan, x[:, 0] + z)
+            return Table(x.astype(np.float32), y, z, weight=weight, continuous=number)
 
         return {"train": draw(203), "val": draw(65), "test": draw(33)}
 
@@ -164,6 +175,8 @@ SPECIAL = {
     "erm-mmd-features": (ERM, {"penalties": [
         ConditionalMMD(1.0, "features", [0.5, 2.0], median=True, squared=False)]}, {}),
     "erm-strata-mmd": (ERM, {"penalties": [ConditionalMMD(2.0)]}, {"rows_per_group": 2}),
+    "erm-continuous": (ERM, {"penalties": [
+        cls(0.5, attribute="continuous") for cls in (Covariance, HSIC, HGR, Adversary)]}, {}),
     "erm-clean": (Clean, {}, {"clean_share": 0.17, "corrupt": [FlipLabels(0.2)]}),
     "trimmed": (Trimmed, {"drop": 0.3}, {}),
     "fr-train": (FRTrain, {"warmup": 4, "k": 2, "reweight_every": 4, "reweight": "mean_one",

@@ -27,7 +27,7 @@ from frbench.data.learnt import CHUNK, NewRows
 from frbench.data.module import GroupDataModule
 from frbench.data.reading import table_parts
 from frbench.data.table import Table
-from frbench.data.tables.sample_weights import sample_weights
+from frbench.data.tables.training_columns import sample_weights, standardised
 from frbench.data.targets import THRESHOLD, above, binary, check_classes_of
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class TableColumns(GroupDataModule):
     bins: dict[str, int | list[float | str]] | None
     max_values: int | None
     weight: str | None
+    continuous: str | None
     #: Bins of attribute columns that ``bins`` does not name.
     default_bins: dict[str, int | list[float | str]] = {}
 
@@ -143,6 +144,7 @@ class TableColumns(GroupDataModule):
             "bins": self.bins,
             "split_column": [self.split_column] if self.split_column else [],
             "weight": [self.weight] if self.weight else [],
+            "continuous": [self.continuous] if self.continuous else [],
         }
         self._check_names(frame, options)
         if not self._attributes:
@@ -151,6 +153,12 @@ class TableColumns(GroupDataModule):
             raise self._error(f"column {self.target!r} is both target and attribute.")
         if self.weight in (self.target, *self._attributes):
             raise self._error(f"column {self.weight!r} is data.weight and target or attribute.")
+
+        if self.continuous is not None and self.continuous not in self._attributes:
+            raise self._error(
+                f"data.continuous: {self.continuous!r} is no attribute column; metrics are about "
+                "its bins, so name it under attribute, too, and its edges under bins."
+            )
 
     def _check_names(self, frame: pd.DataFrame, options: Mapping[str, Any]) -> None:
         """Refuse a column that the table lacks, naming the option."""
@@ -183,18 +191,21 @@ class TableColumns(GroupDataModule):
         first = dict(zip(*np.unique(codes, return_index=True), strict=True))
         return y, {str(v): y.names[y.codes[first[i]]] for i, v in enumerate(values) if i in first}
 
-    def _weights(
+    def _training_columns(
         self, frame: pd.DataFrame, train: np.ndarray, notes: list[str]
-    ) -> np.ndarray | None:
-        """Weights of the training rows, None without a column of them."""
+    ) -> dict[str, np.ndarray]:
+        """Weights of the training rows and their continuous attribute, where there are any."""
+        found = {}
+        if self.continuous is not None:
+            found["continuous"] = standardised(frame[self.continuous].iloc[train], self.path)
         if self.weight is None:
-            return None
+            return found
         weight = sample_weights(frame[self.weight], train, self.path)
         notes.append(
             f"weights of the column {self.weight}, for training only: effective sample size "
             f"{effective_sample_size(weight):.0f} of {len(weight)}; metrics count rows"
         )
-        return weight
+        return {**found, "weight": weight}
 
     def _known_factors(
         self, frame: pd.DataFrame, notes: list[str]

@@ -33,7 +33,7 @@ class _Rows(NamedTuple):
     x: pd.DataFrame
     y: Categorical
     z: Categorical
-    weight: np.ndarray | None
+    training: dict[str, np.ndarray]
     splits: dict[str, np.ndarray]
     notes: list[str]
     classes: dict[str, str]
@@ -87,6 +87,8 @@ class TableData(TableColumns):
             default 50 numbers, 1000 texts, 50 combinations.
         weight: Column of sample weights, for training only: rows are drawn, or their losses
             weighed, in proportion, as ``via`` says. Metrics count rows.
+        continuous: Attribute column of numbers whose values training rows keep beside their
+            bins, standardised, for penalties with ``attribute: continuous``.
         **kwargs: As for :class:`~frbench.data.module.GroupDataModule`.
 
     Raises:
@@ -135,6 +137,7 @@ class TableData(TableColumns):
         map: dict[str, dict[str, Value]] | None = None,
         max_values: Count | None = None,
         weight: str | None = None,
+        continuous: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -165,6 +168,7 @@ class TableData(TableColumns):
         self.map = map
         self.max_values = max_values
         self.weight = weight
+        self.continuous = continuous
 
     # ---- what the base class asks for ---------------------------------------------------------
     def read(self) -> pd.DataFrame:
@@ -178,8 +182,7 @@ class TableData(TableColumns):
             name: Table(rows.x.iloc[index], rows.y.codes[index], rows.z.codes[index])
             for name, index in rows.splits.items()
         }
-        if rows.weight is not None:
-            tables["train"] = tables["train"].replace(weight=rows.weight)
+        tables["train"] = tables["train"].replace(**rows.training)
         self.notes.extend(rows.notes)
         self.notes.extend(self._column_notes(tables))
         return tables
@@ -295,8 +298,8 @@ class TableData(TableColumns):
             frame, y, z = self._known_factors(frame, notes)
             classes, bins = self._classes, self._bins
         splits = self._split(frame, y, z, notes)
-        weight = self._weights(frame, splits["train"], notes)
-        return _Rows(frame[inputs], y, z, weight, splits, notes, classes, bins)
+        training = self._training_columns(frame, splits["train"], notes)
+        return _Rows(frame[inputs], y, z, training, splits, notes, classes, bins)
 
     def _inputs(self, frame: pd.DataFrame) -> list[str]:
         """Columns that the network sees."""
