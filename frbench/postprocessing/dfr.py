@@ -25,8 +25,7 @@ STRENGTHS = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)
 #: Numbers in the inputs of all regressions up to which liblinear takes a few seconds.
 LIBLINEAR_NUMBERS = 5e7
 
-#: From C to weights [C, D] and biases [C].
-Layers = Callable[[float], tuple[np.ndarray, np.ndarray]]
+Layer = tuple[np.ndarray, np.ndarray]  #: Weights [C, D] and biases [C].
 
 
 @checked
@@ -109,20 +108,28 @@ class DFR(LastLayer):
         # Chance decides which of several groups of a few rows looks worst.
         compared = [g for g in groups if sizes[g] >= MIN_GROUP_ROWS] or list(groups)
         scores, ties = {}, {}
-        layers = self._mean_fit(x, y, group, half == 0, num_classes)
+        numbers = self.redraws * len(self.strengths) * (1 if num_classes == 2 else num_classes)
+        numbers *= int(counts.min()) * len(counts) * x.shape[1]
+        large = numbers > LIBLINEAR_NUMBERS
+        solver = {"auto": "newton" if large else "liblinear"}.get(self.solver, self.solver)
+        layer_of = self._mean_fit(x, y, group, half == 0, num_classes, solver)
+        layers = {c: layer_of(c, None) for c in sorted(self.strengths)}
         for strength in self.strengths:
-            weight, bias = layers(strength)
+            weight, bias = layers[strength]
             hit = (x @ weight.T + bias).argmax(1) == y
             scores[strength] = min(hit[held & (group == g)].mean() for g in compared)
             recall = [hit[held & (y == c)].mean() for c in np.unique(y[held])]
             ties[strength] = scores[strength], float(np.mean(recall))
         best = max(scores, key=ties.__getitem__)
-        weight, bias = self._mean_fit(x, y, group, np.ones(len(y), bool), num_classes)(best)
+        every = np.ones(len(y), bool)
+        layer_of = self._mean_fit(x, y, group, every, num_classes, solver)
+        weight, bias = layer_of(best, layers[best])
         weight = weight / scale
         report = {
             "strength": best,
             "scores": [[float(c), float(score)] for c, score in scores.items()],
             "per_group": int(counts.min()),
+            "solver": solver,
         }
         return Head(weight, bias - weight @ mean, report)
 
@@ -133,8 +140,12 @@ class DFR(LastLayer):
         group: np.ndarray,
         allowed: np.ndarray,
         num_classes: int,
-    ) -> Layers:
-        """Return the mean of the regressions over balanced draws of the allowed rows."""
+        solver: str,
+    ) -> Callable[[float, Layer | None], Layer]:
+        """Return the mean of the regressions over balanced draws of the allowed rows.
+
+        It is a function of C and of a layer near the mean, if one is known.
+        """
         x, y, group = x[allowed], y[allowed], group[allowed]
         members = [np.flatnonzero(group == g) for g in np.unique(group)]
         size = min(map(len, members))
@@ -143,13 +154,8 @@ class DFR(LastLayer):
             rng = np.random.default_rng([self.seed, 22, redraw])
             draws.append(np.concatenate([rng.choice(m, size, replace=False) for m in members]))
         labels = range(1 if num_classes == 2 else 0, num_classes)
-        layer_of = self._together if self._takes_newton(x, draws, labels) else self._one_by_one
-        return layer_of(x, y, draws, labels, (num_classes, x.shape[1]))
-
-    def _takes_newton(self, x: np.ndarray, draws: list[np.ndarray], labels: range) -> bool:
-        regressions = len(draws) * len(labels) * len(self.strengths)
-        large = regressions * len(draws[0]) * x.shape[1] > LIBLINEAR_NUMBERS
-        return self.solver == "newton" or (self.solver == "auto" and large)
+        mean_layer = self._together if solver == "newton" else self._one_by_one
+        return mean_layer(x, y, draws, labels, (num_classes, x.shape[1]))
 
     def _one_by_one(
         self,
@@ -158,7 +164,7 @@ class DFR(LastLayer):
         draws: list[np.ndarray],
         labels: range,
         shape: tuple[int, int],
-    ) -> Layers:
+    ) -> Callable[[float, Layer | None], Layer]:
         """Fit each regression by liblinear."""
         from sklearn.linear_model import LogisticRegression
 
@@ -167,7 +173,7 @@ class DFR(LastLayer):
         old = "penalty" in parameters and parameters["penalty"].default == "l2"
         l1: dict[str, Any] = {"penalty": "l1"} if old else {"l1_ratio": 1.0}
 
-        def layer(strength: float) -> tuple[np.ndarray, np.ndarray]:
+        def layer(strength: float, near: Layer | None) -> Layer:
             weight, bias = np.zeros(shape), np.zeros(shape[0])
             for redraw, rows in enumerate(draws):
                 drawn = self._inputs(x, y, rows, redraw)
@@ -189,7 +195,7 @@ class DFR(LastLayer):
         draws: list[np.ndarray],
         labels: range,
         shape: tuple[int, int],
-    ) -> Layers:
+    ) -> Callable[[float, Layer | None], Layer]:
         """Fit all regressions at once."""
         from scipy.sparse import eye_array
 
@@ -200,8 +206,10 @@ class DFR(LastLayer):
                  for matrix, rows in zip(matrices, draws, strict=True)]  # fmt: skip
         regressions = L1Regressions(x, *zip(*every, strict=True))
 
-        def layer(strength: float) -> tuple[np.ndarray, np.ndarray]:
+        def layer(strength: float, near: Layer | None) -> Layer:
             weight, bias = np.zeros(shape), np.zeros(shape[0])
+            if near is not None:
+                regressions.begin(*(np.repeat(part[labels], len(draws), 0) for part in near))
             found = regressions.solve(strength)
             weight[labels] = found[0].reshape(len(labels), len(draws), -1).mean(1)
             bias[labels] = found[1].reshape(len(labels), -1).mean(1)

@@ -141,8 +141,8 @@ def test_halves_do_not_overlap(monkeypatch):
     def spy(self, x, y, group, allowed, *args):
         layers = original(self, x, y, group, allowed, *args)
 
-        def spied(strength):
-            seen.append((allowed.copy(), x, layers(strength)))
+        def spied(*args):
+            seen.append((allowed.copy(), x, layers(*args)))
             return seen[-1][2]
 
         return spied
