@@ -31,6 +31,8 @@ from frbench.support.stops import GRACE, listen, listening
 
 #: Cells that are submitted beyond those that the nodes have room for.
 AHEAD = 2
+#: Where a Ray of this machine alone listens.
+LOOPBACK = "127.0.0.2"
 #: Beginnings of the errors of a cell that ran out of memory, of the machine or of the GPU.
 MEMORY = ("MemoryError", "OutOfMemoryError")
 #: Set before Ray starts: nothing is reported to its makers, and a task without GPUs sees none.
@@ -179,31 +181,50 @@ def on_ray(
             at_work[future] = reference
             return future
 
-        def judge(cell: Cell, future: Future[Record], tries: int) -> Record | None:
-            at_work.pop(future)
-            try:
-                record = future.result()
-            except ray.exceptions.RayTaskError as error:  # raised in the task
-                cause = error.cause
-                if isinstance(cause, OSError) and no_space(cause):  # all others would fail as well
-                    raise cause from None
-                record, again = failed(cell, str(cause)), False
-            except ray.exceptions.OutOfMemoryError as error:
-                record, again = failed(cell, f"OutOfMemoryError: {error}"), tries < 2
-            except ray.exceptions.RayError as error:  # a process or a node has died
-                record = failed(cell, f"{type(error).__name__}: {error}")
-                again = tries <= needs.retries
-            else:
-                again = tries < 2 and record.get("error", "").startswith(MEMORY)
-            return None if again else record | {"attempts": tries}
+        def judge_one(cell: Cell, future: Future[Record], tries: int) -> Record | None:
+            del at_work[future]
+            return judge(cell, future, tries, needs.retries)
 
         try:
-            collect(queue, on_done, submit, lambda: _room(ray, needs) + AHEAD, keep_last, judge)
+            collect(
+                queue, on_done, submit, lambda: _room(ray, needs) + AHEAD, keep_last, judge_one
+            )
         except KeyboardInterrupt:
-            for reference in at_work.values():
+            for reference in (left := list(at_work.values())):
                 ray.cancel(reference)  # as Ctrl-C does in the task, which writes last.ckpt
-            ray.wait([*at_work.values()], num_returns=max(1, len(at_work)), timeout=GRACE)
+            if left:
+                ray.wait(left, num_returns=len(left), timeout=GRACE)
             raise
+
+
+def judge(cell: Cell, future: Future[Record], tries: int, retries: int) -> Record | None:
+    """Return the record of a task, or None if it is to be tried again.
+
+    Args:
+        cell: The run.
+        future: What has become of it.
+        tries: How often it has been tried.
+        retries: How often it may be tried again after the death of its process or node.
+
+    Raises:
+        OSError: If the disk is full: every further run would fail as well.
+    """
+    from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
+
+    try:
+        record = future.result()
+    except RayTaskError as error:  # raised in the task
+        cause = error.cause
+        if isinstance(cause, OSError) and no_space(cause):
+            raise cause from None
+        record, again = failed(cell, f"{type(cause).__name__}: {cause}"), False
+    except OutOfMemoryError as error:
+        record, again = failed(cell, f"OutOfMemoryError: {error}"), tries < 2
+    except RayError as error:
+        record, again = failed(cell, f"{type(error).__name__}: {error}"), tries <= retries
+    else:
+        again = tries < 2 and str(record.get("error", "")).startswith(MEMORY)
+    return None if again else record | {"attempts": tries}
 
 
 @contextlib.contextmanager
@@ -213,9 +234,10 @@ def _connected(address: str) -> Iterator[Any]:
         os.environ.setdefault(name, value)
     ray = import_extra("ray", "--on ray needs", "ray")
     options: dict[str, Any] = {"address": address}
-    if address == "local":  # which listens on the loopback interface alone
-        options |= {"num_cpus": available_cores(), "_node_ip_address": "127.0.0.1",
-                    "include_dashboard": False}  # fmt: skip
+    if address == "local":
+        options |= {"num_cpus": available_cores(), "include_dashboard": False}
+        if sys.platform == "linux":  # elsewhere Ray's default is the loopback interface, too;
+            options["_node_ip_address"] = LOOPBACK  # 127.0.0.1 is replaced by a reachable address
     try:
         ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:

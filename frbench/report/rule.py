@@ -93,4 +93,4 @@ def parse_rule(text: str, own: Mapping[str, int] = NO_METRICS, option: str = "--
     single = len(terms) == 1 and terms[0][0] == 1.0
     maximise = not single or prefix[2] or higher_is_better(terms[0][1], own)
     sign = -1 if prefix[2] == "min:" or not maximise else 1
-    return Rule(text, tuple(terms), sign, uses_test, own)
+    return Rule(text, tuple(terms), sign, uses_test, dict(own))
