@@ -25,6 +25,7 @@ train and evaluate (options of Lightning's command line)
   card       write a model card, evaluated with intervals:     frbench card best.ckpt
   postprocess  fit a last layer or decisions on held-out rows:  frbench postprocess --method AFR
   dfr        the same of one method:                        frbench dfr --ckpt_path ...
+  features   run a fixed network once over a data set:    frbench features --network Timm
   gan        train a generator and make pairs that differ in the attribute:  frbench gan --help
 
 compare
@@ -54,6 +55,7 @@ COMMANDS = {
     "card": "card",
     "postprocess": "postprocess",
     "dfr": "dfr",
+    "features": "features",
     "gan": "gan",
     "bench": "bench",
     "tune": "tune",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from frbench.contracts.errors import UserError
 from frbench.support.atomic import check_writable
-from frbench.support.parser import Parser, seed
+from frbench.support.parser import Parser, divided, seed
 from frbench.support.progress import loading
 
 if TYPE_CHECKING:
@@ -62,9 +62,7 @@ def main(argv: list[str]) -> int:
     if help_of := [w for w in argv if w.startswith("--method.help")]:
         return _help(argv[argv.index(help_of[0]) :])
     args, extra = _parser().parse_known_args(argv)
-    known = ("--data.", "--method.")
-    if strange := [w for w in extra if w.startswith("-") and not w.startswith(known)]:
-        raise UserError(f"unknown option {strange[0]}; see frbench postprocess --help.")
+    words = divided(extra, ("--method.", "--data."), "postprocess")
     if args.results is None and args.methods is not None:
         raise UserError("--methods chooses among the runs of --results; leave it out.")
     if args.results is not None and (args.out or args.earlier):
@@ -73,9 +71,8 @@ def main(argv: list[str]) -> int:
         from frbench.runs.postprocess import Request, build_method, check_split, fit_behind
     split = args.split, args.share
     check_split(*split, "--")
-    own, data = _divided(extra)
-    method = build_method([f"--method={args.method}", *own])
-    request = Request(method, *split, args.seed, data, args.earlier)
+    method = build_method([f"--method={args.method}", *words["--method."]])
+    request = Request(method, *split, args.seed, words["--data."], args.earlier)
     name = type(method).__name__
     if args.results is not None:
         suffix = f"{name}-{_digest(request)}"
@@ -95,16 +92,6 @@ def main(argv: list[str]) -> int:
         print(f"note: {model.attribute_use}")
     print(f"written to {out}; next: frbench test --ckpt_path {out}")
     return 0
-
-
-def _divided(extra: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Divide words into options of the method and options of the data, each with its value."""
-    own, data, target = list[str](), list[str](), list[str]()
-    for word in extra:
-        if word.startswith("--"):
-            target = own if word.startswith("--method.") else data
-        target.append(word)
-    return own, data
 
 
 def _digest(request: Request) -> str:

@@ -6,6 +6,7 @@ _HOME = {
     "balance_weights": "balance",
     "ACSIncome": "tables.literature",
     "Adult": "tables.literature",
+    "ArrayData": "tables.array_data",
     "AmazonReviews": "texts.reviews",
     "AdultSmall": "tables.released",
     "Augmentation": "step",

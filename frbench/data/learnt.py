@@ -133,7 +133,7 @@ class Learnt(LightningDataModule):
         Raises:
             UserError: If the file cannot be read.
         """
-        arrays = _read_npz(source) if isinstance(source, str | Path) else {"x": source}
+        arrays = read_arrays(source) if isinstance(source, str | Path) else {"x": source}
         if "x" not in arrays:
             raise UserError(f"{source} has no array x; it has: {', '.join(arrays)}.")
         for start in range(0, len(arrays["x"]), chunk):
@@ -205,7 +205,12 @@ class Learnt(LightningDataModule):
         return {}
 
 
-def _read_npz(path: str | Path) -> dict[str, np.ndarray]:
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Read the arrays of an ``.npz`` file by name.
+
+    Raises:
+        UserError: If the file is of another kind, is damaged, or holds Python objects.
+    """
     if not str(path).endswith(".npz"):
         raise UserError(f"{path}: this data set holds arrays; give an .npz file with the array x.")
     try:

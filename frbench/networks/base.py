@@ -27,6 +27,8 @@ class Network(CheckedArguments, nn.Module, ABC):
     reads_text = False
     #: Token id that it takes for padding; None if it asks the tokenizer, or reads no text.
     padding: int | None = None
+    #: Whether its weights are not drawn at random but come from a file.
+    pretrained = False
     #: Whether token ids must be those of a tokenizer, not of the words of the training rows.
     needs_tokenizer = False
 

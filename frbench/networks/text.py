@@ -207,6 +207,7 @@ class PretrainedText(Network):
 
     reads_text = True
     needs_tokenizer = True
+    pretrained = True
     transient_arguments: ClassVar[dict[str, Any]] = {"path": None}
 
     def __init__(

@@ -65,6 +65,11 @@ class Timm(Network):
         if image_size is not None and len(image_size) != 2:
             raise UserError(f"Timm.image_size must be [height, width], got {image_size}.")
 
+    @property
+    def pretrained(self) -> bool:  # type: ignore[override]
+        """Whether there is a file of weights."""
+        return self.checkpoint is not None
+
     def build(self, sizes: Sizes) -> tuple[nn.Module, int]:
         """Return the timm model and its number of features."""
         import timm

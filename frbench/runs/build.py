@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jsonargparse import ArgumentParser
 
@@ -22,6 +22,8 @@ from frbench.training.threads import use_threads
 if TYPE_CHECKING:
     from frbench.objectives import Objective
 
+T = TypeVar("T")
+
 
 def build(argv: list[str], stored: dict[str, Any] | None = None) -> GroupDataModule:
     """Build the data set of ``--data NAME --data.OPTION VALUE`` words.
@@ -33,14 +35,31 @@ def build(argv: list[str], stored: dict[str, Any] | None = None) -> GroupDataMod
     Raises:
         UserError: If the data set or one of its options does not exist.
     """
+    return built(GroupDataModule, "data", argv, stored)
+
+
+def built(
+    kind: type[T], role: str, argv: Sequence[str], stored: dict[str, Any] | None = None
+) -> T:
+    """Build an object of ``--ROLE NAME --ROLE.OPTION VALUE`` words.
+
+    Args:
+        kind: Its base class.
+        role: What the words call it.
+        argv: The words.
+        stored: It as plain data, whose options the words override.
+
+    Raises:
+        UserError: If there is no such class, or an option is wrong.
+    """
     import_all()
     parser = ArgumentParser(prog="frbench", exit_on_error=False)
-    parser.add_subclass_arguments(GroupDataModule, "data", required=True)
+    parser.add_subclass_arguments(kind, role, required=True)
     if stored is not None:
-        check_spec(stored, GroupDataModule)  # before the parser imports what it names
-        parser.set_defaults({"data": stored})
+        check_spec(stored, kind)  # before the parser imports what it names
+        parser.set_defaults({role: stored})
     with one_line():
-        result: GroupDataModule = parser.instantiate(parser.parse_args(argv)).data
+        result: T = parser.instantiate(parser.parse_args(list(argv)))[role]
     return result
 
 

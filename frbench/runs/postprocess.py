@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from jsonargparse import ArgumentError, ArgumentParser
 
 from frbench.callbacks import SanityCheck
 from frbench.contracts.errors import UserError
 from frbench.contracts.spec import to_spec
 from frbench.postprocessing import HeldOut, Postprocessor
-from frbench.runs.build import checkpoint_data
-from frbench.runs.catalogue import import_all
+from frbench.runs.build import built, checkpoint_data
 from frbench.runs.checkpoint import load, read_checkpoint
-from frbench.runs.messages import cause, readable
 from frbench.support.atomic import replacing
 from frbench.training.postprocess import (
     Split,
@@ -68,18 +65,7 @@ def build_method(words: Sequence[str]) -> Postprocessor:
         >>> build_method(["--method=AFR", "--method.gamma=10"]).gamma
         10.0
     """
-    import_all()
-    parser = ArgumentParser(prog="frbench", exit_on_error=False)
-    parser.add_subclass_arguments(Postprocessor, "method", required=True)
-    try:
-        result: Postprocessor = parser.instantiate(parser.parse_args(list(words))).method
-        return result
-    except ArgumentError as error:
-        raise UserError(readable(str(error))) from error
-    except ValueError as error:
-        if (user_error := cause(error)) is not None:
-            raise user_error from None
-        raise
+    return built(Postprocessor, "method", words)
 
 
 def request_of(options: dict[str, Any]) -> Request:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from frbench.contracts.errors import UserError
@@ -69,6 +70,32 @@ def names(text: str) -> list[str]:
     """
     found = [name.strip().strip("'\"") for name in text.strip().strip("[]").split(",")]
     return [name for name in found if name]
+
+
+def divided(words: Sequence[str], known: Sequence[str], command: str) -> dict[str, list[str]]:
+    """Divide words into options by their beginnings, each with its values.
+
+    Args:
+        words: What the command's own parser has left over.
+        known: Beginnings of options, ``--data.`` say.
+        command: Name of the command, for the message.
+
+    Raises:
+        UserError: For any other option.
+
+    Example:
+        >>> divided(["--data.n", "5", "--method.q=1"], ["--data.", "--method."], "fit")
+        {'--data.': ['--data.n', '5'], '--method.': ['--method.q=1']}
+    """
+    found: dict[str, list[str]] = {start: [] for start in known}
+    target: list[str] | None = None
+    for word in words:
+        if word.startswith("--") or target is None:
+            target = next((own for start, own in found.items() if word.startswith(start)), None)
+        if target is None:
+            raise UserError(f"unknown option {word}; see frbench {command} --help.")
+        target.append(word)
+    return found
 
 
 def decision_options(parser: argparse.ArgumentParser) -> None:

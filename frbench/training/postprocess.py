@@ -62,13 +62,19 @@ def split_for(method: Postprocessor, name: str | None, share: float | None, seed
     return Split(name, share, seed)
 
 
-def outputs(objective: Objective, data: GroupDataModule, split: str) -> HeldOut:
-    """Run a network over a split in the table's order.
+def passed(
+    objective: Objective, data: GroupDataModule, split: str, dtype: torch.dtype
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run a network over a split, in the table's order and without random transforms.
 
     Args:
-        objective: The trained method.
+        objective: The method, trained or not; it is in evaluation mode afterwards.
         data: Its data.
         split: Name of the table.
+        dtype: Type of what is returned.
+
+    Returns:
+        What the head gets [N, D], and logits [N, C].
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     objective.to(device).eval()
@@ -77,16 +83,28 @@ def outputs(objective: Objective, data: GroupDataModule, split: str) -> HeldOut:
     with torch.inference_mode(), features_of(objective.network) as seen:
         for batch in track(loader, f"features of {split}", len(loader)):
             logits = objective(batch.x.to(device))
-            inner = seen.pop()
-            parts.append((inner.double().cpu(), logits.double().cpu(), batch.y, batch.z))
+            parts.append((seen.pop().to("cpu", dtype), logits.to("cpu", dtype)))
     objective.cpu()
-    features, logits, y, z = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    features, logits = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    return features, logits
+
+
+def outputs(objective: Objective, data: GroupDataModule, split: str) -> HeldOut:
+    """Run a network over a split in the table's order.
+
+    Args:
+        objective: The trained method.
+        data: Its data.
+        split: Name of the table.
+    """
+    features, logits = passed(objective, data, split, torch.float64)
+    table = data.splits[split]
     weight, bias = _last_layer(objective)
     return HeldOut(
         features,
         logits,
-        y,
-        z,
+        table.y,
+        table.z,
         objective.num_classes,
         objective.num_attributes,
         weight,

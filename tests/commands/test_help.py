@@ -56,7 +56,7 @@ def test_examples_name_options_that_exist(command, capsys, monkeypatch):
         if not line.strip().startswith(f"frbench {command.split()[0]}"):
             continue
         for word in shlex.split(re.sub(r"\s{2,}[#a-z].*$", "", line.strip())):
-            if word.startswith("--") and not re.match(r"--(data|model|trainer)\.", word):
+            if word.startswith("--") and not re.match(r"--(data|model|network|trainer)\.", word):
                 assert word.split("=")[0] in known, (line, word)
 
 

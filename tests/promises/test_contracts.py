@@ -18,6 +18,7 @@ from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Interval, is_restricted
 from frbench.contracts.spec import from_spec, init_parameters, public_name, to_spec
 from frbench.data import (
+    ArrayData,
     CelebA,
     Digits,
     ImageScenario,
@@ -80,6 +81,8 @@ def build(cls, **kwargs):
         own = {"root": str(drawn_faces()), "num_workers": 0, "image_size": 16}
         if cls is ImageTable:
             own |= {"split": None, "target": "Smiling", "attribute": "Male"}
+    if cls is ArrayData:
+        own = {"path": str(drawn_arrays())}
     if cls in (TableData,):
         own = {"path": FILES["TableData"], "target": "occupation", "attribute": "sex"}
     if cls is ImageScenario:
@@ -93,6 +96,14 @@ def build(cls, **kwargs):
                "target": "overall", "attribute": "reviewText", "positive": [4, 5],
                "attribute_words": ["not", "never", "no"]}  # fmt: skip
     return cls(**{**own, **kwargs})
+
+
+@cache
+def drawn_arrays():
+    """A file of arrays."""
+    rng, path = np.random.default_rng(0), f"{tempfile.mkdtemp()}/arrays.npz"
+    np.savez(path, x=rng.normal(size=(300, 4)), y=rng.integers(0, 2, 300), z=np.arange(300) % 3)
+    return path
 
 
 @cache
