@@ -155,6 +155,7 @@ def _train_and_test(
             "balance": cli.datamodule.balance,
             "train_on": getattr(cli.datamodule, "train_on", None),
             "infer": type(cli.model.infer).__name__ if cli.model.infer else None,
+            "inferred": cli.model.inferred_groups(),
             "mixing": type(cli.model.mixing).__name__ if cli.model.mixing else None,
             "penalties": {
                 name: float(penalty.weight)

@@ -16,6 +16,7 @@ from frbench.group_inference import EIIL, Classes, Clusters, Errors, GroupInfere
 from frbench.networks import MLP
 from frbench.objectives import BPF, ERM, IRW, FRTrain, GroupDRO
 from frbench.penalties import Adversary, Penalty
+from frbench.training.inferred import cross_table
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in FILTERS]
 
@@ -260,3 +261,35 @@ def test_a_twin_is_a_network_of_its_own():
     twin = network.twin()
     assert twin.hidden == [3] and twin.num_features == network.num_features
     assert not torch.equal(twin.head.weight, network.head.weight)
+
+
+def test_inferred_against_known_attributes_are_printed_and_recorded(capsys):
+    given = data()
+    model = train(make(infer=Parity()), given=given)
+    table = given.training.table
+    found = model.inferred_groups()
+    for y in range(2):
+        for value in range(2):
+            for z in range(2):
+                rows = (table.y == y) & (np.arange(len(table)) % 2 == value) & (table.z == z)
+                assert found["counts"][y][value][z] == rows.sum()
+            assert found["counts"][y][value][2] == 0
+    text = capsys.readouterr().out
+    assert "training rows by inferred and known attribute" in text and "unknown" not in text
+    shown = next(line for line in text.splitlines() if "y=1" in line and "inferred=0" in line)
+    assert [int(word) for word in shown.split()[2:]] == found["counts"][1][0][:2]
+
+
+def test_rows_of_unknown_attribute_are_counted_apart_and_those_left_out_are_not_counted():
+    rng = np.random.default_rng(0)
+    y, known, inferred = (
+        rng.integers(0, 3, 500),
+        rng.integers(-1, 4, 500),
+        rng.integers(-1, 2, 500),
+    )
+    counts = cross_table(inferred, y, known, (3, 2, 4))
+    assert counts.sum() == (inferred >= 0).sum()
+    for cell in np.ndindex(3, 2, 5):
+        z = cell[2] if cell[2] < 4 else -1
+        own = (y == cell[0]) & (inferred == cell[1]) & (known == z)
+        assert counts[cell] == own.sum()

@@ -208,6 +208,8 @@ class ArrayData(GroupDataModule):
             notes.append(f"{self.path}: {given['about']}")
         split = as_array(given["split"]).astype(str) if "split" in given else None
         weight = np.asarray(as_array(given.get("weight", np.ones(len(x)))), np.float64)
+        if not (np.isfinite(weight).all() and (weight >= 0).all()):
+            raise UserError(f"{self._what}: weight must be finite, and nowhere negative.")
         kept = (y.codes > -2) & (z.codes > -2)
         if dropped := int((~kept).sum()):
             notes.append(f"{dropped} rows dropped: class or attribute unknown to the checkpoint")

@@ -120,7 +120,8 @@ def test_bytes_become_shares():
         (lambda x, y, z, p: ArrayData(x, x[:, 0], z), "different values"),
         (lambda x, y, z, p: ArrayData(x, y, z, np.repeat("dev", 200)), "got 'dev'"),
         (lambda x, y, z, p: ArrayData(x, y, z, np.repeat("train", 200)), "train, val and test"),
-        (lambda x, y, z, p: ArrayData(x, y, z, weight=-np.ones(200)), "weights of the train"),
+        (lambda x, y, z, p: ArrayData(x, y, z, weight=-np.ones(200)), "weight must be finite"),
+        (lambda x, y, z, p: ArrayData(x, y, z, weight=0 * y), "weights of the train"),
         (lambda x, y, z, p: ArrayData(path="none.npz"), "there is no file none[.]npz"),
         (lambda x, y, z, p: ArrayData(path=str(p)), "has no array y; it has: x"),
         (lambda x, y, z, p: ArrayData(path=str(p.with_suffix(".txt"))), "give an .npz file"),
@@ -181,7 +182,7 @@ def test_arrays_in_memory_train_and_are_tested_without_being_stored(tmp_path):
     seed_everything(0, verbose=False)
     data = ArrayData(*arrays(), batch_size=20)
     model = ERM(2, 2, [3], network=MLP(hidden=[]), lr=0.1)
-    once = trainer(max_epochs=4)
+    once = trainer(max_epochs=12)
     once.fit(model, datamodule=data)
     once.save_checkpoint(tmp_path / "a.ckpt")
     assert torch.load(tmp_path / "a.ckpt", weights_only=True)["frbench"]["data"] is None
