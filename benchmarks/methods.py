@@ -4,8 +4,8 @@ Usage: python benchmarks/methods.py [NAME ...] [--steps 400] [--rounds 5]
 
 One MLP with 256 rows a batch, one thread; every round times each method, the bare loop and ERM one
 after the other in this process, and the figures are medians over rounds. Penalties and mixings
-stand beside ERM. The last line compares a run of JTT with the sum of its stages: ERM for the epochs
-of the first stage, a pass over the table, and ERM for those of the second.
+stand beside ERM. The last line compares a run of JTT with the sum of its stages: ERM for the
+epochs of the first stage, a pass over the table, and ERM for those of the second.
 """
 
 from __future__ import annotations
