@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 
 from frbench.contracts.errors import UserError
-from frbench.support.parser import Parser, decision_options, names, threads_option
+from frbench.support.parser import Parser, decision_options, names, threads_option, yes_or_no
 from frbench.support.progress import loading
 from frbench.support.stops import interruptible
 
@@ -126,14 +126,13 @@ def _file_options(argv: list[str]) -> argparse.Namespace | None:
     parser.add_argument("--ckpt_path", type=Path)
     parser.add_argument("--attributes", type=names, default=[])
     parser.add_argument("--run_dir", type=Path)
+    parser.add_argument("--expected_decisions", type=yes_or_no, default=False)
     decision_options(parser)
     threads_option(parser)
     # Every other option has a value: only a word that follows no option is the file.
-    own, rest = (
-        ["--ckpt_path", "--attributes", "--run_dir", "--threads", *(f"--{d}" for d in DECISIONS)],
-        list[str](),
-    )
-    words, mine = iter(argv[1:]), list[str]()
+    own = ["--ckpt_path", "--attributes", "--run_dir", "--threads", "--expected_decisions",
+           *(f"--{d}" for d in DECISIONS)]  # fmt: skip
+    words, rest, mine = iter(argv[1:]), list[str](), list[str]()
     for word in words:
         if word.startswith("--") and word.split("=")[0] not in own:
             rest += [word] if "=" in word else [f"{word}={next(words, '')}"]
@@ -163,11 +162,12 @@ def _test_file(args: argparse.Namespace) -> int:
     from frbench.runs.folder import folder_of
     from frbench.runs.output import print_metrics, write_new
     from frbench.runs.quiet import quieten
-    from frbench.runs.score import evaluate_file
+    from frbench.runs.score import evaluate_file, rule_of
     from frbench.training.scoring import Decision
 
     quieten()
     model = load_with(args.ckpt_path, args.data, args.threads)
+    model.expected_decisions = args.expected_decisions
     decision = Decision(args.threshold, args.top_k, args.selection_rate)
     if model.attribute_use:
         print(f"note: {model.attribute_use}")
@@ -176,7 +176,8 @@ def _test_file(args: argparse.Namespace) -> int:
     record = {
         "file": args.file.name,
         "held_out": False,
-        "decision": decision.chosen or "largest probability",
+        "decision": decision.chosen or rule_of(model),
+        "decisions": "expected" if model.expected_decisions else "made",
         "attribute_use": model.attribute_use or "none",
         "selection": read_description(args.ckpt_path).get("selection"),
         "metrics": found.flat(),

@@ -124,8 +124,11 @@ class VanillaCRT(LLR):
         seed: As of :class:`LLR`.
 
     Example:
-        >>> VanillaCRT.fits_on, VanillaCRT().balance
-        ('train', 'none')
+        >>> y = np.array([0, 0, 0, 1])
+        >>> rows = HeldOut(np.zeros((4, 1)), np.zeros((4, 2)), y, np.zeros(4, int), 2, 1)
+        >>> bias = VanillaCRT(decay=0).fit(rows).bias  # of features that say nothing
+        >>> round(float(np.exp(bias[1] - bias[0])), 3)  # one to three, as in the rows
+        0.333
     """
 
     fits_on: ClassVar[Literal["val", "train"]] = "train"
@@ -147,8 +150,11 @@ class CRT(VanillaCRT):
         seed: As of :class:`LLR`.
 
     Example:
-        >>> CRT().balance, CRT().via
-        ('group', 'subset')
+        >>> y = np.array([0, 0, 0, 1])
+        >>> rows = HeldOut(np.zeros((4, 1)), np.zeros((4, 2)), y, np.zeros(4, int), 2, 1)
+        >>> head = CRT(decay=0).fit(rows)  # one row of each group
+        >>> head.report["rows_used"], round(float(np.exp(head.bias[1] - head.bias[0])), 3)
+        (2, 1.0)
     """
 
     balance: Balance = "group"
@@ -168,8 +174,11 @@ class ReweightCRT(VanillaCRT):
         seed: As of :class:`LLR`.
 
     Example:
-        >>> ReweightCRT().balance, ReweightCRT().via
-        ('group', 'weight')
+        >>> y = np.array([0, 0, 0, 1])
+        >>> rows = HeldOut(np.zeros((4, 1)), np.zeros((4, 2)), y, np.zeros(4, int), 2, 1)
+        >>> head = ReweightCRT(decay=0).fit(rows)  # all rows, groups of equal weight
+        >>> head.report["rows_used"], round(float(np.exp(head.bias[1] - head.bias[0])), 3)
+        (4, 1.0)
     """
 
     balance: Balance = "group"
@@ -260,8 +269,15 @@ class SELF(LastLayer):
             checkpoint was not given.
 
     Example:
-        >>> SELF(by="loss", rows=20).needs
-        ('y',)
+        >>> logits = np.array([[2, 0], [0.2, 0], [0, 3.0], [0.5, 0]])
+        >>> x, layer = logits[:, :1], (np.array([[1.0], [0.0]]), np.zeros(2))
+        >>> rows = HeldOut(x, logits, np.array([0, 0, 1, 1]), np.zeros(4, int), 2, 1, *layer)
+        >>> method = SELF(by="loss", rows=2, steps=1, lr=1.0)
+        >>> method.disagreement(rows).round(3).tolist()  # rows 1 and 3: the largest of each class
+        [0.127, 0.598, 0.049, 0.974]
+        >>> head = method.fit(rows)  # one step on their mean loss
+        >>> head.report["rows_used"], head.weight.round(4).tolist()
+        (2, [[0.8894], [0.1106]])
     """
 
     needs: ClassVar[tuple[str, ...]] = ("y",)

@@ -42,6 +42,7 @@ class L1Regressions:
         self.x = np.concatenate([x, np.ones((len(x), 1))], 1)
         self.draws = draws
         self.back = [draw.T.tocsr() for draw in draws]
+        self.squares = [back.power(2) for back in self.back]
         self.labels = np.stack(labels, 1)
         self.size = len(self.labels)
         self.weight = np.zeros((self.x.shape[1], len(draws)))
@@ -108,7 +109,7 @@ class L1Regressions:
     def _curvature(self, chance: np.ndarray) -> np.ndarray:
         """Return the mean of the regressions' second derivatives [D + 1, D + 1]."""
         of_input = chance * (1 - chance) / self.size
-        of_row = np.mean([b @ of_input[:, k] for k, b in enumerate(self.back)], 0)
+        of_row = np.mean([b @ of_input[:, k] for k, b in enumerate(self.squares)], 0)
         used = of_row > 0
         rows = (self.x[used] * np.sqrt(of_row[used])[:, None]).astype(np.float32)
         found: np.ndarray = (rows.T @ rows).astype(np.float64)

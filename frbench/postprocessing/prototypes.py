@@ -39,8 +39,16 @@ class DPE(OutputMap):
         UserError: If a class has no held-out rows.
 
     Example:
-        >>> DPE(heads=3, balance="group").needs
-        ('y', 'z')
+        >>> rng = np.random.default_rng(0)
+        >>> y = np.repeat([0, 1], 50)
+        >>> x = np.stack([np.cos(y + 0.1 * rng.normal(size=100)), np.sin(y)], 1)
+        >>> method = DPE(heads=2, epochs=5)
+        >>> method.bind(Sizes(2, 1, (1,)), 2)
+        >>> method.fit(HeldOut(x, np.zeros((100, 2)), y, y * 0, 2, 1))["rows_of_a_layer"]
+        100
+        >>> scores = method.scores(torch.zeros(100, 2), torch.as_tensor(x), torch.zeros(100))
+        >>> bool((scores.argmax(1).numpy() == y).all())
+        True
     """
 
     uses_features = True

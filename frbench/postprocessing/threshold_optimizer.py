@@ -179,8 +179,17 @@ class RelaxedEqualizedOdds(ThresholdMap):
         UserError: If a group has rows of one class only.
 
     Example:
-        >>> RelaxedEqualizedOdds(tolerance=0.05).tolerance
-        0.05
+        >>> from frbench import Sizes
+        >>> p = np.array([0.9, 0.4, 0.6, 0.2, 0.3, 0.7])
+        >>> rows = HeldOut(np.zeros((6, 0)), np.log(np.stack([1 - p, p], 1)),
+        ...                np.array([1, 0, 1, 0, 1, 0]), np.array([0, 0, 0, 1, 1, 1]), 2, 2)
+        >>> for tolerance in (0.0, 0.25, 1.0):
+        ...     method = RelaxedEqualizedOdds(tolerance)
+        ...     method.bind(Sizes(2, 2, (1,)), 0)
+        ...     print(tolerance, round(method.fit(rows)["value"], 4))
+        0.0 0.75
+        0.25 0.7917
+        1.0 0.8333
     """
 
     def __init__(

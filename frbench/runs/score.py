@@ -95,7 +95,7 @@ def _write_record(model: Objective, out: Path, decision: Decision, **more: Any) 
     """Write beside a table how it was made."""
     record = {
         "classes": model.classes_.tolist(),
-        "decision": decision.chosen or _rule(model),
+        "decision": decision.chosen or rule_of(model),
         "attribute_use": model.attribute_use or "none",
         **more,
         **environment(),
@@ -148,7 +148,7 @@ def _check(model: Objective, decision: Decision) -> None:
         )
 
 
-def _rule(model: Objective) -> str:
+def rule_of(model: Objective) -> str:
     """Say what turns probabilities into predictions, where no option does."""
     return "largest probability" if model.postprocess is None else type(model.postprocess).__name__
 
@@ -217,18 +217,24 @@ def evaluate_file(
     _check(model, decision)
     if not attributes and not decision.chosen:
         return Evaluation({"test": model.evaluate(str(source))})
-    y, z, scores, frames, codes = [], [], [], [], []
-    for rows, probabilities, decided, _ in model.score(str(source)):
+    names = list(model.encoding.class_names)
+    times = 1
+    y, z, scores, frames, codes, weights = [], [], [], [], [], []
+    for rows, probabilities, decided, shares in model.score(str(source)):
         table, kept = model.encoding.labelled(rows)
-        y.append(table.y)
-        z.append(table.z)
-        scores.append(probabilities[kept])
-        codes.append(decided[kept])
-        frames.append(_columns(rows.columns, attributes)[kept])
+        if model.expected_decisions and shares is not None:
+            times = len(names)  # a row once for each decision, weighed by its probability
+            decided = np.tile(np.arange(times), len(decided))
+            weights.append(shares[kept].ravel())
+        y.append(table.y.repeat(times))
+        z.append(table.z.repeat(times))
+        scores.append(probabilities[kept].repeat(times, 0))
+        codes.append(decided.reshape(-1, times)[kept].ravel())
+        frames.append(_columns(rows.columns, attributes)[kept].repeat(times, 0))
     labels, probability = np.concatenate(y), np.concatenate(scores)
     predicted = decision.predict(probability) if decision.chosen else np.concatenate(codes)
     given = np.concatenate(frames)
-    names = list(model.encoding.class_names)
+    weight = np.concatenate(weights) if weights else None
 
     def table_of(values: Any, known: Any = None) -> dict[str, float]:
         score = probability[:, 1] if len(names) == 2 else probability
@@ -237,9 +243,10 @@ def evaluate_file(
             predicted,
             values,
             score,
+            weight,
             class_names=names,
             attribute_names=known,
-            min_group_rows=model.min_group_rows,
+            min_group_rows=times * model.min_group_rows,
         )
         return found
 

@@ -98,6 +98,18 @@ def divided(words: Sequence[str], known: Sequence[str], command: str) -> dict[st
     return found
 
 
+def yes_or_no(text: str) -> bool:
+    """Read ``true`` or ``false``, in any case.
+
+    Example:
+        >>> yes_or_no("true"), yes_or_no("False")
+        (True, False)
+    """
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"expected true or false, got {text[:40]}")
+    return text.lower() == "true"
+
+
 def decision_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that change the decision."""
     parser.add_argument(

@@ -267,3 +267,37 @@ def test_an_unfitted_map_is_the_networks_decision():
     found = model.eval().outcome(x, z, torch.arange(50))
     assert torch.equal(found.decision, model(x).argmax(1))
     assert torch.equal(found.logits, model(x))
+
+
+def test_expected_decisions_of_a_file(in_tmp, capsys):
+    """Counted by their probabilities, whether or not columns are reported on."""
+    rng = np.random.default_rng(0)
+    z, y, x = rng.integers(0, 2, 600), rng.integers(0, 2, 600), rng.normal(size=600)
+    lines = [f"{v:.3f},{'ab'[a]},{c},{'pqr'[k % 3]}"
+             for k, (v, a, c) in enumerate(zip(x + y + 0.5 * z, z, y, strict=True))]  # fmt: skip
+    (in_tmp / "t.csv").write_text("\n".join(["x,z,y,site", *lines]) + "\n")
+    run("fit", *QUICK[1:], "--data=TableData", "--data.path=t.csv", "--data.target=y",
+        "--data.attribute=z", "--data.drop=[site]", "--trainer.max_epochs=2", "--run_dir=r")
+    best = in_tmp / "r/checkpoints/best.ckpt"
+    out = fit_behind(best, in_tmp, "--method=EqOddsMixing", "--share=1")
+    new = load(out)
+    rows = list(new.score("t.csv"))
+    shares = np.concatenate([part.shares for part in rows])
+    assert ((shares > 0.01) & (shares < 0.99)).any()
+    by_hand = shares[np.arange(600), y].mean()
+    found = {}
+    for k, words in enumerate(([], ["--expected_decisions=true"],
+                               ["--expected_decisions", "true", "--attributes=z,site"])):  # fmt: skip
+        run("test", "t.csv", f"--ckpt_path={out}", f"--run_dir=t{k}", *words)
+        record = json.loads((in_tmp / f"t{k}/test.json").read_text())
+        assert record["decisions"] == ("expected" if words else "made")
+        assert record["decision"] == "EqOddsMixing"
+        found[k] = record["metrics"]
+    assert found[1]["test/accuracy"] == pytest.approx(by_hand)
+    assert found[0]["test/accuracy"] != found[1]["test/accuracy"]
+    for name in ("accuracy", "equalized_odds_difference", "auroc", "group_accuracy/y=1,z=a"):
+        assert found[2][f"test by z/{name}"] == pytest.approx(found[1][f"test/{name}"]), name
+    assert {"test by site/auroc", "test by z&site/accuracy"} <= found[2].keys()
+    capsys.readouterr()
+    assert main(["test", "t.csv", f"--ckpt_path={out}", "--expected_decisions=maybe"]) == 2
+    assert "expected true or false, got maybe" in capsys.readouterr().err
