@@ -42,7 +42,9 @@ def _parser() -> Parser:
     what.add_argument("--results", type=Path, help="folder of frbench bench")
     parser.add_argument("--method", required=True, help="class to fit, or its import path")
     parser.add_argument("--methods", nargs="+", help="with --results: only these methods")
-    parser.add_argument("--split", help="split to fit on: val or train; default the method's own")
+    parser.add_argument(
+        "--split", help="val, train or held_out (of --data.held_out); default the method's own"
+    )
     parser.add_argument(
         "--share", type=float,
         help="share of its rows, of each group, that fits; the rest selects (default .5 of val)",

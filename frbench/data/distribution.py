@@ -17,6 +17,7 @@ from frbench.data.step import Augmentation, Corruption, InputTransform
 from frbench.data.strata import allot
 from frbench.data.table import Table
 from frbench.data.verified import hold_out, mislabel
+from frbench.support.stratified import cut
 
 
 class TrainingRows(NamedTuple):
@@ -58,10 +59,27 @@ class TrainingDistribution(ABC):
     clean_share: float
     clean_noise: float
     clean_only: bool
+    held_out: float
     rows_per_group: int
     seed: int
     #: Which of several divisions of the rows this is; the draws of each are independent.
     fold: int = 0
+
+    def _check_options(self) -> None:
+        if (self.clean_noise or self.clean_only) and not self.clean_share:
+            raise UserError(
+                "data.clean_noise and data.clean_only are about verified rows: set "
+                "data.clean_share to have some."
+            )
+        if self.balance == "reweighing" and self.via not in (None, "weight"):
+            raise UserError(
+                f"data.balance: reweighing is by weight; for via: {self.via} use balance: joint."
+            )
+        if self.marginals == "uniform" and self.balance != "joint":
+            raise UserError(
+                f"data.marginals: uniform has no effect with balance: {self.balance}; use "
+                "balance: joint, or drop marginals."
+            )
 
     # ---- what a subclass writes -------------------------------------------------------------
     @abstractmethod
@@ -154,6 +172,18 @@ class TrainingDistribution(ABC):
                 raise UserError(f"{type(self).__name__} declares no `{name}`.")
         tables = self.tables()
         check_tables(tables, self.sizes, type(self).__name__)
+        if self.held_out:
+            train = tables["train"]
+            group = np.where(train.z < 0, -1, train.y * self.num_attributes + train.z)
+            rng = np.random.default_rng([self.seed, 9, self.fold])
+            kept = cut(group, (1 - self.held_out, self.held_out), rng) == 0
+            if kept.all() or not kept.any():
+                raise UserError(
+                    f"data.held_out: {self.held_out} of {len(train)} training rows leaves one "
+                    "part without rows; choose another share."
+                )
+            tables = {**tables, "train": train.take(np.flatnonzero(kept)),
+                      "held_out": train.take(np.flatnonzero(~kept))}  # fmt: skip
         return tables
 
     @cached_property

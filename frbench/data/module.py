@@ -74,6 +74,8 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
             know: error, or drop.
         changed_data: Whether a run may be continued where its tables have changed: refuse, or
             accept.
+        held_out: Share of the training rows of each group that training does not see: the split
+            ``held_out``, for methods that are fitted afterwards (``frbench postprocess``).
 
     Raises:
         UserError: For options that contradict each other, empty splits, or an empty cell that
@@ -103,6 +105,7 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
         test_while_training: bool = False,
         unknown_classes: Literal["error", "drop"] = "error",
         changed_data: Literal["refuse", "accept"] = "refuse",
+        held_out: ProperShare = 0.0,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -126,21 +129,9 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
         self.test_while_training = test_while_training
         self.unknown_classes = unknown_classes
         self.changed_data = changed_data
+        self.held_out = held_out
         self.notes: list[str] = []
-        if (clean_noise or clean_only) and not clean_share:
-            raise UserError(
-                "data.clean_noise and data.clean_only are about verified rows: set "
-                "data.clean_share to have some."
-            )
-        if balance == "reweighing" and via not in (None, "weight"):
-            raise UserError(
-                f"data.balance: reweighing is by weight; for via: {via} use balance: joint."
-            )
-        if marginals == "uniform" and balance != "joint":
-            raise UserError(
-                f"data.marginals: uniform has no effect with balance: {balance}; use balance: "
-                "joint, or drop marginals."
-            )
+        self._check_options()
 
     # ---- what a subclass writes -------------------------------------------------------------
     def prepare(self, x: Tensor) -> Tensor:

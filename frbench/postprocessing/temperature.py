@@ -11,7 +11,6 @@ from torch import Tensor
 from frbench.contracts.batch import Sizes
 from frbench.contracts.ranges import NotNegativeInt
 from frbench.postprocessing.base import Attribute, GroupMap, HeldOut
-from frbench.postprocessing.linear import log_softmax
 
 
 class TemperatureScaling(GroupMap):
@@ -76,12 +75,17 @@ def _best(logits: np.ndarray, y: np.ndarray) -> float:
 
     The loss is convex in 1 / T: Newton's steps, and halves of the interval where one leaves it.
     """
-    against = logits - logits[np.arange(len(y)), y][:, None]
+    under = np.ascontiguousarray(logits.T)  # sums over classes are faster there [C, N]
+    top = under.max(0)
+    miss = float((top - under[y, np.arange(len(y))]).mean())
+    under = under - top
     low, high, scale = np.exp(-6), np.exp(6), 1.0
     for _ in range(200):
-        share = np.exp(log_softmax(scale * against))
-        mean = (share * against).sum(1)
-        slope, curvature = mean.mean(), ((share * against**2).sum(1) - mean**2).mean()
+        share = np.exp(scale * under)
+        share /= share.sum(0)
+        share *= under
+        mean = share.sum(0)
+        slope, curvature = mean.mean() + miss, ((share * under).sum(0) - mean**2).mean()
         low, high = (low, scale) if slope > 0 else (scale, high)
         new = scale - slope / curvature if curvature > 0 else np.inf
         new = new if low < new < high else np.sqrt(low * high)

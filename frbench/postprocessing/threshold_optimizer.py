@@ -188,7 +188,7 @@ class RelaxedEqualizedOdds(ThresholdMap):
         ...     method.bind(Sizes(2, 2, (1,)), 0)
         ...     print(tolerance, round(method.fit(rows)["value"], 4))
         0.0 0.75
-        0.25 0.7917
+        0.25 0.8125
         1.0 0.8333
     """
 

@@ -98,8 +98,8 @@ def check_split(split: Any, share: Any, dashes: str = "") -> None:
     Raises:
         UserError: If one of them is none of those there are.
     """
-    if split not in (None, "val", "train"):
-        raise UserError(f"{dashes}split must be val or train, got {split!r}.")
+    if split not in (None, "val", "train", "held_out"):
+        raise UserError(f"{dashes}split must be val, train or held_out, got {split!r}.")
     if share is not None and not (isinstance(share, int | float) and 0 < share <= 1):
         raise UserError(f"{dashes}share must be a number in (0, 1], got {share!r}.")
 
@@ -126,6 +126,11 @@ def fit_behind(
     use_threads(objective, data.eval_batch_size)
     check_method(request.method, objective)
     split = split_for(request.method, request.split, request.share, request.seed)
+    if split.name not in data.splits:
+        raise UserError(
+            f"split held_out: the run of {path} has trained on all its rows; train with "
+            "--data.held_out=0.2 to have some left."
+        )
     rows = _cached(path, objective, data, split.name, cache)
     if request.earlier is not None:
         rows = rows._replace(earlier=outputs(load(request.earlier), data, split.name).logits)

@@ -214,6 +214,32 @@ def test_export_gives_the_decisions_too(best, tmp_path):
     assert torch.allclose(shares, found.shares, atol=1e-5)
 
 
+def test_rows_that_training_does_not_see(tmp_path, capsys):
+    """AFR's protocol: the last layer is refitted on a share of the training rows."""
+    whole, parted = Digits(n=400, n_eval=400), Digits(n=400, n_eval=400, held_out=0.2)
+    table, left, rest = whole.splits["train"], parted.splits["train"], parted.splits["held_out"]
+    assert len(left) + len(rest) == len(table) and abs(len(rest) - 80) <= 2
+    cells = [t.counts(parted.num_classes, parted.num_attributes) for t in (table, rest)]
+    assert np.abs(cells[1] - 0.2 * cells[0]).max() <= 0.5
+    rows = {x.tobytes() for x in np.asarray(left.x)}
+    assert len(parted.training.table) == len(left) and parted.test_names == whole.test_names
+    assert sum(x.tobytes() in rows for x in np.asarray(rest.x)) <= len(table) - len(
+        {x.tobytes() for x in np.asarray(table.x)}
+    )
+    run("fit", *SMALL, *QUICK, f"--run_dir={tmp_path / 'r'}", "--data.held_out=0.2")
+    best = tmp_path / "r/checkpoints/best.ckpt"
+    out = fit_behind(best, tmp_path, "--method=AFR", "--split=held_out")
+    assert f"fitted on {len(rest)} rows of held_out; validation selects by all rows" in (
+        capsys.readouterr().out
+    )
+    record = read_checkpoint(out)["frbench"]["postprocess"]
+    assert record["fitted_on"] == {"name": "held_out", "share": 1.0, "seed": 0, "rows": len(rest)}
+    found = outputs(load(best), parted, "held_out")
+    assert np.array_equal(found.y, rest.y)
+    with pytest.raises(UserError, match=r"data\.held_out"):
+        _ = Digits(n=40, n_eval=40, held_out=0.001).splits
+
+
 def test_wrong_use_is_one_line(best, tmp_path, capsys):
     out = fit_behind(best, tmp_path, "--method=EqOddsMixing")
     behind = f"--ckpt_path={best}"
@@ -226,6 +252,7 @@ def test_wrong_use_is_one_line(best, tmp_path, capsys):
         (["postprocess", behind, "--method=AFR", "--what=1"], "unknown option --what"),
         (["postprocess", behind, "--method=AFR", "--share=0"], "--share"),
         (["postprocess", behind, "--method=AFR", "--split=test"], "--split"),
+        (["postprocess", behind, "--method=AFR", "--split=held_out"], "--data.held_out"),
         (["postprocess", behind, "--method=AFR", f"--out={out}"], "there already"),
         (["postprocess", f"--ckpt_path={out}", "--method=ThresholdOptimizer"], "behind it"),
         (["postprocess", behind, "--method=AFR", "--methods=ERM"], "--methods chooses"),
@@ -276,8 +303,17 @@ def test_expected_decisions_of_a_file(in_tmp, capsys):
     lines = [f"{v:.3f},{'ab'[a]},{c},{'pqr'[k % 3]}"
              for k, (v, a, c) in enumerate(zip(x + y + 0.5 * z, z, y, strict=True))]  # fmt: skip
     (in_tmp / "t.csv").write_text("\n".join(["x,z,y,site", *lines]) + "\n")
-    run("fit", *QUICK[1:], "--data=TableData", "--data.path=t.csv", "--data.target=y",
-        "--data.attribute=z", "--data.drop=[site]", "--trainer.max_epochs=2", "--run_dir=r")
+    run(
+        "fit",
+        *QUICK[1:],
+        "--data=TableData",
+        "--data.path=t.csv",
+        "--data.target=y",
+        "--data.attribute=z",
+        "--data.drop=[site]",
+        "--trainer.max_epochs=2",
+        "--run_dir=r",
+    )
     best = in_tmp / "r/checkpoints/best.ckpt"
     out = fit_behind(best, in_tmp, "--method=EqOddsMixing", "--share=1")
     new = load(out)
@@ -286,8 +322,8 @@ def test_expected_decisions_of_a_file(in_tmp, capsys):
     assert ((shares > 0.01) & (shares < 0.99)).any()
     by_hand = shares[np.arange(600), y].mean()
     found = {}
-    for k, words in enumerate(([], ["--expected_decisions=true"],
-                               ["--expected_decisions", "true", "--attributes=z,site"])):  # fmt: skip
+    expected = ["--expected_decisions", "true"]
+    for k, words in enumerate(([], expected, [*expected, "--attributes=z,site"])):
         run("test", "t.csv", f"--ckpt_path={out}", f"--run_dir=t{k}", *words)
         record = json.loads((in_tmp / f"t{k}/test.json").read_text())
         assert record["decisions"] == ("expected" if words else "made")
