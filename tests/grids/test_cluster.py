@@ -45,9 +45,9 @@ class Slow(ERM):
 CELL = Cell(0, "d", "m", {}, 0, None, {}, ())
 
 
-def done(error: Exception | None = None, **record: object) -> Future:
+def done(raises: Exception | None = None, **record: object) -> Future:
     future: Future = Future()
-    future.set_exception(error) if error else future.set_result({"status": "ok", **record})
+    future.set_exception(raises) if raises else future.set_result({"status": "ok", **record})
     return future
 
 

@@ -1,13 +1,16 @@
 """Study files: what is read, what is refused, and that a trial is a cell of an ordinary grid."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
+from paths import ROOT
 
 from frbench.contracts.errors import UserError
-from frbench.grids.grid import read_grid
-from frbench.grids.study import read_study
+from frbench.grids.grid import KEYS, read_grid
+from frbench.grids.space import DRAWS
+from frbench.grids.study import SEARCH_KEYS, read_study
 
 STUDY = """
 base: {trainer.max_epochs: 1}
@@ -118,3 +121,25 @@ def test_constraints_hold_at_their_bound(in_tmp: Path) -> None:
     assert low.excess(0.5) == 0 and low.excess(0.25) == 0.25 and low.excess(1) < 0
     assert high.excess(0.1) == 0 and high.excess(0.2) > 0 and high.excess(0) < 0
     assert low.excess(float("nan")) > 0
+
+
+# ---- the page ----------------------------------------------------------------------------------
+PAGE = (ROOT / "docs" / "bench.md").read_text()
+
+
+@pytest.mark.parametrize("key", sorted({*KEYS, *SEARCH_KEYS, *DRAWS}))
+def test_every_key_is_on_the_page(key: str) -> None:
+    assert re.search(rf"`{key}`|\b{key}: ", PAGE)
+
+
+def test_the_files_of_the_page_are_read(in_tmp: Path) -> None:
+    whole, sizes = 0, list[int]()
+    for text in re.findall(r"^```yaml\n(.*?)^```", PAGE, flags=re.M | re.S):
+        grid = {"data": {"d": {"data": "Digits"}}, "methods": {"m": {}}} | yaml.safe_load(text)
+        Path("file.yaml").write_text(yaml.safe_dump(grid, sort_keys=False))
+        if "search" in grid:
+            assert [len(one.cells(one.first)) for one in read_study(Path("file.yaml"))] == [1, 1]
+            whole += 1
+        else:
+            sizes.append(len(read_grid("file.yaml")))
+    assert whole == 1 and sizes == [18, 1, 3, 16, 5]
