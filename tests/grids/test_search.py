@@ -1,6 +1,11 @@
 """The search over trials, with runs that compute a formula in place of training."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +17,9 @@ from frbench.grids.grid import read_grid
 from frbench.grids.queue import Queue, claimed
 from frbench.grids.search import Search
 from frbench.grids.study import read_study
+from frbench.grids.where import limited
 from frbench.report.records import TRIALS, Results
+from frbench.support.stops import Stop, listening
 
 optuna = pytest.importorskip("optuna", reason="pip install 'frbench[tune]'")
 
@@ -208,3 +215,71 @@ def test_a_database_that_is_not_there_is_one_line(formula_runs, capsys) -> None:
     assert main(["tune", "study.yaml", "--out=out"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "cannot open sqlite://" in said and "no/such" not in said
+
+
+def test_without_optuna_one_line_says_what_to_install(formula_runs, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    Path("study.yaml").write_text(STUDY)
+    assert main(["tune", "study.yaml", "--out=out"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "pip install 'frbench[tune]'" in said
+
+
+def test_time_that_is_over_ends_what_runs() -> None:
+    with listening(), pytest.raises(Stop) as stopped, limited(1e-6):
+        time.sleep(30)
+    assert stopped.value.status == 143
+    with listening(), limited(1e-5):
+        pass  # and not what comes after it
+
+
+# ---- processes -----------------------------------------------------------------------------------
+SLOW = """
+import time
+from pathlib import Path
+from frbench.objectives import ERM
+
+class Slow(ERM):
+    def risk(self, out, batch):
+        if self.training and not Path("slow").exists():
+            with open("steps.txt", "a") as file:
+                file.write(f"{self.lr}\\n")
+        time.sleep(0.1 * Path("slow").exists())
+        return super().risk(out, batch)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_stop_at_a_checkpoint_go_on_and_prune(in_tmp: Path) -> None:
+    Path("slow_method.py").write_text(SLOW)
+    Path("study.yaml").write_text(
+        "base: {trainer.accelerator: cpu, data.n: 300, data.n_eval: 200, rolling.every_n_steps: 1,"
+        " trainer.max_epochs: 6}\ndata: {digits: {data: Digits}}\n"
+        "methods: {S: {model: slow_method.Slow}}\n"
+        "search: {sampler: grid, objectives: [val/accuracy], prune: {startup: 2, warmup: 0},\n"
+        "         space: {model.lr: {choice: [0.1, 0.01, 1.0e-12, 1.0e-13]}}}\n"
+    )
+    Path("slow").touch()
+    command = [sys.executable, "-m", "frbench", "tune", "study.yaml", "--out=out", "--jobs=2"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    deadline = time.monotonic() + 400
+    while len(begun := [*Path("out").glob("runs/*/checkpoints/last.ckpt")]) < 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=240)[0]
+    assert process.returncode == 143 and "the same command continues (0 trials done)" in said
+    assert not records() and len(begun) == 2
+    Path("slow").unlink()
+    assert main(["tune", "study.yaml", "--out=out"]) == 0
+    found = {record["settings"]["model.lr"]: record for record in records()}
+    assert len(records()) == 4
+    assert [found[lr]["status"] for lr in (0.1, 0.01, 1e-12, 1e-13)] == ["ok", "ok"] + 2 * [
+        "pruned"
+    ]
+    assert found[0.1]["steps"] == found[0.01]["steps"]
+    assert "val/accuracy is" in found[1e-12]["error"]
+    again = Path("steps.txt").read_text().split()
+    assert all(0 < again.count(lr) < found[0.1]["steps"] for lr in ("0.1", "0.01"))
