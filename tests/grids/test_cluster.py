@@ -22,8 +22,9 @@ ray = pytest.importorskip("ray", reason="pip install 'frbench[ray]'")
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-BASE = "trainer: {max_epochs: 2, accelerator: cpu}\ndata: {init_args: {n: 300, n_eval: 200}}\n"
-GRID = "configs: [base.yaml]\ndata: {digits: {data: Digits}}\n"
+BASE = "trainer: {max_epochs: 2, accelerator: cpu}\n"
+DATA = "data: {digits: {data: Digits, data.n: 300, data.n_eval: 200}}\n"
+GRID = "configs: [base.yaml]\n" + DATA
 SIX = GRID + "methods: {ERM: {model: ERM}, DRO: {model: GroupDRO}}\nseeds: [0, 1, 2]\n"
 #: Takes its time while there is a file `slow`, and says which process makes a step.
 SLOW = """

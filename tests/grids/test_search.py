@@ -233,7 +233,7 @@ def test_time_that_is_over_ends_what_runs() -> None:
         pass  # and not what comes after it
 
 
-# ---- processes -----------------------------------------------------------------------------------
+# ---- processes ----------------------------------------------------------------------------------
 SLOW = """
 import time
 from pathlib import Path
@@ -253,8 +253,8 @@ class Slow(ERM):
 def test_two_processes_stop_at_a_checkpoint_go_on_and_prune(in_tmp: Path) -> None:
     Path("slow_method.py").write_text(SLOW)
     Path("study.yaml").write_text(
-        "base: {trainer.accelerator: cpu, data.n: 300, data.n_eval: 200, rolling.every_n_steps: 1,"
-        " trainer.max_epochs: 6}\ndata: {digits: {data: Digits}}\n"
+        "base: {trainer.accelerator: cpu, data.n: 300, data.n_eval: 200,"
+        " rolling.every_n_steps: 1, trainer.max_epochs: 6}\ndata: {digits: {data: Digits}}\n"
         "methods: {S: {model: slow_method.Slow}}\n"
         "search: {sampler: grid, objectives: [val/accuracy], prune: {startup: 2, warmup: 0},\n"
         "         space: {model.lr: {choice: [0.1, 0.01, 1.0e-12, 1.0e-13]}}}\n"
