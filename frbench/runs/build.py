@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
@@ -22,8 +22,6 @@ from frbench.training.threads import use_threads
 if TYPE_CHECKING:
     from frbench.objectives import Objective
 
-T = TypeVar("T")
-
 
 def build(argv: list[str], stored: dict[str, Any] | None = None) -> GroupDataModule:
     """Build the data set of ``--data NAME --data.OPTION VALUE`` words.
@@ -35,12 +33,11 @@ def build(argv: list[str], stored: dict[str, Any] | None = None) -> GroupDataMod
     Raises:
         UserError: If the data set or one of its options does not exist.
     """
-    return built(GroupDataModule, "data", argv, stored)
+    result: GroupDataModule = built(GroupDataModule, "data", argv, stored)
+    return result
 
 
-def built(
-    kind: type[T], role: str, argv: Sequence[str], stored: dict[str, Any] | None = None
-) -> T:
+def built(kind: Any, role: str, argv: Sequence[str], stored: dict[str, Any] | None = None) -> Any:
     """Build an object of ``--ROLE NAME --ROLE.OPTION VALUE`` words.
 
     Args:
@@ -59,8 +56,7 @@ def built(
         check_spec(stored, kind)  # before the parser imports what it names
         parser.set_defaults({role: stored})
     with one_line():
-        result: T = parser.instantiate(parser.parse_args(list(argv)))[role]
-    return result
+        return parser.instantiate(parser.parse_args(list(argv)))[role]
 
 
 def build_named(data: str, options: Sequence[str]) -> GroupDataModule:

@@ -76,7 +76,8 @@ def of_network(words: Sequence[str], data_words: Sequence[str], seed: int) -> So
     Raises:
         UserError: If there is no such network or data set, or they do not fit.
     """
-    data, network = build(list(data_words)), built(Network, "network", list(words))
+    data = build(list(data_words))
+    network: Network = built(Network, "network", words)
     seed_everything(seed, verbose=False)
     sizes = data.sizes
     model = ERM(*sizes[:2], list(sizes.input_shape), sizes.vocab_size, network=network)
@@ -103,17 +104,20 @@ def write_features(source: Source, out: Path) -> dict[str, int]:
     model, data, about = source
     use_threads(model, data.eval_batch_size)
     columns: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("x", "y", "z", "weight", "split", "id")
+        name: [] for name in ("x", "y", "z", "weight", "continuous", "split", "id")
     }
     for name, table in data.splits.items():
         features, _ = passed(model, data, name, torch.float32)
-        parts = (features, table.y, table.z, table.weight, np.repeat(name, len(table)))
-        for column, part in zip(columns.values(), (*parts, ids_of(table.x)), strict=True):
+        parts = (features, table.y, table.z, table.weight, table.continuous)
+        more = (np.repeat(name, len(table)), ids_of(table.x))
+        for column, part in zip(columns.values(), (*parts, *more), strict=True):
             column.append(part)
-    arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
+    arrays: dict[str, Any] = {name: np.concatenate(c) for name, c in columns.items()}
     if np.ptp(arrays["weight"]) == 0:
         del arrays["weight"]
-    with replacing(out, new=True) as part, part.open("wb") as stream:
+    if np.isnan(arrays["continuous"]).all():
+        del arrays["continuous"]
+    with replacing(out, new=True) as file, file.open("wb") as stream:
         np.savez(
             stream,
             **arrays,
@@ -140,10 +144,13 @@ def ids_of(x: Any) -> np.ndarray:
     Args:
         x: Raw inputs of the split.
     """
+    found: np.ndarray
     if hasattr(x, "iloc"):
         found = x.index.to_numpy()
     elif isinstance(x, np.ndarray) and x.dtype.kind in "OU" and x.ndim == 1:
         found = x  # names of files
     else:
         found = np.arange(len(x))
-    return found.astype(str) if found.dtype == object else found
+    if found.dtype == object:
+        found = found.astype(str)
+    return found

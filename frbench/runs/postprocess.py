@@ -65,7 +65,8 @@ def build_method(words: Sequence[str]) -> Postprocessor:
         >>> build_method(["--method=AFR", "--method.gamma=10"]).gamma
         10.0
     """
-    return built(Postprocessor, "method", words)
+    result: Postprocessor = built(Postprocessor, "method", words)
+    return result
 
 
 def request_of(options: dict[str, Any]) -> Request:

@@ -18,13 +18,15 @@ from frbench.data.splits import SPLITS, Fractions, SplitPolicy
 from frbench.data.table import Table
 from frbench.support.files import find
 
-#: Names of the arrays of a file: inputs, labels, attributes, weights, splits, names of classes and
-#: attribute values in the order of their codes, what each row is called, and where all is from.
+#: Names of the arrays of a file: inputs, labels, attributes, weights, a continuous attribute,
+#: splits, names of classes and attribute values in the order of their codes, what each row is
+#: called, and where all is from.
 ARRAYS = (
-    "x", "y", "z", "weight", "split", "class_names", "attribute_names", "id", "about",
+    "x", "y", "z", "weight", "continuous", "split", "class_names", "attribute_names", "id",
+    "about",
 )  # fmt: skip
 #: Those that have one value a row and may be given in Python.
-COLUMNS = ("x", "y", "z", "weight", "split")
+COLUMNS = ("x", "y", "z", "weight", "continuous", "split")
 #: Splits that a file may name; verified rows are those of ``clean_share``.
 NAMES = (*SPLITS, "clean")
 
@@ -36,6 +38,7 @@ class _Rows(NamedTuple):
     y: Categorical
     z: Categorical
     weight: np.ndarray
+    continuous: np.ndarray
     splits: dict[str, np.ndarray]
     notes: list[str]
 
@@ -103,6 +106,7 @@ class ArrayData(GroupDataModule):
             Without val rows, val takes its share, relative to train, out of the training rows.
             None draws the splits by ``fractions``, stratified on (y, z).
         weight: Sample weights, for training only; they are scaled to mean one [N].
+        continuous: A continuous attribute, NaN where unknown, for penalties that take one [N].
         path: The file, in the place of the arrays.
         fractions: Shares of train, val and test.
         classes: Names of the classes in the order of their codes.
@@ -128,6 +132,7 @@ class ArrayData(GroupDataModule):
         z: Any = None,
         split: Any = None,
         weight: Any = None,
+        continuous: Any = None,
         path: str | None = None,
         fractions: Fractions = (0.6, 0.2, 0.2),
         classes: list[str] | None = None,
@@ -140,6 +145,7 @@ class ArrayData(GroupDataModule):
         self.z = z
         self.split = split
         self.weight = weight
+        self.continuous = continuous
         self.path = path
         self.fractions = fractions
         self.classes = classes
@@ -207,16 +213,20 @@ class ArrayData(GroupDataModule):
         if "about" in given:
             notes.append(f"{self.path}: {given['about']}")
         split = as_array(given["split"]).astype(str) if "split" in given else None
-        weight = np.asarray(as_array(given.get("weight", np.ones(len(x)))), np.float64)
+        weight, continuous = (
+            as_array(given.get(name, np.full(len(x), default))).astype(np.float64)
+            for name, default in (("weight", 1.0), ("continuous", np.nan))
+        )
         if not (np.isfinite(weight).all() and (weight >= 0).all()):
             raise UserError(f"{self._what}: weight must be finite, and nowhere negative.")
         kept = (y.codes > -2) & (z.codes > -2)
         if dropped := int((~kept).sum()):
             notes.append(f"{dropped} rows dropped: class or attribute unknown to the checkpoint")
-            x, weight, split = x[kept], weight[kept], None if split is None else split[kept]
+            x, weight, continuous = x[kept], weight[kept], continuous[kept]
+            split = None if split is None else split[kept]
             y, z = (Categorical(column.codes[kept], column.names) for column in (y, z))
         splits, more = self._divide(y.codes, z.codes, split)
-        return _Rows(x, y, z, weight, splits, notes + more)
+        return _Rows(x, y, z, weight, continuous, splits, notes + more)
 
     @property
     def _what(self) -> str:
@@ -274,7 +284,12 @@ class ArrayData(GroupDataModule):
         rows = self._rows
         self.notes.extend(rows.notes)
         tables = {
-            name: Table(rows.x[index], rows.y.codes[index], rows.z.codes[index])
+            name: Table(
+                rows.x[index],
+                rows.y.codes[index],
+                rows.z.codes[index],
+                continuous=rows.continuous[index],
+            )
             for name, index in rows.splits.items()
         }
         own = rows.weight[rows.splits["train"]]

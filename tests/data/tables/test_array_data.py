@@ -97,6 +97,13 @@ def test_weights_are_those_of_the_training_rows_with_mean_one():
     assert (splits["val"].weight == 1).all()
 
 
+def test_a_continuous_attribute_goes_with_its_rows():
+    x, y, z = arrays()
+    data = ArrayData(x, y, z, continuous=x[:, 1])
+    for table in data.splits.values():
+        np.testing.assert_array_equal(table.continuous, table.x[:, 1])
+
+
 def test_bytes_become_shares():
     x = np.full((20, 3, 4, 4), 255, np.uint8)
     data = ArrayData(x, np.arange(20) % 2, np.arange(20) % 2, batch_size=4)
