@@ -344,5 +344,5 @@ def names_of(arrays: dict[str, Any]) -> dict[str, np.ndarray]:
             known = None if given is None else list(map(str, given))
             found[name] = named(arrays[name], known, name)
     if "z" in found:
-        found["z"] = np.where(found["z"] == "-1", None, found["z"])
+        found["z"][found["z"] == "-1"] = None
     return found
