@@ -53,7 +53,7 @@ class ThresholdMap(GroupMap):
     def bind(self, sizes: Sizes, num_features: int) -> None:
         """Create the buffers; until it is fitted, the network's own decision."""
         super().bind(sizes, num_features)
-        shape = sizes.num_attributes, self.parts
+        shape = self.num_attributes, self.parts
         own = torch.zeros(shape, dtype=torch.float64)
         own[:, 0] = 1.0
         self.register_buffer("mixture_weight", own)

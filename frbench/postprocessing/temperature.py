@@ -51,7 +51,7 @@ class TemperatureScaling(GroupMap):
     def bind(self, sizes: Sizes, num_features: int) -> None:
         """Create the buffer: one temperature a group, and the last for rows of none."""
         super().bind(sizes, num_features)
-        ones = torch.ones(sizes.num_attributes + 1, dtype=torch.float64)
+        ones = torch.ones(self.num_attributes + 1, dtype=torch.float64)
         self.register_buffer("temperature", ones)
 
     def fit(self, rows: HeldOut) -> dict[str, Any]:

@@ -337,3 +337,26 @@ def test_expected_decisions_of_a_file(in_tmp, capsys):
     capsys.readouterr()
     assert main(["test", "t.csv", f"--ckpt_path={out}", "--expected_decisions=maybe"]) == 2
     assert "expected true or false, got maybe" in capsys.readouterr().err
+
+
+def test_groups_that_an_inference_finds_need_no_attribute(best, tmp_path, capsys):
+    """The inference is part of the map's specification, its groups have their own number."""
+    out = fit_behind(best, tmp_path, "--method=Barycentre", "--method.attribute=Clusters",
+                     "--method.attribute.clusters=3", "--share=1")  # fmt: skip
+    assert "note:" not in capsys.readouterr().out
+    record = read_checkpoint(out)["frbench"]["postprocess"]
+    assert record["method"]["init_args"]["attribute"]["init_args"]["clusters"] == 3
+    assert not record["reads_attribute"] and len(record["rule"]) == 3
+    new = load(out)
+    assert new.attribute_use == "" and new.postprocess.num_attributes == 3
+    table = data().splits["test/P"]
+    blind = new.table_outcome(table.replace(z=np.full(len(table), -1)))
+    assert torch.equal(blind.decision, new.table_outcome(table).decision)
+    rows = outputs(load(best), data(), "val")
+    told = new.postprocess.groups_of(rows)
+    chosen = new.table_outcome(data().splits["val"]).shares[:, 1].numpy()
+    assert np.ptp([chosen[told == g].mean() for g in range(3)]) < 1e-3
+    capsys.readouterr()
+    words = ["postprocess", f"--ckpt_path={best}", "--method=Barycentre", "--method.attribute=No"]
+    assert main(words) == 2
+    assert "method.attribute" in (error := capsys.readouterr().err) and error.count("\n") == 1

@@ -237,6 +237,16 @@ def test_refitting_gives_the_same_layer_and_unknown_rows_are_left_out(method):
         assert np.array_equal(first.bias, again.bias)
 
 
+@pytest.mark.parametrize("method", [LLR(), LLR("group"), AFR(steps=20), ReweightCRT()])
+def test_layers_are_fitted_to_rows_in_any_order(method):
+    rows = layered(classes=2)
+    first, permuted = (
+        method.fit(rows),
+        method.fit(rows.take(np.random.default_rng(1).permutation(400))),
+    )
+    assert np.allclose(first.weight, permuted.weight, atol=1e-5)
+
+
 def test_gradients_against_autograd():
     rows = layered(n=700)
     w = np.random.default_rng(0).random(700)

@@ -386,6 +386,24 @@ def test_every_map_works_for_inferred_groups(kind, options, held, attribute):
     assert np.ptp(found, axis=0)[held].max(initial=0) < 1e-3
 
 
+@pytest.mark.parametrize("attribute", ["known", "inferred"])
+@pytest.mark.parametrize(("kind", "options", "held"), MAPS)
+def test_maps_are_fitted_to_rows_in_any_order(kind, options, held, attribute):
+    """Fitting again gives the same map, and so do permuted rows; unknown rows are left out."""
+    rows = scored(n=700, unknown=30)
+    order = np.random.default_rng(1).permutation(700)
+    maps = [fitted(kind(attribute=attribute, **options), given)[0].state_dict()
+            for given in (rows, rows, rows.take(order))]  # fmt: skip
+    for name, value in maps[0].items():
+        assert torch.equal(value, maps[1][name])
+        if attribute == "known":  # a regression adds up the rows in their order
+            assert torch.allclose(value.double(), maps[2][name].double(), atol=1e-9)
+    if kind is not TemperatureScaling:  # which gives those rows the temperature of all
+        known = rows.take(rows.z >= 0)
+        alone = fitted(kind(attribute=attribute, **options), known)[0].state_dict()
+        assert all(torch.equal(value, alone[name]) for name, value in maps[0].items())
+
+
 def test_a_group_that_no_row_is_told_to_be_of_is_said():
     rows = scored(n=400)
     rows = rows._replace(features=np.zeros((400, 3)))
