@@ -178,10 +178,12 @@ class Asker:
     def _tell(self, trial: Trial, records: list[dict[str, Any]]) -> None:
         from optuna.trial import TrialState
 
+        if self.storage.get_trial(trial._trial_id).state.is_finished():
+            return  # it was taken for lost, and is retried by another driver
         trial.set_user_attr("runs", [record.get("cell") for record in records])
         states = {record["status"] for record in records}
         if states == {"pruned"}:
-            self.trials.tell(trial.number, state=TrialState.PRUNED, skip_if_finished=True)
+            self.trials.tell(trial.number, state=TrialState.PRUNED)
             return
         values = [float("nan")]
         if states == {"ok"}:
@@ -192,9 +194,9 @@ class Asker:
                 excess = limit.excess(fmean(map(limit.rule.value, tables)))
                 trial.set_constraint(limit.text, excess)
         if np.isnan(values).any():  # an objective without a value is no result either
-            self.trials.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            self.trials.tell(trial.number, state=TrialState.FAIL)
         else:
-            self.trials.tell(trial.number, values, skip_if_finished=True)
+            self.trials.tell(trial.number, values)
 
     def done(self) -> int:
         """Number of trials that are over and not retried."""
