@@ -16,7 +16,7 @@ from frbench.data.loader import GroupLoader
 from frbench.data.module import datamodule_of
 from frbench.distributed import rank
 from frbench.group_inference import GroupInference, Rows
-from frbench.support.sheet import Sheet
+from frbench.training.inference_report import cross_table, inference_report, inferred_sheet
 from frbench.training.step import TrainingStep
 from frbench.training.table_pass import table_outputs
 
@@ -206,8 +206,9 @@ class InferredAttribute(TrainingStep):
         self._bind_inferred()
         self.trainer.strategy.setup_optimizers(self.trainer)
         self.emit(inference_report(z, rows.y, known, self.sizes.num_attributes), False)
-        if rank() == 0 and (sheet := self._inferred_sheet()) is not None:
-            print(sheet.render("table"), end="", flush=True)
+        found = self.inferred_groups()
+        if rank() == 0 and found is not None and len(found["attributes"]) <= MOST_SHOWN:
+            print(inferred_sheet(found).render("table"), end="", flush=True)
 
     def inferred_groups(self) -> dict[str, Any] | None:
         """Count the training rows of each class, inferred value and known attribute, for a record.
@@ -229,21 +230,6 @@ class InferredAttribute(TrainingStep):
             "attributes": list(data.attribute_names),
             "counts": counts.tolist(),
         }
-
-    def _inferred_sheet(self) -> Sheet | None:
-        """Show inferred against known attributes, if they are few enough for a page."""
-        found = self.inferred_groups()
-        if found is None or len(found["attributes"]) > MOST_SHOWN:
-            return None
-        names = [*found["attributes"], "unknown"]
-        some = np.asarray(found["counts"]).sum((0, 1)) > 0
-        rows = [
-            [f"y={label}", f"inferred={value}", *np.asarray(row)[some].tolist()]
-            for label, values in zip(found["classes"], found["counts"], strict=True)
-            for value, row in enumerate(values)
-        ]
-        shown = [f"z={name}" for name, there in zip(names, some, strict=True) if there]
-        return Sheet("training rows by inferred and known attribute", ["", "", *shown], rows)
 
     def _table(self, infer: GroupInference) -> tuple[Rows, np.ndarray]:
         """Return what the inference sees of the training table, and the known attributes."""
@@ -313,54 +299,3 @@ class InferredAttribute(TrainingStep):
         self._start = stored["start"]
         self._first_epoch = stored["first_epoch"]
         self._first_batch = stored["first_batch"]
-
-
-def cross_table(
-    inferred: np.ndarray, y: np.ndarray, known: np.ndarray, shape: tuple[int, int, int]
-) -> np.ndarray:
-    """Count rows by label, inferred value and known attribute [C, A', A + 1].
-
-    Args:
-        inferred: Inferred values; rows with -1 are left out [N].
-        y: Labels [N].
-        known: Attributes; rows with -1 are counted last [N].
-        shape: C, A' and A.
-
-    Example:
-        >>> z, y = np.array([0, 1, 1]), np.array([0, 0, 1])
-        >>> cross_table(z, y, np.array([1, -1, 0]), (2, 2, 2)).tolist()
-        [[[0, 1, 0], [0, 0, 1]], [[0, 0, 0], [1, 0, 0]]]
-    """
-    classes, values, attributes = shape
-    there = inferred >= 0
-    cell = (y * values + inferred) * (attributes + 1) + known % (attributes + 1)
-    size = classes * values * (attributes + 1)
-    counts = np.bincount(cell[there], minlength=size)
-    return counts.reshape(classes, values, attributes + 1)
-
-
-def inference_report(
-    z: np.ndarray, y: np.ndarray, known: np.ndarray, num_attributes: int
-) -> dict[str, float]:
-    """Return the number of rows of each inferred value, and its agreement with the known ones.
-
-    Args:
-        z: Inferred attributes, -1 where unknown [N].
-        y: Labels [N].
-        known: Attributes of the data, -1 where unknown; used for this report alone [N].
-        num_attributes: A'.
-
-    Returns:
-        Values by ``inferred/rows/<z'>`` and ``inferred/adjusted_rand/<y>``, the adjusted Rand
-        index of inferred and known values within a class.
-    """
-    from sklearn.metrics import adjusted_rand_score
-
-    report = {f"inferred/rows/{i}": float((z == i).sum()) for i in range(num_attributes)}
-    for label in np.unique(y):
-        rows = (y == label) & (z >= 0) & (known >= 0)
-        if rows.any():
-            report[f"inferred/adjusted_rand/{label}"] = float(
-                adjusted_rand_score(known[rows], z[rows])
-            )
-    return report

@@ -16,7 +16,7 @@ from frbench.group_inference import EIIL, Classes, Clusters, Errors, GroupInfere
 from frbench.networks import MLP
 from frbench.objectives import BPF, ERM, IRW, FRTrain, GroupDRO
 from frbench.penalties import Adversary, Penalty
-from frbench.training.inferred import cross_table
+from frbench.training.inference_report import cross_table
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in FILTERS]
 
