@@ -17,6 +17,8 @@ from frbench.distributed import all_gather, rank
 
 #: Where rows are combined: the inputs, or the features of the backbone.
 At = Literal["inputs", "features"]
+#: Whose label, attribute, group and weight a combined row has.
+Named = Literal["first", "larger"]
 
 
 def sent(array: np.ndarray, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
@@ -35,21 +37,25 @@ class Mixing(CheckedArguments, ABC):
     """Combines each row of a training batch with another one of the global batch.
 
     x~_i = t_i x_i + (1 - t_i) x_p(i) with the loss t_i l(x~_i, y_i) + (1 - t_i) l(x~_i, y_p(i)).
-    Label, attribute, group and weight stay those of row i, so that every objective and penalty
-    whose value is a function of the losses takes part. Subclasses write :meth:`pairs`.
+    Label, attribute, group and weight stay those of row i, or become those of the row with the
+    larger share; every objective and penalty whose value is a function of the losses takes part.
+    Subclasses write :meth:`pairs`.
 
     A mixing knows a function from a batch to outputs and one from features to logits, never the
     method. It keeps its constructor arguments under their own names and has no state.
 
     Args:
         at: Whether inputs are combined or the backbone's features; token ids need features.
+        label: Whether label, attribute, group and weight are those of the row itself (first, as
+            in the papers) or of the one with the larger share.
     """
 
     #: Whether :meth:`pairs` looks at the attribute.
     sees_attribute = False
 
-    def __init__(self, at: At = "inputs") -> None:
+    def __init__(self, at: At = "inputs", label: Named = "first") -> None:
         self.at = at
+        self.label = label
 
     def bind(self, sizes: Sizes) -> None:
         """Check that such inputs can be combined; called once, in the objective's constructor.
@@ -136,4 +142,11 @@ class Mixing(CheckedArguments, ABC):
             out = run(batch)
         other = losses(out.logits, other_y)
         own = sent(share, other.device, other.dtype)
+        if self.label == "larger":
+            less = own < 0.5
+            batch = batch._replace(**{
+                name: torch.where(less, all_gather(column)[place], column)
+                for name in ("y", "z", "group", "weight")
+                for column in [getattr(batch, name)]
+            })  # fmt: skip
         return out._replace(losses=other.lerp(out.losses, own)), batch

@@ -10,6 +10,7 @@ from torch import Tensor
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import NotNegative
+from frbench.mixing.base import Named
 from frbench.mixing.mixup import Mixup
 
 
@@ -62,6 +63,7 @@ class CutMix(Mixup):
 
     Args:
         alpha: Strength; 0 is t = 1, which is ERM.
+        label: As for :class:`~frbench.mixing.Mixup`.
 
     Raises:
         UserError: If inputs are no images.
@@ -71,8 +73,8 @@ class CutMix(Mixup):
         (slice(2, 4, None), slice(1, 3, None))
     """
 
-    def __init__(self, alpha: NotNegative = 1.0) -> None:
-        super().__init__(alpha)
+    def __init__(self, alpha: NotNegative = 1.0, label: Named = "first") -> None:
+        super().__init__(alpha, label=label)
 
     def bind(self, sizes: Sizes) -> None:
         """Check that inputs are images."""

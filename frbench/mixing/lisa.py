@@ -10,7 +10,7 @@ from torch import Tensor
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import NotNegative, Share
-from frbench.mixing.base import At, Mixing
+from frbench.mixing.base import At, Mixing, Named
 from frbench.mixing.cutmix import paste
 
 
@@ -64,6 +64,7 @@ class LISA(Mixing):
         p_sel: Probability of mixing within labels.
         how: ``mixup``, or ``cutmix`` for images.
         at: Whether inputs are combined or the backbone's features.
+        label: As for :class:`~frbench.mixing.Mixup`.
 
     Raises:
         UserError: For cutmix of features or of inputs that are no images.
@@ -84,8 +85,9 @@ class LISA(Mixing):
         p_sel: Share = 0.5,
         how: Literal["mixup", "cutmix"] = "mixup",
         at: At = "inputs",
+        label: Named = "first",
     ) -> None:
-        super().__init__(at)
+        super().__init__(at, label)
         self.alpha = alpha
         self.p_sel = p_sel
         self.how = how

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from frbench.contracts.ranges import NotNegative
-from frbench.mixing.base import At, Mixing
+from frbench.mixing.base import At, Mixing, Named
 
 
 class Mixup(Mixing):
@@ -16,6 +16,8 @@ class Mixup(Mixing):
     Args:
         alpha: Strength; 0 is t = 1, which is ERM.
         at: Whether inputs are combined or the backbone's features.
+        label: Whether label, attribute, group and weight are those of the row itself (first) or
+            of the one with the larger share.
 
     Example:
         >>> y = np.array([0, 1, 1])
@@ -24,8 +26,10 @@ class Mixup(Mixing):
         ([0, 1, 2], [1.0, 1.0, 1.0])
     """
 
-    def __init__(self, alpha: NotNegative = 0.2, at: At = "inputs") -> None:
-        super().__init__(at)
+    def __init__(
+        self, alpha: NotNegative = 0.2, at: At = "inputs", label: Named = "first"
+    ) -> None:
+        super().__init__(at, label)
         self.alpha = alpha
 
     def pairs(

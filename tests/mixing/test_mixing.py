@@ -78,6 +78,30 @@ def test_against_a_loop_over_rows(at):
     assert torch.equal(seen.y, torch.as_tensor(y)) and torch.equal(seen.index, torch.arange(6))
 
 
+def test_the_larger_share_gives_label_attribute_group_and_weight():
+    rng = np.random.default_rng(2)
+    x, y, z = rng.normal(size=(6, 2)), rng.integers(0, 2, 6), rng.integers(-1, 2, 6)
+    partner, share = rng.permutation(6), np.array([0.1, 0.9, 0.5, 0.3, 0.6, 0.0])
+    batch = batch_of(x, y, z)
+    batch = batch._replace(weight=torch.arange(6.0))
+    found = {}
+    for label in ("first", "larger"):
+        mixing = Given(partner, share)
+        mixing.label = label
+
+        def run(batch):
+            return Outputs(batch.x, batch.x, F.cross_entropy(batch.x, batch.y, reduction="none"))
+
+        found[label] = mixing.outputs(batch, run, run, rng)
+    assert torch.equal(found["first"][0].losses, found["larger"][0].losses)
+    for i in range(6):
+        j = partner[i] if share[i] < 0.5 else i
+        for name in ("y", "z", "group", "weight"):
+            assert getattr(found["larger"][1], name)[i] == getattr(batch, name)[j]
+            assert getattr(found["first"][1], name)[i] == getattr(batch, name)[i]
+    assert torch.equal(found["larger"][1].index, batch.index)
+
+
 def fit(cls=ERM, steps=6, **options):
     seed_everything(1, verbose=False)
     model = cls(2, 2, [2], network=MLP(hidden=[4], dropout=0.5), lr=0.05, **options)
