@@ -32,7 +32,7 @@ def write_rows(rows: Tensor, index: Tensor, value: Tensor) -> None:
     value = value.to(rows)
     counts = rows.index_fill_(0, index, 0).index_add_(0, index, torch.ones_like(value))[index]
     sums = rows.index_fill_(0, index, 0).index_add_(0, index, value)[index]
-    rows[index] = (sums / counts).to(rows)
+    rows[index] = sums / counts if rows.is_floating_point() else sums // counts
 
 
 class RowState(Staged):
