@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from reprlib import Repr
 from typing import Any
 
@@ -52,3 +53,20 @@ def one_line(text: str) -> str:
     """
     text = re.sub(r"(.)\1{63,}", lambda m: f"{m[1] * 32}... ({len(m[0])} times)", printable(text))
     return text if len(text) <= _TOO_LONG else f"{text[:_TOO_LONG]} ..."
+
+
+def factors(attribute_names: Sequence[str]) -> list[list[int]]:
+    """Return the code of each crossed value in each single attribute; none if none are crossed.
+
+    Args:
+        attribute_names: Values joined by ``&``, in quotes where they hold one themselves.
+
+    Example:
+        >>> factors(["f&black", "f&white", "m&white"]), factors(["f", "m"])
+        ([[0, 0, 1], [0, 1, 1]], [])
+    """
+    parts = [re.findall(r'"[^"]*"|[^&]+', str(name)) for name in attribute_names]
+    if len({len(row) for row in parts}) != 1 or len(parts[0]) == 1:
+        return []
+    columns = [list(dict.fromkeys(column)) for column in zip(*parts, strict=True)]
+    return [[c.index(row[i]) for row in parts] for i, c in enumerate(columns)]

@@ -9,6 +9,7 @@ from frbench.metrics.counts import Empty, count_metrics, tabulate
 from frbench.metrics.estimates import Interval
 from frbench.metrics.own import CountMetric, check_metrics, evaluate_own
 from frbench.metrics.own_intervals import own_intervals
+from frbench.metrics.parallel import parallel_metrics
 from frbench.metrics.ranking import Ranking, ranking
 from frbench.metrics.rows import Rows, split_attributes, to_rows
 from frbench.metrics.score_intervals import score_intervals
@@ -151,6 +152,7 @@ def evaluate_counts(
         if ranks is not None:
             out |= exact_ranks(ranks, attribute_names)
         out["score_kl_noise_floor"] = np.asarray(score_kl_noise_floor(state.histogram))
+    out |= parallel_metrics(counts, state, attribute_names, empty, min_group_rows, rows)
     out |= evaluate_own(metrics, counts)
     return {key: float(value) for key, value in out.items()}
 

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 
 from frbench.contracts.errors import UserError
+from frbench.contracts.text import factors
 
 # Directions: 1, higher is better; -1, lower is better; 0, neither by itself, so that no rule may
 # maximise the metric. What follows a slash says for what a metric has a key each: the classes y,
@@ -45,6 +46,15 @@ COUNTS: dict[str, int] = {
     "accuracy/z": 1,
     "group_accuracy/y,z": 1,
 }
+#: Metrics that crossed attributes have a further key of, ``<metric>/parallel``.
+PARALLEL = (
+    "demographic_parity_difference",
+    "disparate_impact",
+    "equal_opportunity_difference",
+    "equalized_odds_difference",
+)
+#: The same, where scores are evaluated.
+PARALLEL_SOFT = ("demographic_parity_soft", "equalized_odds_soft")
 #: Metrics of scores, in the order of their keys.
 SCORES: dict[str, int] = {
     "auroc": 1,
@@ -118,7 +128,9 @@ def metric_names(
     """
     declared = [*COUNTS, *SCORES, *NOISE_FLOOR] if scores else [*COUNTS]
     declared = [name for name in declared if rare or name != "rare_groups_accuracy"]
-    return [key for name in declared for key in keys_of(name, class_names, attribute_names)]
+    keys = [key for name in declared for key in keys_of(name, class_names, attribute_names)]
+    parallel = PARALLEL + (PARALLEL_SOFT if scores else ())
+    return keys + [f"{name}/parallel" for name in parallel if factors(attribute_names)]
 
 
 def keys_of(

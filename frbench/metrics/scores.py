@@ -48,6 +48,21 @@ class ScoreState(NamedTuple):
     losses: np.ndarray
 
 
+def soft_gaps(sums: np.ndarray, size: np.ndarray) -> dict[str, np.ndarray]:
+    """Compute the differences of mean scores between attribute values, of the worst class.
+
+    Args:
+        sums: Sums of the scores by score class and by whether y is that class [..., S, 2, A].
+        size: Rows, the same [..., S, 2, A].
+    """
+    by_label = gap(rate(sums, size, "ignore"), "ignore")  # [..., S, 2]
+    overall = gap(rate(sums.sum(-2), size.sum(-2), "ignore"), "ignore")
+    return {
+        "demographic_parity_soft": highest(overall, "ignore"),
+        "equalized_odds_soft": highest(by_label.mean(-1), "ignore"),
+    }
+
+
 def score_state(
     y: np.ndarray,
     z: np.ndarray,
@@ -174,8 +189,6 @@ def score_metrics(
     total = rows.sum(-1)
     known = state.score_sum[..., :-1]  # [..., S, 2, A]
     size = state.histogram[..., :-1, :].sum(-1)
-    by_label = gap(rate(known, size, "ignore"), "ignore")  # [..., S, 2]
-    overall = gap(rate(known.sum(-2), size.sum(-2), "ignore"), "ignore")
     calibration_error = rate(np.abs(confidence - hits).sum(-1), total, "ignore")
     by_value = np.moveaxis(state.histogram[..., :-1, :], -2, 0)  # [A, ..., S, 2, NUM_BINS]
     values = {
@@ -184,8 +197,7 @@ def score_metrics(
         "expected_calibration_error": calibration_error,
         "brier_score": rate(state.loss_sum[..., 1], total, "ignore"),
         "negative_log_likelihood": rate(state.loss_sum[..., 0], total, "ignore"),
-        "demographic_parity_soft": highest(overall, "ignore"),
-        "equalized_odds_soft": highest(by_label.mean(-1), "ignore"),
+        **soft_gaps(known, size),
         "score_kl": score_kl(state.histogram),
         **worst_values(state.losses),
     }

@@ -9,12 +9,13 @@ from frbench.penalties.invariance import IRM, PGI, InformationBottleneck, Spectr
 from frbench.penalties.mmd import ConditionalMMD, MarginalMMD
 from frbench.penalties.moments import CORAL, Fishr
 from frbench.penalties.mutual_information import MutualInformation
+from frbench.penalties.parallel import Parallel
 from frbench.penalties.scores import Gap
 from frbench.penalties.statistics import EuclidProjection, KLProjection, Violation
 
 __all__ = [
     "CORAL", "HGR", "HSIC", "IRM", "PGI", "Adversary", "ConditionalMMD", "Contrast", "Covariance",
     "EuclidProjection", "FairMixup", "Fishr", "Gap", "InformationBottleneck", "KLProjection",
-    "MarginalMMD", "MutualInformation", "NetworkRun", "Penalty", "SpectralDecoupling", "VREx",
-    "Violation", "Wasserstein",
+    "MarginalMMD", "MutualInformation", "NetworkRun", "Parallel", "Penalty", "SpectralDecoupling",
+    "VREx", "Violation", "Wasserstein",
 ]  # fmt: skip
