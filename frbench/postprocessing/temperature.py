@@ -87,10 +87,8 @@ def _best(logits: np.ndarray, y: np.ndarray) -> float:
         mean = share.sum(0)
         slope, curvature = mean.mean() + miss, ((share * under).sum(0) - mean**2).mean()
         low, high = (low, scale) if slope > 0 else (scale, high)
-        new = scale - slope / curvature if curvature > 0 else np.inf
-        new = new if low < new < high else np.sqrt(low * high)
-        done = abs(new - scale) <= 1e-12 * scale
-        scale = new
-        if done:
+        step = slope / curvature if curvature > 0 else np.inf
+        if abs(step) <= 1e-12 * scale or high - low <= 1e-12 * high:
             break
+        scale = scale - step if low < scale - step < high else np.sqrt(low * high)
     return float(1 / scale)
