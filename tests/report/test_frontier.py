@@ -1,12 +1,14 @@
 """Trade-offs of two metrics over the settings of a grid."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from frbench.commands.report import main
 from frbench.contracts.errors import UserError
+from frbench.report import frontier_plot
 from frbench.report.frontier import frontiers
 from frbench.report.records import Results
 from frbench.report.results import read
@@ -115,3 +117,26 @@ def test_metrics_that_cannot_be_traded_are_said(results, pair, words):
 def test_values_that_are_missing_are_left_out(tmp_path):
     one = found(write(tmp_path, ("A", {"w": 1}, 0, 0.8, 0.3), ("A", {"w": 2}, 0, np.nan, 0.1)))
     assert [p.name for p in one.methods["A"]] == ["w=1"]
+
+
+def axes_of(one):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    _, ax = plt.subplots()
+    frontier_plot._draw(ax, one, list(one.methods))
+    return ax
+
+
+def test_the_figure_is_made_for_the_methods(results):
+    """A constant class that is far from all of them stands at the edge, with its values."""
+    one = found(results)
+    near, far = (axes_of(replace(one, constant=c)) for c in ((0.6, 0.0), (0.1, 0.0)))
+    labels = [[t.get_text() for t in ax.get_legend().get_texts()] for ax in (near, far)]
+    assert labels[0][-1] == "constant class (0.6, 0)"
+    assert labels[1][-1] == "constant class (0.1, 0),\noutside, at the nearest edge"
+    means = np.array([p.mean for points in one.methods.values() for p in points])
+    assert far.get_xlim()[0] > 0.5 and near.get_xlim()[0] < 0.6 < means[:, 0].min() + 1e-9
+    for ax in (near, far):
+        for side, (low, high) in enumerate((ax.get_xlim(), ax.get_ylim())):
+            assert low < means[:, side].min() and means[:, side].max() < high
+    assert labels[0][0] == "unprocessed Gap w=1"
+    assert [t.get_text() for t in near.texts] == ["tolerance 1", "tolerance 0"]
