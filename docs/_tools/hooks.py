@@ -20,6 +20,7 @@ PAGES = {
     "max_entropy": ["frbench.data.max_entropy"],
     "objectives": ["frbench.objectives", "frbench.training.manual"],
     "penalties": ["frbench.penalties"],
+    "functional": ["frbench.functional"],
     "group_inference": ["frbench.group_inference"],
     "mixing": ["frbench.mixing"],
     "networks": ["frbench.networks"],

@@ -2,11 +2,13 @@
 
 import weakref
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from frbench.contracts.errors import UserError
 
 T = TypeVar("T")
 #: From float32 logits [B, C] and labels [B] to the loss of each row [B].
@@ -52,6 +54,42 @@ class Batch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # tuple.index, which nobody calls on a batch
     synthetic: Tensor
     continuous: Tensor = NOTHING
+
+    @classmethod
+    def of(
+        cls, x: Tensor, y: Tensor, z: Tensor, num_attributes: int, weight: Tensor | None = None
+    ) -> Self:
+        """Make a batch of real rows that nobody has verified, for a loop of one's own.
+
+        Args:
+            x: Inputs [B, ...].
+            y: Labels, long in 0..C-1 [B].
+            z: Attributes, long in 0..A-1, -1 where unknown [B].
+            num_attributes: A.
+            weight: Sample weights [B]; ones by default.
+
+        Raises:
+            UserError: If the columns differ in length, or labels and attributes are no integers.
+
+        Example:
+            >>> import torch
+            >>> y, z = torch.tensor([0, 1, 1]), torch.tensor([1, 0, -1])
+            >>> Batch.of(torch.zeros(3, 2), y, z, num_attributes=2).group
+            tensor([ 1,  2, -1])
+        """
+        lengths = {"x": len(x), "y": len(y), "z": len(z)}
+        lengths |= {} if weight is None else {"weight": len(weight)}
+        if len(set(lengths.values())) > 1 or y.ndim != 1 or z.ndim != 1:
+            raise UserError(f"Batch.of: x, y and z need one row each, got {lengths}.")
+        if any(c.is_floating_point() or c.dtype == torch.bool for c in (y, z)):
+            raise UserError(
+                f"Batch.of: y and z are codes, got {y.dtype} and {z.dtype}; pass integers (long)."
+            )
+        y, z = y.long(), z.long()
+        group = torch.where(z >= 0, y * num_attributes + z, -1)
+        weight = torch.ones(len(y), device=y.device) if weight is None else weight.float()
+        no = torch.zeros_like(y, dtype=torch.bool)
+        return cls(x, y, z, group, weight, no, torch.arange(len(y), device=y.device), no)
 
 
 class Outputs(NamedTuple):

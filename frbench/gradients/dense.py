@@ -78,13 +78,20 @@ class Dense(Layer):
     # ---- one vector -------------------------------------------------------------------------
     def weighted(self, coef: Tensor) -> dict[str, Tensor]:
         """Sum over samples and places."""
-        m, grads = self.module, {}
-        d = self.d * coef.view(-1, *[1] * (self.d.ndim - 1))
+        m, a, d, grads = self.module, self.a, self.d, {}
         weight, bias = self.trains
+        if isinstance(m, nn.Linear) and d.ndim == 2:
+            if weight:  # the narrower side takes the coefficients
+                p, q = m.out_features, m.in_features
+                grads["weight"] = d.T @ (a * coef[:, None]) if q < p else (d * coef[:, None]).T @ a
+            if bias:
+                grads["bias"] = coef @ d
+            return grads
+        d = d * coef.view(-1, *[1] * (d.ndim - 1))
         if isinstance(m, nn.Linear):
             flat = d.reshape(-1, m.out_features)
             if weight:
-                grads["weight"] = flat.T @ self.a.reshape(-1, m.in_features)
+                grads["weight"] = flat.T @ a.reshape(-1, m.in_features)
             if bias:
                 grads["bias"] = flat.sum(0)
             return grads
@@ -117,6 +124,17 @@ class Dense(Layer):
         pair, gradient, _ = self._costs()
         n = len(self.d)
         return n * rows * pair < (n + rows) * gradient
+
+    def toward(self, rows: Tensor, coef: Tensor) -> Tensor:
+        """Pair without the matrices of the general case, where there is one place."""
+        if not isinstance(self.module, nn.Linear) or self.d.ndim > 2:
+            return super().toward(rows, coef)
+        weight, bias = self.trains
+        products = self.d @ (self.d[rows] * coef[:, None]).T
+        if weight:
+            inputs = self.a @ self.a[rows].T
+            products *= inputs.add_(1) if bias else inputs
+        return products.sum(1)
 
     # ---- gradients --------------------------------------------------------------------------
     def _per_sample_bias(self) -> Tensor:
@@ -156,8 +174,6 @@ class Dense(Layer):
     # ---- pairs ------------------------------------------------------------------------------
     def _pixel_cost(self) -> float:
         """Return multiply-adds of a pair of inputs pixel by pixel."""
-        if isinstance(self.module, nn.Linear):
-            return math.inf
         places, q, _ = self._sizes()
         c, *pixels = self.a.shape[1:]
         return torch.Size(pixels).numel() ** 2 * c + SHIFT * q // c * places**2
@@ -165,11 +181,15 @@ class Dense(Layer):
     def _costs(self) -> tuple[float, float, float]:
         """Count a dense layer's; inputs of a convolution are paired the cheaper way."""
         places, q, p = self._sizes()
+        if isinstance(self.module, nn.Linear):
+            return places**2 * (p + q), places * p * q, p * q
         pair = places**2 * p + min(places**2 * q, self._pixel_cost())
         return math.inf if self._groups > 1 else pair, places * p * q, p * q
 
     @property
     def _by_pixels(self) -> bool:
+        if isinstance(self.module, nn.Linear):
+            return False
         places, q, _ = self._sizes()
         return self._pixel_cost() < places**2 * q
 

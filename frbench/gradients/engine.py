@@ -264,7 +264,7 @@ class GradientSimilarity:
             {name: layer.take(rows) for name, layer in sums.items()}, coef
         )))  # fmt: skip
         for layer in pairs.values():
-            total = total + layer.gram(layer.take(rows)) @ coef.to(layer.d.dtype)
+            total = total + layer.toward(rows, coef.to(layer.d.dtype))
         return total
 
     @torch.no_grad()
@@ -283,8 +283,7 @@ class GradientSimilarity:
         total = torch.zeros_like(self._graph)
         for owner, layer in calls.items():
             prefix = f"{owner}." if owner else ""
-            names = [k for k, p in layer.module.named_parameters(recurse=False) if p.requires_grad]
-            total = total + layer.along({k: vector[prefix + k] for k in names})
+            total = total + layer.along({k: vector[prefix + k] for k in layer.trained})
         return total
 
     def _forward(self, vector: Vector) -> Tensor:

@@ -83,11 +83,26 @@ class Layer(ABC):
         return (weight is not None and weight.requires_grad,
                 bias is not None and bias.requires_grad)  # fmt: skip
 
+    @property
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The parameters that are trained, by their names in the module."""
+        names = zip(("weight", "bias"), self.trains, strict=True)
+        return {name: getattr(self.module, name) for name, trained in names if trained}
+
     def pairwise_is_cheaper(self, rows: int) -> bool:
         """Whether products with ``rows`` samples cost less than with their summed gradient."""
         return False
 
     # ---- pairs ------------------------------------------------------------------------------
+    def toward(self, rows: Tensor, coef: Tensor) -> Tensor:
+        """Return <g_i, sum_j coef_j g_rows_j> from products of pairs [B].
+
+        Args:
+            rows: Positions of the members of the sum [k].
+            coef: Their coefficients [k].
+        """
+        return self.gram(self.take(rows)) @ coef
+
     def _costs(self) -> tuple[float, float, float]:
         """Return multiply-adds of a pair without gradients, of a gradient, of two multiplied."""
         return math.inf, 0, 0

@@ -26,11 +26,6 @@ def leaves(value: Tensor) -> set[int]:
     return found
 
 
-def _trained(layer: Layer) -> dict[str, nn.Parameter]:
-    parameters = layer.module.named_parameters(recurse=False)
-    return {name: p for name, p in parameters if p.requires_grad}
-
-
 class _Written(torch.autograd.Function):
     """Hands autograd the gradients of parameters: hooks, DDP and scalers see a normal loss."""
 
@@ -47,12 +42,13 @@ class _Written(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         coef, *sides = ctx.saved_tensors
-        coef, grads = coef * grad, []
+        grads: list[Tensor] = []
         with torch.autocast(coef.device.type, enabled=False):
+            coef = coef * grad
             for (cls, module), a, d in zip(ctx.made, sides[::2], sides[1::2], strict=True):
                 layer = cls(module, a, d)
                 found = layer.weighted(coef.to(layer.d.dtype))
-                grads += [found[name] for name in _trained(layer)]
+                grads += [found[name] for name in layer.trained]
         return None, None, None, *grads
 
 
@@ -76,6 +72,6 @@ def written_sum(losses: Tensor, coef: Tensor, layers: list[Layer]) -> Tensor:
         >>> all(torch.allclose(a, b) for a, b in zip(ours, autograds))
         True
     """
-    parameters = [p for layer in layers for p in _trained(layer).values()]
+    parameters = [p for layer in layers for p in layer.trained.values()]
     total: Tensor = _Written.apply(losses.detach(), coef.detach(), layers, *parameters)
     return total

@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 from frbench.contracts.batch import Batch, Outputs
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import Count, NotNegative, NotNegativeInt, Positive, check_class
+from frbench.functional.fairness import Target
 from frbench.objectives.fr_train.players import discriminator_optimizers
 from frbench.penalties.adversary import Discriminator, global_mean, margin
-from frbench.penalties.mutual_information import Target
 from frbench.training.manual import ManualObjective
 
 

@@ -12,8 +12,8 @@ from frbench.contracts.checkpoint_format import read_section, write_section
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import NotNegativeInt, Share, check_class
+from frbench.functional.fairness import Target
 from frbench.objectives.erm import ERM
-from frbench.penalties.mutual_information import Target
 from frbench.training.table_pass import table_outputs
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from frbench.contracts.batch import Batch, Outputs
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import NotNegative
+from frbench.functional.losses import focal
 from frbench.training.objective import Objective
 
 
@@ -30,8 +30,7 @@ class Focal(Objective):
         >>> from frbench.networks import MLP
         >>> model = Focal(2, 2, [1], network=MLP(hidden=[]), gamma=2.0)
         >>> zeros = torch.zeros(2, dtype=torch.long)
-        >>> no = zeros > 0
-        >>> batch = Batch(zeros[:, None], zeros, zeros, zeros, torch.ones(2), no, zeros, no)
+        >>> batch = Batch.of(zeros[:, None], zeros, zeros, num_attributes=2)
         >>> losses = torch.tensor([0.0, 2.0]).log1p()  # probabilities 1 and 1/3
         >>> out = Outputs(torch.zeros(2, 1), torch.zeros(2, 2), losses)
         >>> round(model.risk(out, batch).item(), 4)
@@ -47,7 +46,4 @@ class Focal(Objective):
 
     def risk(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the mean weighted focal loss."""
-        # The slope of x^gamma is infinite at 0 for gamma below one.
-        wrong = -torch.expm1(-out.losses)
-        factor = wrong.clamp(min=torch.finfo(wrong.dtype).tiny) ** self.gamma
-        return (batch.weight * factor * out.losses).mean()
+        return focal(out.losses, batch.weight, self.gamma)

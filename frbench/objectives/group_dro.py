@@ -13,6 +13,7 @@ from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import NotNegative, PositiveShare, Share
 from frbench.data.module import GroupDataModule, datamodule_of
 from frbench.distributed import all_sum, world_size
+from frbench.functional.losses import group_dro_weights
 from frbench.training.objective import Objective
 
 
@@ -190,31 +191,15 @@ class GroupDRO(Objective):
         self.stage(moving_loss=moving, seen=self.seen | finite)
         if self.mode == "greedy":
             return self._greedy(moving + self.adjustments)
-        gain = mean + self.adjustments
+        adjustments = self.adjustments
         if self.mode == "single_group":
             present = chosen = self._draw(judged)
-            gain = torch.where(chosen, gain, 0.0)
-        if self.normalize:
-            total = gain.sum()
-            gain = torch.where(total > 0, gain / total.clamp(min=1e-12), 0.0)
-        if self.present_only:
-            gain = torch.where(judged, gain, 0.0)
-        log_q = self.log_q.add(gain, alpha=self.eta)
-        if self.present_only:
-            # Only the shares among the present groups move; their sum stays.
-            masked = torch.where(present, self.log_q, -torch.inf)
-            before = masked.logsumexp(0)
-            after = torch.where(present, log_q, -torch.inf).logsumexp(0)
-            log_q = torch.where(present, log_q - after + before, self.log_q)
-        log_q = log_q.log_softmax(0)
-        q = log_q.exp()
-        if self.min_weight:
-            q = (1 - self.min_weight) * q + self.min_weight / len(q)
-            log_q = q.log()
+            mean, adjustments = (torch.where(chosen, t, 0.0) for t in (mean, adjustments))
+        q, log_q = group_dro_weights(
+            self.log_q, mean, judged, self.eta, adjustments=adjustments, normalize=self.normalize,
+            present_only=self.present_only, min_weight=self.min_weight, weighed=present,
+        )  # fmt: skip
         self.stage(log_q=log_q)
-        if self.present_only:
-            q = torch.where(present, q, 0.0)
-            q = q / q.sum().clamp(min=1e-12)
         return torch.where(present, q, 0.0) if self.mode == "single_group" else q
 
     def _draw(self, present: Tensor) -> Tensor:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from frbench.contracts.batch import Batch, Outputs
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import NotNegative, PositiveShare
-from frbench.distributed import all_gather
+from frbench.functional.losses import chi2_weights, cvar_weights, worst_case_mean
 from frbench.training.objective import Objective
 
 
@@ -35,10 +34,7 @@ class WorstCase(Objective):
 
     def risk(self, out: Outputs, batch: Batch) -> Tensor:
         """Return sum_i q_i l_i over the global batch."""
-        losses, weight = all_gather(torch.stack([out.losses, batch.weight], 1)).unbind(1)
-        with torch.no_grad():
-            q = self.worst_weights(losses.detach(), weight / len(weight))
-        return q @ losses
+        return worst_case_mean(out.losses, batch.weight, self.worst_weights)
 
 
 class CVaR(WorstCase):
@@ -70,13 +66,7 @@ class CVaR(WorstCase):
 
     def worst_weights(self, losses: Tensor, mass: Tensor) -> Tensor:
         """Fill the share alpha from the largest loss down."""
-        order = losses.argsort(descending=True)
-        share = self.alpha * mass.sum()
-        last = (mass[order].cumsum(0) < share).sum().clamp(max=len(losses) - 1)
-        edge = losses[order].take(last)  # take: an index of no dimension would go to the host
-        above, tied = mass * (losses > edge), mass * (losses == edge)
-        left = (share - above.sum()).clamp(min=0) / tied.sum().clamp(min=1e-12)
-        return (above + left * tied) / self.alpha
+        return cvar_weights(losses, mass, self.alpha)
 
 
 class Chi2DRO(WorstCase):
@@ -118,26 +108,5 @@ class Chi2DRO(WorstCase):
 
     def worst_weights(self, losses: Tensor, mass: Tensor) -> Tensor:
         """Solve for eta and weigh the losses above it by their height."""
-        limit = 1 + ((1 / self.alpha - 1) ** 2 if self.radius is None else self.radius)
-        if limit == 1:
-            return mass
-        # float64: the variance of nearly equal losses is a small difference.
-        value, order = losses.double().sort(descending=True)
-        p = mass.double()[order] / mass.sum()
-        depth = value[0] - value  # ascending; eta = value[0] - t
-        # Share, mean and variance of the depth of the k highest losses, for each k.
-        share = p.cumsum(0).clamp(min=1e-300)
-        mean = (p * depth).cumsum(0) / share
-        variance = ((p * depth.square()).cumsum(0) / share - mean.square()).clamp(min=0)
-        # sum q^2 / p if eta were the next lower loss; it falls with k, and must equal the limit.
-        ahead = depth[1:] - mean[:-1]
-        second = (1 + variance[:-1] / ahead.square()) / share[:-1]
-        k = torch.where(ahead > 0, second, torch.inf).gt(limit).sum()
-        left = (share.take(k) * limit - 1).clamp(min=1e-12)
-        t = mean.take(k) + (variance.take(k) / left).sqrt()
-        q = p * (t - depth).clamp(min=0)
-        # Where the highest losses are equal and the ball holds all mass on them, t is their depth.
-        highest = p * (torch.arange(len(p), device=p.device) <= k)
-        q = torch.where(q.sum() > 0, q, highest)
-        q = torch.empty_like(q).scatter_(0, order, q / q.sum())
-        return (q * mass.sum()).to(mass.dtype)
+        radius = (1 / self.alpha - 1) ** 2 if self.radius is None else self.radius
+        return chi2_weights(losses, mass, radius)

@@ -15,11 +15,12 @@ from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import Count, NotNegative, NotNegativeInt, Positive, check_class
 from frbench.distributed import all_sum, world_size
+from frbench.functional import environment_means, mean_of_present
+from frbench.functional.environments import square
+from frbench.functional.fairness import Target
 from frbench.penalties.base import Penalty
 from frbench.penalties.dependence import Attribute
-from frbench.penalties.environments import continuous_rows, environment_means, mean_of_present
-from frbench.penalties.invariance import square
-from frbench.penalties.mutual_information import Target
+from frbench.penalties.environments import continuous_rows
 
 Sees = Literal["logits", "probabilities", "features"]
 #: Logits beyond it are cut for those who learn from them. In float32 a probability is 1 from a

@@ -13,7 +13,8 @@ from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import NotNegative, NotNegativeInt, Positive
 from frbench.distributed import all_gather, all_sum, all_total
-from frbench.penalties.environments import continuous_rows, membership
+from frbench.functional.environments import membership
+from frbench.penalties.environments import continuous_rows
 from frbench.penalties.scores import ScorePenalty
 
 #: What the score is to be independent of: z, or the continuous attribute of the data.

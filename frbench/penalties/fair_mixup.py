@@ -13,9 +13,9 @@ from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import NotNegative, NotNegativeInt
 from frbench.distributed import all_gather, all_total, rank, world_size
+from frbench.functional.environments import membership
+from frbench.functional.fairness import Target
 from frbench.penalties.base import NetworkRun
-from frbench.penalties.environments import membership
-from frbench.penalties.mutual_information import Target
 from frbench.penalties.scores import ScorePenalty
 
 #: A prime: rows are put in an order by (a index + b) modulo it, with a and b drawn in each step.

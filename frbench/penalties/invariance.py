@@ -5,45 +5,21 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import NotNegative
-from frbench.distributed import all_mean, all_sum, all_total, rank
-from frbench.penalties.base import Penalty
-from frbench.penalties.environments import (
-    EnvironmentPenalty,
-    Environments,
+from frbench.distributed import all_mean, all_sum, all_total
+from frbench.functional.environments import (
     environment_means,
+    irm,
     mean_of_present,
+    square,
+    vrex,
 )
-
-#: Where a square goes on as a straight line: squares of the logits of a diverging network, and
-#: products of these with its weights, would overflow before the losses themselves do.
-LARGEST = 1e3
-
-
-def square(value: Tensor) -> Tensor:
-    """Square each element up to 1000, and go on with the slope that it has there.
-
-    Example:
-        >>> square(torch.tensor([3.0, -1000.0, 2000.0])).tolist()
-        [9.0, 1000000.0, 3000000.0]
-    """
-    zero = torch.zeros_like(value)
-    return 2 * F.huber_loss(value, zero, reduction="none", delta=LARGEST)
-
-
-def variance(value: Tensor, present: Tensor) -> Tensor:
-    """Mean of :func:`square` of the deviations from the mean over environments with rows [...].
-
-    Args:
-        value: A number or a vector of each environment [E, ...].
-        present: Which environments have rows [E].
-    """
-    return mean_of_present(square(value - mean_of_present(value, present)), present)
+from frbench.penalties.base import Penalty
+from frbench.penalties.environments import EnvironmentPenalty, Environments
 
 
 class IRM(EnvironmentPenalty):
@@ -92,17 +68,8 @@ class IRM(EnvironmentPenalty):
 
     def forward(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the mean squared slope."""
-        expected = (out.logits.softmax(1) * out.logits).sum(1)
-        slope = expected - out.logits.gather(1, batch.y[:, None])[:, 0]
-        if self.estimate == "squared":
-            mean, present = self.means(slope, batch)
-            return mean_of_present(square(mean), present)
         environment = self.environment(batch)
-        place = torch.arange(len(slope), device=slope.device) + rank() * len(slope)
-        half = torch.where(environment >= 0, 2 * environment + place % 2, -1)
-        mean, present = environment_means(slope, half, batch.weight, 2 * self.count)
-        pairs = mean.clamp(-LARGEST, LARGEST).view(-1, 2)
-        return mean_of_present(pairs.prod(1), present.view(-1, 2).any(1))
+        return irm(out.logits, batch.y, environment, self.count, batch.weight, self.estimate)
 
 
 class VREx(EnvironmentPenalty):
@@ -132,7 +99,7 @@ class VREx(EnvironmentPenalty):
 
     def forward(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the variance."""
-        return variance(*self.means(out.losses, batch))
+        return vrex(out.losses, self.environment(batch), self.count, batch.weight)
 
 
 class InformationBottleneck(EnvironmentPenalty):

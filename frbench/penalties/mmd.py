@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
-from itertools import combinations
 from typing import Any, Literal
 
 import torch
@@ -14,26 +12,19 @@ from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import NotNegative, Positive
-from frbench.distributed import all_gather
+from frbench.functional.mmd import compared_outputs, mmd, pairs_of_strata
 from frbench.penalties.base import Penalty
-
-#: Keeps 0 / 0 of an empty cell, and the slope of the root at zero, finite.
-TINY = 1e-12
 
 
 class _MMD(Penalty):
     """Mean over strata of the MMD between two cells; subclasses say what cells and strata are.
 
-    With k(a, b) = exp(-|a - b|^2 / (2 sigma^2)) and normalised weights inside each cell, the
-    biased MMD^2 of cells p and q is E_pp k + E_qq k - 2 E_pq k over all pairs of rows (a row and
-    itself included, the V-statistic); the unbiased one leaves those out (the U-statistic). All
-    means come from one kernel matrix of the global batch.
+    See :func:`frbench.functional.mmd.mmd` for the formula.
     """
 
     # A cell needs two rows, whatever their weights.
     properties = Properties(weights="invariant", copies=None, attributes="exchangeable")
 
-    cells: Tensor
     pairs: Tensor
     strata: Tensor
 
@@ -68,60 +59,22 @@ class _MMD(Penalty):
 
     def bind(self, sizes: Sizes) -> None:
         """List the cells and the pairs that are compared: two attribute values of one label."""
-        labels, values = self.num_cells(sizes)
-        pairs = torch.zeros(labels * values, labels * values, dtype=torch.bool)
-        for y in range(labels):
-            for first, second in combinations(range(y * values, (y + 1) * values), 2):
-                pairs[first, second] = True
-        self.register_buffer("cells", torch.arange(labels * values), persistent=False)
-        self.register_buffer("pairs", pairs, persistent=False)
+        self.register_buffer("pairs", pairs_of_strata(*self.num_cells(sizes)), persistent=False)
 
     def forward(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the mean MMD over the strata with two rows on either side; 0 without any."""
-        member = (all_gather(self.cell(batch))[:, None] == self.cells).to(out.logits.dtype)
-        member = member * all_gather(batch.weight)[:, None]
-        # Share of each row in its cell [B, G]; weights that are constant in a cell cancel.
-        share = member / member.sum(0).clamp(min=TINY)
-        # The shares of a cell add up to 1, so that k - 1 in place of k changes no difference of
-        # means; outputs that are near each other then leave no sums near 1 that cancel.
-        mean = share.T @ self.below_one(all_gather(self.compared(out))) @ share
-        within = mean.diagonal()
-        if not self.biased:  # a row with itself has k - 1 = 0
-            within = within / (1 - share.square().sum(0)).clamp(min=TINY)
-        mmd = within[:, None] + within - 2 * mean
-        enough = (member > 0).sum(0) >= 2
-        active = self.pairs & enough[:, None] & enough
-        count = active.sum()
+        value, count = mmd(
+            self.compared(out), self.cell(batch), batch.weight, self.pairs, self._scales,
+            self.median, self.biased, self.squared,
+        )  # fmt: skip
         self.stage(strata=self.strata + torch.stack([count, self.pairs.sum()]))
-        if not self.squared:
-            mmd = mmd.clamp(min=TINY).sqrt()
-        return torch.where(active, mmd, 0.0).sum() / count.clamp(min=1)
+        return value
 
     def compared(self, out: Outputs) -> Tensor:
         """Return the rows that are compared [B, D]."""
         if self.tensor == "features":
             return out.features.flatten(1)
-        if self.tensor == "probability":
-            p = out.logits.softmax(1)
-            return p[:, 1:] if p.shape[1] == 2 else p
-        if out.logits.shape[1] == 2:
-            return out.logits[:, 1:] - out.logits[:, :1]
-        return math.sqrt(2) * (out.logits - out.logits.mean(1, keepdim=True))
-
-    def below_one(self, rows: Tensor) -> Tensor:
-        """Return the kernel minus 1 of all pairs of rows [B, B]."""
-        if rows.shape[1] == 1:
-            distance = (rows - rows.T).square()
-        else:
-            rows = rows - rows.mean(0).detach()  # nearer the origin, less is cancelled
-            norm = rows.square().sum(1)
-            distance = (norm[:, None] + norm - 2 * rows @ rows.T).clamp(min=0)
-        unit: Tensor | float = 1.0
-        if self.median:
-            i, j = torch.triu_indices(len(rows), len(rows), offset=1, device=rows.device)
-            unit = distance.detach()[i, j].median().clamp(min=TINY)
-        parts = [torch.expm1(distance * (-0.5 / (s * unit))) for s in self._scales]
-        return parts[0] if len(parts) == 1 else torch.stack(parts).mean(0)
+        return compared_outputs(out.logits, self.tensor)
 
     def state_to_log(self) -> dict[str, Tensor]:
         """Return the share of strata that had to be skipped so far."""

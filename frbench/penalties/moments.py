@@ -12,8 +12,8 @@ from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import NotNegative, ProperShare
 from frbench.distributed import all_gather
+from frbench.functional.environments import square, variance
 from frbench.penalties.environments import EnvironmentPenalty, Environments
-from frbench.penalties.invariance import square, variance
 
 #: Keeps 0 / 0 of an environment without rows finite.
 TINY = 1e-12

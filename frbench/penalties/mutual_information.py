@@ -10,9 +10,9 @@ from torch import Tensor
 from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.ranges import NotNegative, NotNegativeInt, Positive, check_class
 from frbench.distributed import all_total
+from frbench.functional.fairness import Target
 from frbench.penalties.base import Penalty
 
-Target = Literal["demographic_parity", "equal_opportunity", "equalized_odds"]
 Normaliser = Literal["none", "label", "attribute", "prediction", "min"]
 
 

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.ranges import NotNegative, NotNegativeInt, check_class
+from frbench.functional.fairness import Target, score_gap
 from frbench.penalties.base import Penalty
-from frbench.penalties.environments import environment_means
-from frbench.penalties.mutual_information import Target
 
 
 class ScorePenalty(Penalty):
@@ -101,16 +100,7 @@ class Gap(ScorePenalty):
 
     def forward(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the difference, summed over the labels of the target."""
-        score, values = self.log_odds(out).sigmoid(), self.sizes.num_attributes
-        marginal = self.target == "demographic_parity"
-        strata, cell = (1, batch.z) if marginal else (self.sizes.num_classes, batch.group)
-        means, present = environment_means(score, cell, batch.weight, strata * values)
-        means, present = means.view(strata, values), present.view(strata, values)
-        if self.reduce == "range":
-            highest = torch.where(present, means, 0.0).amax(1)  # scores are between 0 and 1
-            gaps = (highest - torch.where(present, means, 1.0).amin(1)).clamp(min=0)
-        else:
-            stratum = torch.where(batch.z >= 0, 0 if marginal else batch.y, -1)
-            overall, _ = environment_means(score, stratum, batch.weight, strata)
-            gaps = torch.where(present, (means - overall[:, None]).abs(), 0.0).sum(1)
-        return gaps[self.positive_class] if self.target == "equal_opportunity" else gaps.sum()
+        return score_gap(
+            self.log_odds(out).sigmoid(), batch.y, batch.z, self.sizes.num_classes,
+            self.sizes.num_attributes, batch.weight, self.target, self.reduce, self.positive_class,
+        )  # fmt: skip

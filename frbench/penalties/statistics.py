@@ -12,28 +12,18 @@ from torch import Tensor
 from frbench.contracts.batch import Batch, Outputs
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Count, Interval, NotNegative, NotNegativeInt
-from frbench.distributed import all_gather, all_sum, all_total
-from frbench.penalties.environments import membership
+from frbench.distributed import all_gather
+from frbench.functional.environments import membership
+from frbench.functional.fairness import (
+    SMALLEST,
+    Statistic,
+    coefficients_of,
+    moves_below,
+    reduced,
+    statistic_sums,
+    violations,
+)
 from frbench.penalties.scores import ScorePenalty
-
-Statistic = Literal[
-    "positive_rate", "true_positive_rate", "false_positive_rate", "positive_predictive_value",
-    "false_omission_rate", "accuracy", "false_negative_false_positive_ratio", "f_score",
-]  # fmt: skip
-#: A statistic is sum_i (a0_i + a_i h_i) / sum_i (b0_i + b_i h_i): (a0, a, b0, b) of a row whose
-#: label is not the positive class, and of one whose label is.
-COEFFICIENTS: dict[str, tuple[tuple[int, int, int, int], tuple[int, int, int, int]]] = {
-    "positive_rate": ((0, 1, 1, 0), (0, 1, 1, 0)),
-    "true_positive_rate": ((0, 0, 0, 0), (0, 1, 1, 0)),
-    "false_positive_rate": ((0, 1, 1, 0), (0, 0, 0, 0)),
-    "positive_predictive_value": ((0, 0, 0, 1), (0, 1, 0, 1)),
-    "false_omission_rate": ((0, 0, 1, -1), (1, -1, 1, -1)),
-    "accuracy": ((1, -1, 1, 0), (0, 1, 1, 0)),
-    "false_negative_false_positive_ratio": ((0, 0, 0, 1), (1, -1, 0, 0)),
-    "f_score": ((0, 0, 0, 1), (0, 2, 1, 1)),
-}
-#: A denominator below it means that a statistic has no value.
-SMALLEST = 1e-8
 
 
 class StatisticPenalty(ScorePenalty):
@@ -63,10 +53,8 @@ class StatisticPenalty(ScorePenalty):
         self.statistics = ["positive_rate"] if statistics is None else statistics
         if not self.statistics:
             raise UserError(f"{type(self).__name__}.statistics: give at least one statistic.")
-        # Not a transposed tensor: DDP cannot broadcast one with strides of another order.
-        sides = [[COEFFICIENTS[name][side] for name in self.statistics] for side in (0, 1)]
-        self.register_buffer("coefficients", torch.tensor(sides).float(), persistent=False)
-        self.moves_below = any(row[3] for side in sides for row in side)
+        self.register_buffer("coefficients", coefficients_of(self.statistics), persistent=False)
+        self.moves_below = moves_below(self.statistics)
 
 
 class Violation(StatisticPenalty):
@@ -121,43 +109,21 @@ class Violation(StatisticPenalty):
 
     def violations(self, out: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return v [A, K], 0 where a statistic has no value, and where it has one [A, K]."""
-        above, below = self.sums(self.log_odds(out).sigmoid(), batch)
-        statistic = above / below.clamp(min=SMALLEST)
-        value = (statistic[:-1] / statistic[-1].clamp(min=SMALLEST) - 1).abs()
-        # Where the statistic of all rows is 0, so is that of each z.
-        present = (below[:-1] > SMALLEST) & (statistic[-1] > SMALLEST)
-        return torch.where(present, value, 0.0), present
+        return violations(*self.sums(self.log_odds(out).sigmoid(), batch))
 
     def sums(self, score: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return numerators and denominators; the last row is that of all rows [A + 1, K] each.
 
         They are linear in the scores: only one product is part of the graph.
         """
-        with torch.no_grad():
-            rows = self.coefficients[(batch.y == self.positive_class).long()]  # [B, K, 4]
-            member = membership(batch.z, batch.weight, self.sizes.num_attributes)
-            member = torch.cat([member, member.sum(1, keepdim=True)], 1)
-            constants = all_sum(member.T @ rows[..., ::2].flatten(1))
-            constants = constants.view(member.shape[1], -1, 2)
-            # Most denominators do not depend on the scores.
-            moving = 2 if self.moves_below else 1
-            slopes = member[:, :, None, None] * rows[:, None, :, 1 : 2 * moving : 2]
-        sums = (
-            all_total(score @ slopes.flatten(1)).view(slopes.shape[1:]) + constants[..., :moving]
+        positive, values = batch.y == self.positive_class, self.sizes.num_attributes
+        return statistic_sums(
+            score, positive, batch.z, values, batch.weight, self.coefficients, self.moves_below
         )
-        return sums[..., 0], sums[..., 1] if moving == 2 else constants[..., 1]
 
     def forward(self, out: Outputs, batch: Batch) -> Tensor:
         """Return the sum over the statistics of the reduced violation."""
-        violation, present = self.violations(out, batch)
-        if self.reduce == "norm" and self.p == 1:
-            return violation.sum()
-        if self.reduce == "norm":
-            norms: Tensor = torch.linalg.vector_norm(violation, self.p, dim=0)
-            return norms.sum()
-        count = present.sum(0)
-        mean = torch.where(present, violation, -1e30).logsumexp(0) - count.clamp(min=1).log()
-        return torch.where(count > 0, mean, 0.0).sum()
+        return reduced(*self.violations(out, batch), self.reduce, self.p)
 
 
 class Constraints(NamedTuple):

@@ -153,7 +153,7 @@ def test_version_is_quick() -> None:
 #: Folder -> floor. An arrow (an import, lazy ones and those under TYPE_CHECKING included) goes to
 #: a lower floor, or stays on its own between the folders of ``BESIDE``.
 FLOORS = {
-    "contracts": 1, "distributed": 1,
+    "contracts": 1, "distributed": 1, "functional": 1,
     "support": 2, "metrics": 2, "penalties": 2, "gradients": 2, "group_inference": 2,
     "mixing": 2, "postprocessing": 2,
     "networks": 3, "data": 3, "report": 3,
@@ -162,9 +162,11 @@ FLOORS = {
     "runs": 6, "grids": 7, "commands": 8, "__main__": 9,
 }  # fmt: skip
 #: `support` holds nothing of the domain: the folders of its own floor may use it. FRAPPE trains
-#: with penalties; a map may be fitted for the groups that an inference finds.
+#: with penalties; a map may be fitted for the groups that an inference finds. `functional` holds
+#: what objectives and penalties compute.
 BESIDE = {
-    ("metrics", "support"), ("postprocessing", "support"), ("postprocessing", "penalties"),
+    ("functional", "contracts"), ("functional", "distributed"), ("metrics", "support"),
+    ("postprocessing", "support"), ("postprocessing", "penalties"),
     ("postprocessing", "group_inference"),
 }  # fmt: skip
 #: Arrows that go down and are forbidden all the same.

@@ -6,14 +6,10 @@ from trainers import trainer
 
 from frbench.contracts.errors import UserError
 from frbench.data import TwoGaussians
+from frbench.functional import environment_means, mean_of_present, variance_of_present
 from frbench.networks import MLP
 from frbench.objectives import ERM
 from frbench.penalties import Penalty
-from frbench.penalties.environments import (
-    environment_means,
-    mean_of_present,
-    variance_of_present,
-)
 
 
 class Constant(Penalty):

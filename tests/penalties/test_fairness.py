@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
+from frbench.functional.fairness import COEFFICIENTS
 from frbench.penalties import (
     HGR,
     HSIC,
@@ -23,7 +24,7 @@ from frbench.penalties import (
     Wasserstein,
 )
 from frbench.penalties.dependence import correlation
-from frbench.penalties.statistics import COEFFICIENTS, Constraints
+from frbench.penalties.statistics import Constraints
 
 STATISTICS = [*COEFFICIENTS]
 ODDS = ["true_positive_rate", "false_positive_rate"]

@@ -17,6 +17,7 @@ from frbench.contracts.properties import Properties
 from frbench.contracts.ranges import Count, NotNegative, NotNegativeInt, Positive
 from frbench.data.module import datamodule_of
 from frbench.distributed import all_gather, all_mean
+from frbench.functional.fairness import Target
 from frbench.objectives.fr_train.players import (
     RobustDiscriminator,
     check_bounds,
@@ -27,7 +28,7 @@ from frbench.objectives.fr_train.players import (
 )
 from frbench.penalties import MutualInformation
 from frbench.penalties.adversary import Attributes, Discriminator, global_mean, margin
-from frbench.penalties.mutual_information import Normaliser, Target
+from frbench.penalties.mutual_information import Normaliser
 from frbench.training.manual import ManualObjective
 
 
