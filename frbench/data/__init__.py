@@ -4,6 +4,7 @@ from frbench.support.lazy import lazy
 
 _HOME = {
     "balance_weights": "balance",
+    "balanced_sampler": "sampler",
     "ACSIncome": "tables.literature",
     "Adult": "tables.literature",
     "ArrayData": "tables.array_data",

@@ -4,6 +4,7 @@ from frbench.support.lazy import lazy
 
 _HOME = {
     "GroupCounts": "module",
+    "GroupMetric": "module",
     "Rows": "rows",
     "Encoding": "probe",
     "Evaluation": "evaluation",

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from frbench.contracts.errors import UserError
 from frbench.metrics.counts import Empty, count_metrics, tabulate
 from frbench.metrics.estimates import Interval
 from frbench.metrics.own import CountMetric, check_metrics, evaluate_own
@@ -28,7 +29,7 @@ _TABLE_RATES = ("representation_rate", "statistical_rate")
 def evaluate(
     y: Any,
     y_pred: Any,
-    z: Any,
+    z: Any = None,
     scores: Any = None,
     weight: Any = None,
     *,
@@ -38,6 +39,7 @@ def evaluate(
     empty: Empty = "ignore",
     metrics: Sequence[CountMetric] = (),
     min_group_rows: int = 0,
+    sensitive_features: Any = None,
 ) -> dict[str, float]:
     """Compute every metric of the predictions of any model.
 
@@ -60,6 +62,7 @@ def evaluate(
         metrics: Metrics of your own, functions of counts, see `frbench.metrics.metric`.
         min_group_rows: Rows that a group needs to take part in minima, gaps and ratios; by default
             every group does.
+        sensitive_features: fairlearn's name for `z`; give one of the two.
 
     Raises:
         UserError: On columns of different lengths, missing values, unknown labels, negative
@@ -70,9 +73,17 @@ def evaluate(
         >>> metrics["accuracy"], metrics["accuracy_gap"], metrics["group_accuracy/y=1,z=m"]
         (0.5, 1.0, 0.0)
     """
+    z = _one_of(z, sensitive_features)
     rows = to_rows(y, y_pred, z, scores, weight, class_names, attribute_names)
     check_metrics(metrics)
     return evaluate_rows(rows, train_counts, empty, metrics, min_group_rows)
+
+
+def _one_of(z: Any, sensitive_features: Any) -> Any:
+    """Return the attributes, which have two names."""
+    if (z is None) == (sensitive_features is None):
+        raise UserError("Give the attributes as z or as sensitive_features, one of the two.")
+    return sensitive_features if z is None else z
 
 
 def evaluate_rows(
@@ -160,7 +171,7 @@ def evaluate_counts(
 def intervals(
     y: Any,
     y_pred: Any,
-    z: Any,
+    z: Any = None,
     scores: Any = None,
     weight: Any = None,
     *,
@@ -173,6 +184,7 @@ def intervals(
     empty: Empty = "ignore",
     metrics: Sequence[CountMetric] = (),
     min_group_rows: int = 0,
+    sensitive_features: Any = None,
 ) -> dict[str, Interval]:
     """Compute an interval for every metric of `evaluate` for which one covers.
 
@@ -194,6 +206,7 @@ def intervals(
         empty: As in `evaluate`.
         metrics: As in `evaluate`; each is called for every resample.
         min_group_rows: As in `evaluate`.
+        sensitive_features: As in `evaluate`.
 
     Raises:
         UserError: As in `evaluate`.
@@ -203,6 +216,7 @@ def intervals(
         >>> round(low, 3), round(high, 3)
         (0.711, 0.867)
     """
+    z = _one_of(z, sensitive_features)
     rows = to_rows(y, y_pred, z, scores, weight, class_names, attribute_names)
     check_metrics(metrics)
     return intervals_rows(

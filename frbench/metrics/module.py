@@ -1,6 +1,7 @@
 """The metric that training and evaluation update: sum-reduced counts and score histograms."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,10 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from frbench.contracts.errors import UserError
 from frbench.metrics.api import evaluate_counts
-from frbench.metrics.names import check_names
-from frbench.metrics.own import CountMetric, check_metrics
+from frbench.metrics.names import check_names, direction, metric_names
+from frbench.metrics.own import CountMetric, check_metrics, directions
 from frbench.metrics.ranking import Ranking, ranking
 from frbench.metrics.scores import (
     CALIBRATION_BINS,
@@ -127,6 +129,11 @@ class GroupCounts(Metric):
                 or the probability of each, whose sums are counted, float64 [B, C].
         """
         classes, slots = self.num_classes, self.num_attributes + 1
+        if logits.shape != (len(y), classes) or y.ndim != 1 or y.shape != z.shape:
+            raise UserError(
+                f"{type(self).__name__} needs logits [B, {classes}] and y and z [B], got shapes "
+                f"{[list(t.shape) for t in (logits, y, z)]}."
+            )
         logits = logits.float()
         valid = (y >= 0) & (y < classes) & (z >= -1) & (z < self.num_attributes)
         self.invalid += (~valid).sum()
@@ -234,6 +241,47 @@ class GroupCounts(Metric):
             self.scores = [torch.zeros(0, scored, dtype=torch.float64, device=self.device)]
             self.cells = [torch.zeros(0, dtype=torch.int64, device=self.device)]
         super()._sync_dist(*args, **kwargs)
+
+
+class GroupMetric(GroupCounts):
+    """One group metric by its name, a number that ``self.log`` of Lightning takes.
+
+    ``self.log`` refuses metrics of several values: it is given this one, and `GroupCounts` is for
+    ``self.log_dict(metric.compute())`` and for a `torchmetrics.MetricCollection`.
+
+    Args:
+        name: Key of docs/metrics.md, ``worst_group_accuracy`` say.
+        num_classes: C.
+        num_attributes: A.
+        **kwargs: Further arguments of `GroupCounts`.
+
+    Raises:
+        UserError: If there is no such metric.
+
+    Example:
+        >>> metric = GroupMetric("worst_group_accuracy", 2, 2)
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 2.0], [0.0, 2.0]])
+        >>> metric(logits, torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 1, 1]))
+        tensor(0.)
+    """
+
+    def __init__(self, name: str, num_classes: int, num_attributes: int, **kwargs: Any) -> None:
+        super().__init__(num_classes, num_attributes, **kwargs)
+        rare = self.min_group_rows > 0
+        known = metric_names(self.class_names, self.attribute_names, rare=rare)
+        known += [each.__name__ for each in self.metrics]
+        if name not in known:
+            near = get_close_matches(name, known, 3, 0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else "see docs/metrics.md."
+            raise UserError(f"GroupMetric: there is no metric {name!r}; {hint}")
+        self.name = name
+        sign = direction(name, directions(self.metrics))
+        self.higher_is_better = None if sign == 0 else sign > 0
+
+    def compute(self) -> Tensor:  # type: ignore[override]
+        """Return the metric's value."""
+        value = super().compute()[self.name]
+        return torch.tensor(value, dtype=torch.float32, device=self.counts.device)
 
 
 def _numpy(state: Tensor) -> np.ndarray:
