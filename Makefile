@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 JOBS   ?= 2
 
-.PHONY: help install demo test test-slow test-ddp promises lint types notebooks docs check bench results clean
+.PHONY: help install demo test test-slow test-ddp test-lowest promises lint types notebooks docs check bench results clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ test-slow: install  ## run the tests marked `slow`
 
 test-ddp: install  ## run the tests that launch two processes
 	$(BIN)/python -m pytest -m ddp
+
+test-lowest:  ## run the fast tests with the lowest versions that setup.cfg states, in a temporary environment
+	$(PYTHON) tests/lowest.py
 
 promises: install  ## run the tests of promises and write docs/promises.md
 	$(PYTEST) tests -m promise --promises docs/promises.md

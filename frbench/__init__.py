@@ -5,7 +5,7 @@ The package imports no torch by itself: public names are resolved on first use.
 
 from frbench.support.lazy import lazy
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "Batch": "contracts.batch",

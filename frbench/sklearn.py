@@ -20,10 +20,11 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 import frbench.objectives
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
-from frbench.data import GroupDataModule, Table
 from frbench.data.balance import Balance, Marginals, Via
+from frbench.data.module import GroupDataModule
+from frbench.data.table import Table
 from frbench.group_inference import GroupInference
-from frbench.metrics import evaluate
+from frbench.metrics.api import evaluate
 from frbench.metrics.rows import cross_attributes
 from frbench.networks import Network
 from frbench.objectives import Objective

@@ -275,8 +275,12 @@ class GroupMetric(GroupCounts):
             hint = f"did you mean {' or '.join(near)}?" if near else "see docs/metrics.md."
             raise UserError(f"GroupMetric: there is no metric {name!r}; {hint}")
         self.name = name
-        sign = direction(name, directions(self.metrics))
-        self.higher_is_better = None if sign == 0 else sign > 0
+
+    @property
+    def higher_is_better(self) -> bool | None:  # type: ignore[override]
+        """Whether more is better; None where neither direction is."""
+        sign = direction(self.name, directions(self.metrics))
+        return None if sign == 0 else sign > 0
 
     def compute(self) -> Tensor:  # type: ignore[override]
         """Return the metric's value."""

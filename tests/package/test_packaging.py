@@ -26,6 +26,22 @@ def test_setup_lists_every_package() -> None:
         assert (folder / "__init__.py").is_file(), folder
 
 
+def test_every_requirement_has_a_lower_bound() -> None:
+    """`make test-lowest` installs these versions."""
+    done = subprocess.run([sys.executable, ROOT / "tests" / "lowest.py", "--list"],
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    bounds = dict(line.split("==") for line in done.stdout.splitlines())
+    assert bounds["pytorch-lightning"] == "2.6" and "pillow" in bounds
+    assert len(bounds) == SETUP["options"]["install_requires"].count(">=")
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    version = (ROOT / "frbench" / "__init__.py").read_text().split('__version__ = "')[1]
+    version = version.partition('"')[0]
+    assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
+
+
 def shipped() -> set[str]:
     """Every file of the package and of configs/, by its place in an installation."""
     found = set()
