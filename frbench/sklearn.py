@@ -149,9 +149,7 @@ class FrbenchClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X, y = validate_data(self, X, y, dtype=np.float32)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
-        weight = None
-        if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         z, self.attributes_ = _attributes(sensitive_features, len(X))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         if len(self.classes_) == 1:  # nothing to learn
