@@ -140,7 +140,7 @@ def records(out: str) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def wait_for(what, seconds: float = 240) -> None:
+def wait_for(what, seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline
@@ -213,7 +213,7 @@ def test_the_runs_of_a_node_that_dies_continue_on_another(two, folder) -> None:
         second = two.add()
         two.cluster.remove_node(first, allow_graceful=False)
         Path("slow").unlink()
-        assert driver.wait(240) == 0
+        assert driver.wait(600) == 0
     finally:
         driver.kill()
     (record,) = records("out")
@@ -246,7 +246,7 @@ def test_a_driver_that_is_killed_or_told_to_stop_is_continued(two, folder) -> No
         seen = len(Path("steps.txt").read_text())
         wait_for(lambda: len(Path("steps.txt").read_text()) > seen + 40)
         told.send_signal(signal.SIGTERM)
-        said = told.communicate(timeout=240)[0]
+        said = told.communicate(timeout=600)[0]
         assert told.returncode == 143, said
         assert "interrupted; the same command continues (" in said
         steps = {
