@@ -203,29 +203,30 @@ def test_what_differs_on_a_node_is_said_before_the_first_run(
 def test_the_runs_of_a_node_that_dies_continue_on_another(two, folder) -> None:
     Path("grid.yaml").write_text(
         GRID + "methods: {S: {model: slow_method.Slow}}\nbase: {trainer.max_epochs: 30}\n"
+        "seeds: [0, 1]\n"
     )
     Path("slow").touch()
-    first, second = two.add(), []
-    words = ["bench", "grid.yaml", "--out=out", two.on, "--rolling.every_n_steps=1"]
+    first, second = two.add(), two.add()  # one run each
 
     def kill() -> None:
-        wait_for(lambda: [*Path("out").glob("runs/*/checkpoints/last.ckpt")])
-        wait_for(lambda: len(Path("steps.txt").read_text().split()) > 6)
-        second.append(two.add())
+        wait_for(lambda: len([*Path("out").glob("runs/*/checkpoints/last.ckpt")]) == 2)
         two.cluster.remove_node(first, allow_graceful=False)
         Path("slow").unlink()
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    assert main(words) == 0
-    killer.join(60)
-    (record,) = records("out")
-    assert record["status"] == "ok" and record["attempts"] == 2
-    assert record["node"].split()[1] == second[0].node_id[:8]
-    assert record["steps"] == 90
-    before, after = dict.fromkeys(pids := Path("steps.txt").read_text().split())
-    assert pids.count(after) < 90 and pids.count(before) + pids.count(after) >= 90
-    two.cluster.remove_node(second[0])
+    try:
+        words = ["bench", "grid.yaml", "--out=out", two.on, "--rolling.every_n_steps=1"]
+        assert main(words) == 0
+        killer.join(60)
+    finally:
+        two.cluster.remove_node(second)
+    found = records("out")
+    assert [(r["status"], r["steps"]) for r in found] == [("ok", 90)] * 2
+    assert sorted(r["attempts"] for r in found) == [1, 2]
+    assert {r["node"].split()[1] for r in found} == {second.node_id[:8]}
+    # Continued from its checkpoint: at most the steps since then were made twice.
+    assert 180 <= len(Path("steps.txt").read_text().split()) < 200
 
 
 @pytest.mark.slow
