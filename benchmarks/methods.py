@@ -11,6 +11,7 @@ epochs of the first stage, a pass over the table, and ERM for those of the secon
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import statistics
 import time
@@ -82,7 +83,8 @@ def whole(data: Random, epochs: int, **options: Any) -> Whole:
 
 def over_stages(data: Random, first: int = 10, second: int = 10) -> float:
     """Return the time of a run of JTT over that of its parts."""
-    jtt = whole(data, first + second, infer=Errors(first, via="weight"))
+    with contextlib.redirect_stdout(None):  # the table of what was inferred
+        jtt = whole(data, first + second, infer=Errors(first, via="weight"))
     parts = whole(data, first), whole(data, second)
     return jtt.seconds / (parts[0].seconds + parts[0].of_a_pass + parts[1].seconds)
 
