@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import logging
 import statistics
 import time
@@ -83,7 +84,7 @@ def whole(data: Random, epochs: int, **options: Any) -> Whole:
 
 def over_stages(data: Random, first: int = 10, second: int = 10) -> float:
     """Return the time of a run of JTT over that of its parts."""
-    with contextlib.redirect_stdout(None):  # the table of what was inferred
+    with contextlib.redirect_stdout(io.StringIO()):  # the table of what was inferred
         jtt = whole(data, first + second, infer=Errors(first, via="weight"))
     parts = whole(data, first), whole(data, second)
     return jtt.seconds / (parts[0].seconds + parts[0].of_a_pass + parts[1].seconds)
