@@ -25,7 +25,7 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(logits, y, reduction="none")
 
 
-#: The continuous attribute of data that have none.
+#: The continuous attribute of a batch that was made without one.
 NOTHING = torch.empty(0)
 
 
@@ -41,8 +41,8 @@ class Batch(NamedTuple):
         clean: Whether the sample is verified, bool [B].
         index: Row in the split's table, long [B].
         synthetic: Whether the sample was generated, bool [B].
-        continuous: A continuous attribute beside its bins z, float, NaN where unknown [B]; of
-            data without one, empty [0].
+        continuous: A continuous attribute beside its bins z, float, NaN where unknown [B];
+            loaders always give it, batches made by hand may leave it out.
     """
 
     x: Tensor

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from frbench.contracts.batch import NOTHING, Batch
+from frbench.contracts.batch import Batch
 from frbench.contracts.errors import UserError
 from frbench.data.table import Table
 from frbench.support.stops import leave_to_parent
@@ -64,8 +64,7 @@ class TensorTable(Dataset[Batch]):
         self.weight = torch.as_tensor(weight, dtype=torch.float32)
         self.clean = torch.as_tensor(table.clean)
         self.synthetic = torch.as_tensor(table.synthetic)
-        known = not np.isnan(table.continuous).all()
-        self.continuous = torch.as_tensor(table.continuous).float() if known else NOTHING
+        self.continuous = torch.as_tensor(table.continuous, dtype=torch.float32)
         self.prepare = prepare
         self.augment = augment
 
@@ -84,12 +83,10 @@ class TensorTable(Dataset[Batch]):
             # Sample by sample: what is large stays in the processor's cache, and in a worker
             # default_collate writes it straight into the memory shared with the trainer.
             x = default_collate(list(self._samples(x, seeds)))
-        y, z, group, weight, clean, synthetic = (
-            column.index_select(0, rows)
-            for column in (self.y, self.z, self.group, self.weight, self.clean, self.synthetic)
-        )
-        number = self.continuous.index_select(0, rows) if len(self.continuous) else NOTHING
-        return Batch(x, y, z, group, weight, clean, rows, synthetic, number)
+        columns = (self.y, self.z, self.group, self.weight, self.clean)
+        y, z, group, weight, clean = (column.index_select(0, rows) for column in columns)
+        last = (column.index_select(0, rows) for column in (self.synthetic, self.continuous))
+        return Batch(x, y, z, group, weight, clean, rows, *last)
 
     def _samples(self, x: Tensor, seeds: np.ndarray | None) -> Iterator[Tensor]:
         """Prepare and transform the inputs of a batch, one by one."""

@@ -25,9 +25,9 @@ class Parallel(Penalty):
     that of arXiv 2409.16965. Of an attribute that is not crossed it is the penalty itself.
 
     Args:
+        weight: Factor of the term in the loss.
         penalty: The penalty of one attribute, by default :class:`Gap`; its weight and schedule
             are not used, and it has no state or network of its own.
-        weight: Factor of the term in the loss.
         schedule: ``start``, ``before``, ``ramp`` and ``reset_optimizer`` of
             :class:`~frbench.penalties.Penalty`.
 
@@ -52,7 +52,7 @@ class Parallel(Penalty):
     sizes: Sizes
 
     def __init__(
-        self, penalty: Penalty | None = None, weight: NotNegative = 1.0, **schedule: Any
+        self, weight: NotNegative = 1.0, penalty: Penalty | None = None, **schedule: Any
     ) -> None:
         super().__init__(weight, **schedule)
         self.penalty = Gap() if penalty is None else penalty

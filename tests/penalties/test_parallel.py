@@ -47,7 +47,7 @@ def test_names_of_crossed_values():
 @pytest.mark.parametrize("inner", [Gap, Violation, KLProjection])
 def test_the_penalty_is_the_largest_over_single_attributes(inner):
     out, batch = random_rows(80, 2, 6)
-    penalty = Parallel(inner())
+    penalty = Parallel(1.0, inner())
     penalty.bind(Sizes(2, 6, (1,)))
     penalty.double()
     penalty.codes = torch.tensor([[0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]])
@@ -77,4 +77,4 @@ def test_a_table_of_two_attribute_columns(tmp_path):
 @pytest.mark.parametrize("inner", [Adversary(), Fishr(), Gap(start=3), Adversary(hidden=[])])
 def test_penalties_with_a_state_are_refused(inner):
     with pytest.raises(UserError, match=r"Parallel\.penalty: \w+ has a state or a network"):
-        ERM(2, 2, [1], network=MLP(hidden=[3]), penalties=[Parallel(inner)])
+        ERM(2, 2, [1], network=MLP(hidden=[3]), penalties=[Parallel(1.0, inner)])

@@ -324,7 +324,7 @@ def test_penalties_are_finite_scalars_that_do_not_depend_on_the_order(cls, rows)
     values, gradients = [], []
     for order in (torch.arange(len(batch.y)), torch.randperm(len(batch.y))):
         part = type(batch)(*(column[order] for column in batch))
-        value = penalty(model.outputs(part), part)
+        value = model.value_of(penalty, model.outputs(part), part)
         penalty.discard()
         assert value.ndim == 0 and torch.isfinite(value)
         gradients += torch.autograd.grad(value, model.network.parameters(), allow_unused=True)
