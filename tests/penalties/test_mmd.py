@@ -30,7 +30,8 @@ def sample(classes=C, attributes=A, n=B, seed=0):
     logits = logits.requires_grad_()
     flags = torch.zeros(n, dtype=torch.bool)
     out = Outputs(features, logits, torch.zeros(n))
-    return out, Batch(features, y, z, group, weight, flags, torch.arange(n), flags)
+    number = torch.full((n,), torch.nan)
+    return out, Batch(features, y, z, group, weight, flags, torch.arange(n), flags, number)
 
 
 def compared(out, tensor):
