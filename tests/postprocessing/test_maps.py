@@ -450,7 +450,8 @@ def test_exponentiated_gradient_is_fairlearns_mixture():
         reference.fit(x, rows.y, sensitive_features=rows.z)
     chance = decisions(method, rows)
     assert np.abs(chance - reference._pmf_predict(x)[:, 1]).max() < 1e-9
-    assert np.ptp(rates(chance, rows)[:, 0]) < 0.1 and report["layers"] >= 1
+    away = np.abs(rates(chance, rows)[:, 0] - chance.mean()).max()
+    assert away <= (2 + 2 * report["gap"]) * 0.02 and report["layers"] >= 1
     assert not method.reads_attribute
 
 
