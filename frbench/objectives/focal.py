@@ -27,6 +27,7 @@ class Focal(Objective):
         UserError: If gamma is negative.
 
     Example:
+        >>> import torch
         >>> from frbench.networks import MLP
         >>> model = Focal(2, 2, [1], network=MLP(hidden=[]), gamma=2.0)
         >>> zeros = torch.zeros(2, dtype=torch.long)

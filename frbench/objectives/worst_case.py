@@ -53,6 +53,7 @@ class CVaR(WorstCase):
         UserError: If alpha is outside (0, 1].
 
     Example:
+        >>> import torch
         >>> cvar = CVaR(2, 2, [3], alpha=0.5)
         >>> cvar.worst_weights(torch.tensor([1.0, 4.0, 2.0]), torch.ones(3) / 3).round(decimals=3)
         tensor([0.0000, 0.6670, 0.3330])
@@ -88,6 +89,7 @@ class Chi2DRO(WorstCase):
         UserError: If alpha is outside (0, 1] or the radius is negative or infinite.
 
     Example:
+        >>> import torch
         >>> chi2 = Chi2DRO(2, 2, [3], radius=0.5)
         >>> chi2.worst_weights(torch.tensor([1.0, 3.0, 2.0]), torch.ones(3) / 3).round(decimals=3)
         tensor([0.0450, 0.6220, 0.3330])

@@ -26,6 +26,7 @@ def continuous_rows(batch: Batch) -> tuple[Tensor, Tensor]:
         UserError: If the batch has none.
 
     Example:
+        >>> import torch
         >>> row = torch.ones(2)
         >>> batch = Batch(row, row, row, row, row, row, row, row, torch.tensor([0.5, torch.nan]))
         >>> continuous_rows(batch)
