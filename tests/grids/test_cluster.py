@@ -222,11 +222,11 @@ def test_the_runs_of_a_node_that_dies_continue_on_another(two, folder) -> None:
     finally:
         two.cluster.remove_node(second)
     found = records("out")
-    assert [(r["status"], r["steps"]) for r in found] == [("ok", 90)] * 2
+    assert [(r["status"], r["steps"]) for r in found] == [("ok", 60)] * 2
     assert sorted(r["attempts"] for r in found) == [1, 2]
     assert {r["node"].split()[1] for r in found} == {second.node_id[:8]}
     # Continued from its checkpoint: at most the steps since then were made twice.
-    assert 180 <= len(Path("steps.txt").read_text().split()) < 200
+    assert 120 <= len(Path("steps.txt").read_text().split()) < 140
 
 
 @pytest.mark.slow
@@ -256,7 +256,7 @@ def test_a_driver_that_is_killed_or_told_to_stop_is_continued(two, folder) -> No
         steps = {
             path: read_checkpoint(path)["global_step"] for path in Path("out").rglob("last.ckpt")
         }
-        assert steps and all(0 < number < 36 for number in steps.values())
+        assert steps and all(0 < number < 24 for number in steps.values())
         Path("slow").unlink()
         assert main(words) == 0
     finally:
@@ -264,7 +264,7 @@ def test_a_driver_that_is_killed_or_told_to_stop_is_continued(two, folder) -> No
             two.cluster.remove_node(node)
     found = records("out")
     assert len(found) == 3 and {r["seed"] for r in found} == {0, 1, 2}
-    assert {(r["status"], r["steps"]) for r in found} == {("ok", 36)}
+    assert {(r["status"], r["steps"]) for r in found} == {("ok", 24)}
 
 
 def test_without_ray_one_line_says_what_to_install(folder, monkeypatch, capsys) -> None:
