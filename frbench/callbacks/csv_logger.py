@@ -20,7 +20,13 @@ class CSVLogger(Logger):
 
     Args:
         folder: The run's folder.
+
+    Attributes:
+        at: Step and epoch of every further row, for a run that another trainer has trained than
+            the one that evaluates it; None takes the trainer's.
     """
+
+    at: tuple[int, int] | None = None
 
     def __init__(self, folder: str) -> None:
         super().__init__()
@@ -78,6 +84,8 @@ class CSVLogger(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Append one row."""
         row = {"step": step, **metrics}
+        if self.at is not None:
+            row |= dict(zip(("step", "epoch"), self.at, strict=True))
         if any(key not in self._columns for key in row):
             kept = self._read()
             self._columns += [key for key in row if key not in self._columns]

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from frbench.contracts.errors import UserError
-from frbench.grids.executors import in_process, start_workers
+from frbench.grids.executors import OnDone, in_process, start_workers
 from frbench.grids.grid import Cell, check_option, read_grid
 from frbench.grids.outlook import estimate, wrong_cells
 from frbench.grids.queue import Queue
+from frbench.grids.stacks import in_stacks
 from frbench.grids.where import limited, on_cluster, place_options
 from frbench.report.records import Results
 from frbench.support.atomic import check_writable, replacing
@@ -26,6 +27,7 @@ from frbench.support.stops import answer, as_stop, end_with_parent
 EXAMPLES = """\
 examples:
   frbench bench demo --jobs 2                     a grid that is shipped with frbench
+  frbench bench grid.yaml --stack 16              train 16 runs of one kind as one
   frbench bench grid.yaml --list                  print the cells and stop
   frbench bench grid.yaml --check                 read every option, estimate time and disk
   frbench bench grid.yaml --trainer.max_epochs 1  any option of `frbench fit` overrides the grid's
@@ -48,6 +50,13 @@ def _parser() -> Parser:
     parser.add_argument("--out", help="folder of results; default results/<grid's name>")
     parser.add_argument("--jobs", type=int, default=1, help="processes on this machine")
     place_options(parser)
+    parser.add_argument(
+        "--stack",
+        type=int,
+        default=1,
+        metavar="RUNS",
+        help="train up to so many runs of one kind as one, which takes a fraction of their time",
+    )
     parser.add_argument("--shard", default="0/1", help="run cells i, i + n, ... as i/n")
     parser.add_argument("--index", type=int, help="run one cell, by its index")
     parser.add_argument(
@@ -121,7 +130,7 @@ class Progress:
 def _worker_words(args: argparse.Namespace, extra: list[str], queue: Queue) -> list[str]:
     """Return the words of the command that makes a process work on the same queue."""
     words = ["bench", args.grid, f"--worker={queue.results.since}", f"--out={queue.out}"]
-    words += [f"--shard={args.shard}", *extra]
+    words += [f"--shard={args.shard}", f"--stack={args.stack}", *extra]
     words += ["--retry_failed"] if args.retry_failed else []
     words += [] if args.index is None else [f"--index={args.index}"]
     return words + (["--keep_last"] if args.keep_last else [])
@@ -154,6 +163,14 @@ def _check(queue: Queue, jobs: int) -> int:
     return 2 if wrong else 0
 
 
+def _work(queue: Queue, on_done: OnDone, args: argparse.Namespace) -> None:
+    """Run the open cells in this process."""
+    if args.stack > 1:
+        in_stacks(queue, on_done, args.keep_last, args.stack)
+    else:
+        in_process(queue, on_done, args.keep_last)
+
+
 def main(argv: list[str]) -> int:
     """Run ``frbench bench``.
 
@@ -182,6 +199,8 @@ def main(argv: list[str]) -> int:
     cells = _choose(cells, args.shard, args.index)
     if args.jobs < 1:
         raise UserError(f"--jobs must be at least 1, got {args.jobs}.")
+    if args.stack < 1:
+        raise UserError(f"--stack must be at least 1, got {args.stack}.")
     out = Path(args.out or Path("results") / Path(args.grid).stem)
     if args.check:
         return _check(Queue(cells, out, Results(out / "results.jsonl")), args.jobs)
@@ -206,7 +225,7 @@ def main(argv: list[str]) -> int:
     if args.worker is not None:
         end_with_parent()
         try:
-            in_process(queue, lambda *_: None, args.keep_last)
+            _work(queue, lambda *_: None, args)
         except KeyboardInterrupt as error:
             return as_stop(error).status
         return 0
@@ -221,7 +240,7 @@ def main(argv: list[str]) -> int:
             if args.on:
                 on_cluster(queue, progress, args, args.keep_last)
             elif args.jobs == 1:
-                in_process(queue, progress, args.keep_last)
+                _work(queue, progress, args)
             else:
                 workers = start_workers(_worker_words(args, extra, queue), args.jobs)
                 while any(worker.poll() is None for worker in workers):

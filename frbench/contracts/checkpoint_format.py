@@ -1,6 +1,7 @@
 """The checkpoint format: the keys that frbench adds to Lightning's, and upgrades of old files.
 
-A checkpoint of an objective has a section ``frbench``, one of a generator ``frbench_gan``:
+A checkpoint of an objective has a section ``frbench``, one of a generator ``frbench_gan``, the
+rolling one of a stack ``frbench_stack`` (tensors, and what each run would have by itself):
 
 ====================  ==========================================================================
 format                version of the section, :data:`FORMAT` when it is written
@@ -36,7 +37,7 @@ from frbench.contracts.errors import UserError
 
 #: Version of what is written; later ones are refused, earlier ones are upgraded when read.
 FORMAT = 4
-Section = Literal["frbench", "frbench_gan"]
+Section = Literal["frbench", "frbench_gan", "frbench_stack"]
 
 
 def write_section(checkpoint: dict[str, Any], section: Section = "frbench", **values: Any) -> None:

@@ -187,9 +187,8 @@ class GroupLoader:
         assert self._epoch_order is not None  # a batch was asked for
         return self._epoch_order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
-    def __iter__(self) -> Iterator[Batch]:
-        # A generator: Lightning calls iter() long before the epoch starts and before it says
-        # which epoch that is. Nothing here runs until the first batch is asked for.
+    def begin(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Move to the epoch that is due, and return the :meth:`keys` of its batches."""
         going_on = self._resumed and self.delivered < len(self)
         epoch = self.epoch + (self.delivered > 0 and not going_on)
         if self._told is not None:
@@ -197,17 +196,32 @@ class GroupLoader:
         if not going_on or epoch != self.epoch:
             self.epoch, self.delivered = epoch, 0
         self._resumed, self._told = False, None
-        batches = fetch(self.dataset, self.keys(), self.num_workers, self.pin_memory)
+        return self.keys()
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A generator: Lightning calls iter() long before the epoch starts and before it says
+        # which epoch that is. Nothing here runs until the first batch is asked for.
+        batches = fetch(self.dataset, self.begin(), self.num_workers, self.pin_memory)
         if self.is_fixed:  # fetched once
             left = len(self) - self.delivered
             batches = (batch for first in islice(batches, 1) for batch in repeat(first, left))
         for batch in batches:
             self.delivered += 1
-            if self._epoch_weights is not None and self._epoch_via == "weight":
-                batch = self._weighed(batch, self._epoch_weights)
-            if self._group_factor is not None:
-                batch = self._weighed(batch, self._group_factor)
-            yield batch
+            yield self.weighed(batch)
+
+    @property
+    def weighs(self) -> bool:
+        """Whether :meth:`weighed` changes weights in this epoch."""
+        own = self._epoch_weights is not None and self._epoch_via == "weight"
+        return own or self._group_factor is not None
+
+    def weighed(self, batch: Batch) -> Batch:
+        """Multiply the weights of a batch by those of the epoch and of stratified batches."""
+        if self._epoch_weights is not None and self._epoch_via == "weight":
+            batch = self._weighed(batch, self._epoch_weights)
+        if self._group_factor is not None:
+            batch = self._weighed(batch, self._group_factor)
+        return batch
 
     def _weighed(self, batch: Batch, factor: np.ndarray) -> Batch:
         """Multiply the weights of a batch's training rows by their factors [N]."""

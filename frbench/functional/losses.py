@@ -66,7 +66,8 @@ def cvar_weights(losses: Tensor, mass: Tensor, alpha: float) -> Tensor:
     order = losses.argsort(descending=True)
     share = alpha * mass.sum()
     last = (mass[order].cumsum(0) < share).sum().clamp(max=len(losses) - 1)
-    edge = losses[order].take(last)  # take: an index of no dimension would go to the host
+    # gather: an index of no dimension would go to the host
+    edge = losses[order].gather(0, last[None])
     above, tied = mass * (losses > edge), mass * (losses == edge)
     left = (share - above.sum()).clamp(min=0) / tied.sum().clamp(min=1e-12)
     return (above + left * tied) / alpha
@@ -119,14 +120,14 @@ def chi2_weights(losses: Tensor, mass: Tensor, radius: float) -> Tensor:
     # sum q^2 / p if eta were the next lower loss; it falls with k, and must equal the limit.
     ahead = depth[1:] - mean[:-1]
     second = (1 + variance[:-1] / ahead.square()) / share[:-1]
-    k = torch.where(ahead > 0, second, torch.inf).gt(limit).sum()
-    left = (share.take(k) * limit - 1).clamp(min=1e-12)
-    t = mean.take(k) + (variance.take(k) / left).sqrt()
+    k = torch.where(ahead > 0, second, torch.inf).gt(limit).sum(0, keepdim=True)
+    left = (share.gather(0, k) * limit - 1).clamp(min=1e-12)
+    t = mean.gather(0, k) + (variance.gather(0, k) / left).sqrt()
     q = p * (t - depth).clamp(min=0)
     # Where the highest losses are equal and the ball holds all mass on them, t is their depth.
     highest = p * (torch.arange(len(p), device=p.device) <= k)
     q = torch.where(q.sum() > 0, q, highest)
-    q = torch.empty_like(q).scatter_(0, order, q / q.sum())
+    q = q.scatter(0, order, q / q.sum())
     return (q * mass.sum()).to(mass.dtype)
 
 
@@ -193,7 +194,7 @@ def group_dro_weights(
         gain = torch.where(total > 0, gain / total.clamp(min=1e-12), 0.0)
     if present_only:
         gain = torch.where(present, gain, 0.0)
-    log_q = before.add(gain, alpha=eta)
+    log_q = before + eta * gain
     if present_only:
         # Only the shares among the weighed groups move; their sum stays.
         sum_before = torch.where(weighed, before, -torch.inf).logsumexp(0)

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import frbench
 from frbench.contracts.errors import UserError
@@ -22,6 +22,9 @@ from frbench.report.records import Results
 from frbench.support.atomic import no_space
 from frbench.support.files import file_hashes
 from frbench.support.stops import interruptible
+
+if TYPE_CHECKING:
+    from frbench.runs.cli import FrbenchCLI
 
 #: Options of every cell: a grid shows one progress bar, not one per run, and a cell is one
 #: process on one device (use --jobs and --shard for more).
@@ -56,18 +59,29 @@ def run_cell(
     Returns:
         The record of the results file; ``status`` is ``ok``, ``failed`` or ``pruned``.
     """
-    record = _names(cell)
+
+    def run() -> dict[str, Any]:
+        if cell.parent is None:
+            return _train_and_test(cell, folder, watchers)
+        return _behind(cell, folder, results)
+
+    return recorded(cell, run)
+
+
+def recorded(cell: Cell, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do something for a cell; return its record, which says what went wrong if anything did.
+
+    Args:
+        cell: The cell.
+        run: Returns what the record says beside the names of the cell.
+    """
     from frbench.runs.cli import finish_loggers
 
+    record = _names(cell)
     start = time.monotonic()
     try:
         with interruptible(lambda: ""):
-            parent = cell.parent
-            record |= (
-                _train_and_test(cell, folder, watchers)
-                if parent is None
-                else _behind(cell, folder, results)
-            )
+            record |= run()
     except SystemExit as error:
         record |= {"status": "failed", "error": f"exit status {error.code}"}
     except UserError as error:
@@ -112,28 +126,55 @@ def _crashed(error: Exception) -> dict[str, str]:
 def _train_and_test(
     cell: Cell, folder: Path, watchers: Sequence[Callable[[], Any]]
 ) -> dict[str, Any]:
-    from frbench.callbacks import BestCheckpoint, RollingCheckpoint
+    from frbench.callbacks import RollingCheckpoint
+    from frbench.runs.cli import train
+
+    last = folder / "checkpoints" / "last.ckpt"
+    words = fit_words(cell, folder)
+    if last.exists() and (folder / "config.yaml").exists():
+        words.append(f"--ckpt_path={last}")
+    else:
+        clear(folder)
+    reset_peak()
+    cli = train(words, [make() for make in watchers])
+    rolling = next(c for c in cli.trainer.checkpoint_callbacks if isinstance(c, RollingCheckpoint))
+    return tested(cli, cli.trainer, folder, cli.trainer.global_step, rolling.seconds_before)
+
+
+def fit_words(cell: Cell, folder: Path) -> list[str]:
+    """Return the words of ``frbench fit`` that train a cell in its folder."""
+    return ["fit", *cell.arguments(), *QUIET, f"--run_dir={folder}"]
+
+
+def clear(folder: Path) -> None:
+    """Remove what a run has left that was killed before its first checkpoint."""
+    for leftover in ("metrics.csv", "config.yaml", "checkpoints", "wandb_id"):
+        path = folder / leftover
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def tested(
+    cli: FrbenchCLI, fitted: Any, folder: Path, steps: int, seconds_before: float
+) -> dict[str, Any]:
+    """Evaluate the selected checkpoint of a trained cell, and return what its record says.
+
+    Args:
+        cli: Its command line, with model, data and a trainer for the evaluation.
+        fitted: The trainer that has trained it, with its callbacks.
+        folder: Its folder.
+        steps: Optimiser steps it has taken.
+        seconds_before: Seconds that earlier sessions took.
+    """
+    from frbench.callbacks import BestCheckpoint
     from frbench.data.balance import effective_sample_size
     from frbench.data.describe import group_table, remarks
     from frbench.data.fingerprint import fingerprint
     from frbench.metrics.own import directions
-    from frbench.runs.cli import train
     from frbench.runs.environment import environment
 
-    last = folder / "checkpoints" / "last.ckpt"
-    words = ["fit", *cell.arguments(), *QUIET, f"--run_dir={folder}"]
-    if last.exists() and (folder / "config.yaml").exists():
-        words.append(f"--ckpt_path={last}")
-    else:  # killed before its first checkpoint, or robbed of its files: nothing of it can be used
-        for leftover in ("metrics.csv", "config.yaml", "checkpoints", "wandb_id"):
-            path = folder / leftover
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    _reset_peak()
-    cli = train(words, [make() for make in watchers])
     trainer = cli.trainer
-    monitor = next(c for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint))
-    rolling = next(c for c in trainer.checkpoint_callbacks if isinstance(c, RollingCheckpoint))
-    best = monitor.best_model_path or str(last)
+    monitor = next(c for c in fitted.checkpoint_callbacks if isinstance(c, BestCheckpoint))
+    best = monitor.best_model_path or str(folder / "checkpoints" / "last.ckpt")
     metrics: dict[str, float] = {}
     for evaluate in (trainer.validate, trainer.test):
         evaluate(
@@ -145,12 +186,12 @@ def _train_and_test(
     config = (folder / "config.yaml").read_text().replace(str(folder), "<run>")
     return {
         "status": "ok",
-        "selection": monitor.selection(trainer),
+        "selection": monitor.selection(fitted),
         "metrics": metrics,
         **({"directions": directions(cli.metrics)} if cli.metrics else {}),
         "warnings": cli.warnings(),
-        "steps": trainer.global_step,
-        "seconds_before": rolling.seconds_before,
+        "steps": steps,
+        "seconds_before": seconds_before,
         "training": {
             "balance": cli.datamodule.balance,
             "train_on": getattr(cli.datamodule, "train_on", None),
@@ -189,7 +230,7 @@ def _behind(cell: Cell, folder: Path, results: Results) -> dict[str, Any]:
             f"{cell.parent.method}, seed {cell.parent.seed}, after which it comes, has no "
             "checkpoint: it has failed, or is of another shard that has not run."
         )
-    _reset_peak()
+    reset_peak()
     request, out = request_of(cell.options), folder / "checkpoints" / "best.ckpt"
     model, data, fitted = fit_behind(before / "best.ckpt", out, request, before)
     metrics, warnings = evaluate_tables(model, data)
@@ -227,7 +268,7 @@ def commit() -> str | None:
     return None
 
 
-def _reset_peak() -> None:
+def reset_peak() -> None:
     """Start measuring peak memory anew, so that a cell does not report an earlier one's."""
     import torch
 

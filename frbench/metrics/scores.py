@@ -328,7 +328,7 @@ def score_kl_noise_floor(histogram: np.ndarray, shuffles: int = 20, seed: int = 
     coarse = np.rint(_coarse(histogram)).astype(np.int64)
     drawn = np.empty((shuffles, *coarse.shape), np.int64)
     pool = np.broadcast_to(coarse.sum(-2), (shuffles, *coarse.sum(-2).shape)).copy()
-    for group in range(coarse.shape[-2]):
+    for group in range(coarse.shape[-2] - 1):
         wanted = np.broadcast_to(coarse[..., group, :].sum(-1), pool.shape[:-1]).copy()
         later = pool.sum(-1)
         for b in range(KL_BINS):
@@ -336,4 +336,5 @@ def score_kl_noise_floor(histogram: np.ndarray, shuffles: int = 20, seed: int = 
             drawn[..., group, b] = rng.hypergeometric(pool[..., b], later, wanted)
             wanted -= drawn[..., group, b]
         pool -= drawn[..., group, :]
+    drawn[..., -1, :] = pool  # the last group gets what is left
     return float(_kl_of(drawn).mean())

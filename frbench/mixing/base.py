@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -50,6 +50,9 @@ class Mixing(CheckedArguments, ABC):
             in the papers) or of the one with the larger share.
     """
 
+    #: Whether it may train in a stack (:mod:`frbench.stacks`), and what keeps it from that.
+    stackable = True
+    why_alone = ""
     #: Whether :meth:`pairs` looks at the attribute.
     sees_attribute = False
 
@@ -129,7 +132,34 @@ class Mixing(CheckedArguments, ABC):
         partner, share = self.pairs(*labels, rng)
         mine = slice(rank() * len(batch.y), (rank() + 1) * len(batch.y))
         place = sent(partner[mine], batch.y.device)
-        other_y, share = sent(labels[0][partner[mine]], batch.y.device), share[mine]
+        other_y = sent(labels[0][partner[mine]], batch.y.device)
+        return self.outputs_of(batch, (place, other_y, share[mine]), run, head, rng, losses)
+
+    def outputs_of(
+        self,
+        batch: Batch,
+        drawn: tuple[Tensor, Tensor, Any],
+        run: Callable[[Batch], Outputs],
+        head: Callable[[Tensor], Tensor],
+        rng: Any,
+        losses: SampleLosses = cross_entropy,
+    ) -> tuple[Outputs, Batch]:
+        """Run the network on rows that are combined with given partners.
+
+        Args:
+            batch: This process's rows.
+            drawn: Positions of their partners in the global batch, the labels of these, and the
+                shares t [B / W].
+            run: From a batch to the outputs of the network.
+            head: From features to logits.
+            rng: As for :meth:`combine`; None in a stack, where batches of several runs are
+                combined at once.
+            losses: From logits and labels to the loss of each row.
+
+        Returns:
+            As :meth:`outputs`.
+        """
+        place, other_y, share = drawn
         if self.at == "features":
             out = run(batch)
             others = all_gather(out.features)[place]

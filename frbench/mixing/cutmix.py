@@ -73,6 +73,9 @@ class CutMix(Mixup):
         (slice(2, 4, None), slice(1, 3, None))
     """
 
+    stackable = False
+    why_alone = "each batch has a box of its own, a part of the images that is cut by its place"
+
     def __init__(self, alpha: NotNegative = 1.0, label: Named = "first") -> None:
         super().__init__(alpha, label=label)
 

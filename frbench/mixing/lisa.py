@@ -11,7 +11,7 @@ from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import NotNegative, Share
 from frbench.mixing.base import At, Mixing, Named
-from frbench.mixing.cutmix import paste
+from frbench.mixing.cutmix import CutMix, paste
 
 
 def partners(
@@ -91,6 +91,8 @@ class LISA(Mixing):
         self.alpha = alpha
         self.p_sel = p_sel
         self.how = how
+        if how == "cutmix":
+            self.stackable, self.why_alone = CutMix.stackable, CutMix.why_alone
         if how == "cutmix" and at == "features":
             raise UserError("LISA.how: cutmix pastes parts of images; set LISA.at to inputs.")
 

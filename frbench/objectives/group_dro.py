@@ -217,7 +217,7 @@ class GroupDRO(Objective):
         before = ordered.cumsum(0) - ordered
         # A group gets what is left of alpha, at most its share.
         covered = torch.minimum(ordered, (self.alpha - before).clamp(min=0)) / self.alpha
-        weights = torch.empty_like(share).scatter_(0, order, covered)
+        weights = share.scatter(0, order, covered)
         return (1 - self.min_weight) * weights + self.min_weight * share
 
     def state_to_log(self) -> dict[str, Tensor]:

@@ -69,6 +69,8 @@ class IRW(Objective):
     # Weights are copies, and alpha times their number is rounded: their scale matters.
     properties = Properties(weights=None, copies="absolute")
     combines = ("infer",)  # the gradients of single samples are those of hard labels
+    stackable = False
+    why_alone = "the products of single samples' gradients are recorded within the step"
 
     effective_share: Tensor
 

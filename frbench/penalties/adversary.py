@@ -143,16 +143,9 @@ class Regressor(Discriminator):
         return square(answer - attributes.z.to(answer))
 
 
-class _Reverse(torch.autograd.Function):
-    """Identity whose gradient changes sign."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, value: Tensor) -> Tensor:
-        return value.view_as(value)
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> Tensor:
-        return -grads[0]
+def reversed_gradient(value: Tensor) -> Tensor:
+    """Return the value itself, exactly; its gradient changes sign."""
+    return 2 * value.detach() - value
 
 
 class Adversary(Penalty):
@@ -255,7 +248,7 @@ class Adversary(Penalty):
             "features": lambda: out.features.flatten(1),
         }[self.sees]()
         attributes = self.network.attributes(batch)
-        losses = self.network.losses(_Reverse.apply(seen), batch.y, attributes)
+        losses = self.network.losses(reversed_gradient(seen), batch.y, attributes)
         if self.loss == "l1":
             losses = -torch.expm1(-losses)
         value = self._mean(losses, attributes, batch)

@@ -55,6 +55,9 @@ class Penalty(CheckedArguments, Staged, ABC):
         UserError: If a weight or a number of steps is negative or not finite.
     """
 
+    #: Whether it may train in a stack (:mod:`frbench.stacks`), and what keeps it from that.
+    stackable = True
+    why_alone = ""
     #: What the tests hold :meth:`forward` to.
     properties = Properties(weights="invariant", attributes="exchangeable")
     #: Whether it looks at ``batch.continuous``, and not at z.

@@ -57,6 +57,9 @@ LINKED = ("num_classes", "num_attributes", "input_shape", "vocab_size")
 class FrbenchCLI(LightningCLI):
     """The parser and the runner of one command."""
 
+    #: Whether a folder that holds a run is refused.
+    begins = True
+
     def __init__(
         self, command: str, *args: Any, callbacks: Sequence[Any] = (), **kwargs: Any
     ) -> None:
@@ -155,7 +158,7 @@ class FrbenchCLI(LightningCLI):
             rule = config[name]
             if split_key(rule.monitor, own)[1] in own:
                 rule.mode = optimised(name, rule.monitor, rule.mode, own)
-        config.run_dir = choose_run_dir(config, str(self.subcommand))
+        config.run_dir = choose_run_dir(config, str(self.subcommand), self.begins)
         for key in ("checkpoint", "rolling"):
             if config[key].dirpath is None:
                 config[key].dirpath = str(Path(config.run_dir) / "checkpoints")
@@ -266,12 +269,27 @@ def finish_loggers() -> None:
         wandb.finish()
 
 
-def train(argv: list[str], callbacks: Sequence[Any] = ()) -> FrbenchCLI:
+class Prepared(FrbenchCLI):
+    """A command line that builds a run and leaves its training to others."""
+
+    begins = False
+
+    def fit(self, **kwargs: Any) -> None:
+        """Keep the options that the trainer was built with, callbacks as the user gave them."""
+        given = self._get(self.config, "trainer").callbacks
+        built = self._get(self.config_init, "trainer")
+        self.trainer_options: dict[str, Any] = {**dict(built.items()), "callbacks": given}
+
+
+def train(
+    argv: list[str], callbacks: Sequence[Any] = (), kind: type[FrbenchCLI] = FrbenchCLI
+) -> FrbenchCLI:
     """Run one training or evaluation command.
 
     Args:
         argv: Subcommand and options, as on the command line.
         callbacks: Of the trainer, beside those of the options, and named in no record.
+        kind: Class of the command line.
 
     Returns:
         The command line with its trainer, model and data.
@@ -307,7 +325,7 @@ def train(argv: list[str], callbacks: Sequence[Any] = ()) -> FrbenchCLI:
         raise UserError(f"frbench {argv[0]} needs --ckpt_path, the trained model.")
     try:
         with one_line(LINKED, known_options()), explained(paths[-1] if paths else None):
-            return command_line(FrbenchCLI, argv[0], argv, callbacks)
+            return command_line(kind, argv[0], argv, callbacks)
     finally:
         give_back()
 

@@ -19,11 +19,12 @@ def folder_of(checkpoint: str | Path) -> Path:
     return parent.parent if parent.name == "checkpoints" else parent
 
 
-def choose_run_dir(config: Any, subcommand: str) -> str:
+def choose_run_dir(config: Any, subcommand: str, begins: bool = True) -> str:
     """Give the folder of a run: as asked, that of the checkpoint, or the next free number.
 
     Processes that Lightning starts for further devices take the first process's choice. A number
-    is claimed by making its folder, so that runs started side by side get one each.
+    is claimed by making its folder, so that runs started side by side get one each. A run that
+    begins here is refused a folder that holds another.
     """
     if "FRBENCH_RUN_DIR" in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
         return os.environ["FRBENCH_RUN_DIR"]
@@ -45,6 +46,7 @@ def choose_run_dir(config: Any, subcommand: str) -> str:
         folder = str(root / str(number))
     elif (
         subcommand == "fit"
+        and begins
         and not config.get("ckpt_path")
         and any((Path(folder) / n).exists() for n in ("config.yaml", "metrics.csv", "checkpoints"))
     ):

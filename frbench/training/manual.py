@@ -47,6 +47,8 @@ class ManualObjective(Objective):
         UserError: If clip_norm is negative.
     """
 
+    stackable = False
+    why_alone = "several optimisers step in turn"
     combines = ()
 
     def __init__(self, *args: Any, clip_norm: NotNegative = 0.0, **kwargs: Any) -> None:

@@ -37,6 +37,11 @@ class TrainingStep(Scoring, RowState, ABC):
     :class:`frbench.training.objective.Objective` builds network, penalties and log.
     """
 
+    #: Whether it may train in a stack (:mod:`frbench.stacks`): its step is a pure function of
+    #: parameters, buffers, states of rows and the batch.
+    stackable = True
+    #: What keeps it from that.
+    why_alone = ""
     #: Whether :meth:`risk` gets the verified rows that ``data.clean_share`` appends.
     uses_clean = False
     network: Network
@@ -124,16 +129,30 @@ class TrainingStep(Scoring, RowState, ABC):
         """Run the network, on combined rows where there is a mixing; return its inputs, too."""
         if self.mixing is None:
             return self.training_outputs(batch), batch
-        # Not the generators of this process: all must draw the same partners.
-        rng = np.random.default_rng([cast(int, self._seed), self.batches_so_far, 41])
         return self.mixing.outputs(
             batch,
             self.training_outputs,
             self.network.head,
-            rng,
+            self.mixing_generator(),
             self.sample_losses,
             self.host_labels(),
         )
+
+    def mixing_generator(self) -> np.random.Generator:
+        """Draws the partners of a batch: not a generator of this process, all draw the same."""
+        return np.random.default_rng([cast(int, self._seed), self.batches_so_far, 41])
+
+    def mixed_as(self, batch: Batch, *drawn: Tensor) -> tuple[Outputs, Batch]:
+        """Run the network on rows whose partners have been drawn, as :meth:`mixed`.
+
+        Args:
+            batch: The rows.
+            drawn: Positions of their partners, labels of these, and shares of the rows [B].
+        """
+        mixing, (place, other_y, share) = cast(Mixing, self.mixing), drawn
+        losses, run = self.sample_losses, self.training_outputs
+        drawn_rows = place, other_y, share
+        return mixing.outputs_of(batch, drawn_rows, run, self.network.head, None, losses)
 
     def host_labels(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Return y and z of the global batch, as training sees them, from the table [B].

@@ -159,7 +159,7 @@ FLOORS = {
     "networks": 3, "data": 3, "report": 3,
     "training": 4, "causal": 4,
     "objectives": 5, "callbacks": 5, "gan": 5,
-    "runs": 6, "sklearn": 6, "grids": 7, "commands": 8, "__main__": 9,
+    "runs": 6, "sklearn": 6, "stacks": 6, "grids": 7, "commands": 8, "__main__": 9,
 }  # fmt: skip
 #: `support` holds nothing of the domain: the folders of its own floor may use it. FRAPPE trains
 #: with penalties; a map may be fitted for the groups that an inference finds. `functional` holds
