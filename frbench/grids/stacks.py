@@ -186,7 +186,8 @@ class _Stacks:
 
     def _build(self, cell: Cell) -> _Run | None:
         """Build a cell; one that fails is left to run by itself, which says why."""
-        from frbench.runs.cli import Prepared, train
+        from frbench.runs.cli import train
+        from frbench.runs.prepared import Prepared
         from frbench.stacks.member import Member
 
         folder = self.queue.folder(cell)
