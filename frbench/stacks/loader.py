@@ -30,10 +30,11 @@ class StackLoader:
         self.loaders = loaders
         self._columns: Batch | None = None
         tables = [loader.dataset for loader in loaders]
-        if all(isinstance(t.x, Tensor) and t.augment is None for t in tables):
+        whole = all(isinstance(t.x, Tensor) and t.augment is None for t in tables)
+        if whole and len({len(t.continuous) > 0 for t in tables}) == 1:
             x = [t.x for t in tables]
             self._starts = np.cumsum([0, *map(len, x)])[:-1, None]
-            names = ("y", "z", "group", "weight", "clean", "synthetic")
+            names = [name for name in Batch._fields if name not in ("x", "index")]
             columns = {n: torch.cat([getattr(t, n) for t in tables]) for n in names}
             index = torch.cat([torch.arange(len(part)) for part in x])
             self._columns = Batch(x=torch.cat(x), index=index, **columns)
@@ -61,9 +62,11 @@ class StackLoader:
         for step in zip(*keys, strict=True):
             rows = torch.from_numpy(np.stack([row for row, _ in step]) + self._starts)
             flat = rows.flatten()
-            batch = Batch(*(c.index_select(0, flat) for c in self._columns))
-            batch = batch._replace(x=first.dataset.prepare(batch.x))
-            batch = Batch(*(c.view(*rows.shape, *c.shape[1:]) for c in batch))
+            # A column that no table has is empty.
+            found = [c.index_select(0, flat) if len(c) else c for c in self._columns]
+            found[0] = first.dataset.prepare(found[0])
+            shapes = [rows.shape if len(c) else (len(rows), 0) for c in found]
+            batch = Batch(*(c.view(*s, *c.shape[1:]) for c, s in zip(found, shapes, strict=True)))
             for loader in self.loaders:
                 loader.delivered += 1
             if any(loader.weighs for loader in self.loaders):
