@@ -65,6 +65,8 @@ class FairMixup(ScorePenalty):
 
     properties = Properties(weights="invariant", copies=None, attributes="exchangeable")
     sees_network = True
+    stackable = False
+    why_alone = "it differentiates the network by its inputs"
     pairs: Tensor
 
     def __init__(

@@ -64,6 +64,7 @@ class Parallel(Penalty):
         if hasattr(self, "num_features"):
             inner.num_features = self.num_features
         inner.bind(sizes)
+        self.stackable, self.why_alone = inner.stackable, inner.why_alone
         if inner.sees_network or inner.sees_continuous or inner.state_dict():
             raise UserError(
                 f"Parallel.penalty: {type(inner).__name__} has a state or a network of its own, "
