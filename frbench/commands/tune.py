@@ -42,8 +42,7 @@ def _parser() -> Parser:
     parser = Parser(
         "frbench tune",
         usage="frbench tune STUDY.yaml [options] [options of frbench fit]",
-        description="Search the settings of each method of a study file. The best are written to "
-        "best.yaml and, with new seeds, to confirm.yaml, a grid for frbench bench.",
+        description="Search the settings of each method of a study file.",
         epilog=EXAMPLES,
     )
     parser.add_argument("study", type=Path, help="study file (YAML): a grid file with `search`")

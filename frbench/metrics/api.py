@@ -10,7 +10,7 @@ from frbench.metrics.counts import Empty, count_metrics, tabulate
 from frbench.metrics.estimates import Interval
 from frbench.metrics.own import CountMetric, check_metrics, evaluate_own
 from frbench.metrics.own_intervals import own_intervals
-from frbench.metrics.parallel import parallel_metrics
+from frbench.metrics.parallel import parallel_intervals, parallel_metrics
 from frbench.metrics.ranking import Ranking, ranking
 from frbench.metrics.rows import Rows, split_attributes, to_rows
 from frbench.metrics.score_intervals import score_intervals
@@ -243,6 +243,7 @@ def intervals_rows(
     """
     weight, squares = rows.weight, squares_of(rows)
     counts = tabulate(rows.y, rows.y_pred, rows.z, *rows.sizes, weight)
+    cells = _cells(rows) if min_group_rows else None
     out = count_intervals(
         counts,
         level,
@@ -252,8 +253,10 @@ def intervals_rows(
         train_counts=train_counts,
         empty=empty,
         min_group_rows=min_group_rows,
-        rows=_cells(rows) if min_group_rows else None,
+        rows=cells,
     )
+    names = rows.attribute_names
+    out |= parallel_intervals(counts, squares, names, level, empty, min_group_rows, cells)
     if rows.scores is not None:
         columns = rows.y, rows.z, rows.scores, rows.attribute_names, rows.sizes[0], _ranking(rows)
         out |= score_intervals(*columns, weight, n_resamples, level, seed)

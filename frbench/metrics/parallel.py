@@ -8,6 +8,7 @@ from frbench.contracts.text import factors
 from frbench.metrics.counts import Empty, count_values
 from frbench.metrics.names import DIRECTION, PARALLEL, PARALLEL_SOFT
 from frbench.metrics.scores import ScoreState, soft_gaps
+from frbench.metrics.table_intervals import count_intervals
 
 
 def parallel_metrics(
@@ -38,12 +39,9 @@ def parallel_metrics(
         0.0
     """
     found = []
-    for codes in factors(attribute_names):
-        member = np.eye(max(codes) + 1)[codes]  # [A, A_k]
-        merged = np.einsum("...yzp,za->...yap", counts[..., :-1, :], member)
-        table = np.concatenate([merged, counts[..., -1:, :]], -2)
+    for member in _members(attribute_names):
         own = None if rows is None else rows @ member
-        values = count_values(table, None, empty, min_group_rows, own)
+        values = count_values(_merged(counts, member), None, empty, min_group_rows, own)
         if state is not None:
             rates = state.score_sum, state.histogram.sum(-1)
             values |= soft_gaps(*(part[..., :-1] @ member for part in rates))
@@ -51,8 +49,72 @@ def parallel_metrics(
     if not found:
         return {}
     names = PARALLEL + (PARALLEL_SOFT if state is not None else ())
-    worst = {
-        name: (np.fmin if DIRECTION[name] > 0 else np.fmax).reduce([v[name] for v in found])
-        for name in names
+    return {f"{name}/parallel": _worst(name, [v[name] for v in found]) for name in names}
+
+
+def parallel_intervals(
+    counts: np.ndarray,
+    squares: np.ndarray | None,
+    attribute_names: Sequence[str],
+    level: float = 0.95,
+    empty: Empty = "ignore",
+    min_group_rows: int = 0,
+    rows: np.ndarray | None = None,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Compute an interval of each metric of :func:`parallel_metrics` that is of counts alone.
+
+    With K attributes each has an interval of level 1 - (1 - level) / K; all of them hold together
+    at the level aimed at (Bonferroni), and so do the worst of their lower and of their upper ends.
+
+    Args:
+        counts: As in :func:`parallel_metrics`, like the other tables and names.
+        squares: Sums of the squared weights in the same cells, if the table is weighted.
+        attribute_names: The crossed values.
+        level: Coverage aimed at.
+        empty: As of `frbench.metrics.count_metrics`, like the next two.
+        min_group_rows: Rows that a rate must be over to take part.
+        rows: Rows of each group, if the counts are weighted.
+
+    Example:
+        >>> table = np.zeros((2, 5, 2))
+        >>> table[0, :4] = [[8, 2], [4, 6], [4, 6], [8, 2]]
+        >>> names = ["f&black", "f&white", "m&black", "m&white"]
+        >>> ends = parallel_intervals(table, None, names)["demographic_parity_difference/parallel"]
+        >>> [round(float(end), 3) for end in ends]
+        [0.0, 0.313]
+    """
+    members = _members(attribute_names)
+    found = [
+        count_intervals(
+            _merged(counts, member),
+            1 - (1 - level) / len(members),
+            squares=None if squares is None else _merged(squares, member),
+            empty=empty,
+            min_group_rows=min_group_rows,
+            rows=None if rows is None else rows @ member,
+        )
+        for member in members
+    ]
+    return {
+        f"{name}/parallel": (
+            _worst(name, [v[name][0] for v in found]),
+            _worst(name, [v[name][1] for v in found]),
+        )
+        for name in (PARALLEL if found else ())
     }
-    return {f"{name}/parallel": value for name, value in worst.items()}
+
+
+def _members(attribute_names: Sequence[str]) -> list[np.ndarray]:
+    """Return which crossed values belong to each value of each single attribute [A, A_k]."""
+    return [np.eye(max(codes) + 1)[codes] for codes in factors(attribute_names)]
+
+
+def _merged(table: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """Return a table over one of the crossed attributes; rows of unknown value stay last."""
+    merged = np.einsum("...yzp,za->...yap", table[..., :-1, :], member)
+    return np.concatenate([merged, table[..., -1:, :]], -2)
+
+
+def _worst(name: str, values: Sequence[np.ndarray]) -> np.ndarray:
+    worst: np.ndarray = (np.fmin if DIRECTION[name] > 0 else np.fmax).reduce(values)
+    return worst

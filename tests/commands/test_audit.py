@@ -50,6 +50,8 @@ def test_json_holds_every_metric_of_evaluate(table, capsys):
             "expected_calibration_error",
             "score_kl",
             "score_kl_noise_floor",
+            "demographic_parity_soft/parallel",
+            "equalized_odds_soft/parallel",
         }
         for key, found in metrics.items():
             if key in without:

@@ -183,7 +183,7 @@ DATA = "frbench.data.tables.table_data:TableData."
 COLUMNS = "frbench.data.tables.columns:TableColumns."
 SPLITS = "frbench.data.tables.table_splits:"
 CHECKS = "frbench.data.checks:"
-MODULE = "frbench.data.module:GroupDataModule.__init__"
+MODULE = "frbench.data.distribution:TrainingDistribution._check_options"
 RANGES = ("frbench.contracts.ranges:check_argument", "expected")
 T = {"about": (TableData,)}
 PAIRS = (*DIGITS, "--data.augment+=GanPairs", "--data.augment.path=pairs")
@@ -326,7 +326,7 @@ ROWS = [
         "FRTrain"),
         ("frbench.runs.causes:one_line", "readable(")),
     Row("an unknown key of a grid", ("bench", "g.yaml"), ("'sedes'", "seeds"),
-        ("frbench.grids.grid:read_grid", "unknown keys"),
+        ("frbench.grids.grid:read_file", "unknown keys"),
         add(g__yaml="data: {d: {data: Digits}}\nmethods: {m: {}}\nsedes: [0]\n"),
         ("frbench bench",)),
     Row("an unknown scheduler", (*GAUSS, "--model.scheduler=StepLR2"), ("StepLR2", "StepLR"),

@@ -29,7 +29,7 @@ def test_labels_and_sources_are_those_of_the_class(capsys):
     assert main(["--format", "csv"]) == 0
     rows = {row["method"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
     wanted = {
-        "ERM": ("y", "–"), "GroupDRO": ("y, z", "arXiv 1911.08731"),
+        "ERM": ("y", "–"), "GroupDRO": ("y, z", "arXiv 1911.08731, 2303.05809"),
         "SpectralDecoupling": ("y", "arXiv 2011.09468"), "IRM": ("y, z", "arXiv 1907.02893"),
         "Errors": ("y", "arXiv 2107.09044"), "LISA": ("y, z", "arXiv 2201.00299"),
         "DFR": ("y", "arXiv 2204.02937"), "balance: class": ("y", "arXiv 2406.17433"),

@@ -107,7 +107,7 @@ def test_what_extending_shows_works_together(in_tmp, monkeypatch):
 
 EVERYTHING = [*PAGES, *DOCS.glob("results/*.md"), ROOT / "README.md"]
 #: Where a path in the text may start.
-STARTS = [ROOT, ROOT / "frbench", DOCS, ROOT / "configs" / "papers"]
+STARTS = [ROOT, ROOT / "frbench", DOCS, ROOT / "configs", ROOT / "configs" / "papers"]
 
 
 @pytest.mark.parametrize("page", EVERYTHING, ids=lambda p: f"{p.parent.name}-{p.stem}")
