@@ -21,8 +21,7 @@ import frbench.objectives
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.data.balance import Balance, Marginals, Via
-from frbench.data.module import GroupDataModule
-from frbench.data.table import Table
+from frbench.data.tables.array_data import ArrayData
 from frbench.group_inference import GroupInference
 from frbench.metrics.api import evaluate
 from frbench.metrics.rows import cross_attributes
@@ -31,21 +30,6 @@ from frbench.objectives import Objective
 from frbench.penalties import Penalty
 from frbench.postprocessing import Postprocessor
 from frbench.training.postprocess import Split, outputs, postprocess
-
-
-class _Rows(GroupDataModule):
-    """Rows in memory; validation and test, which nobody looks at, are the training rows."""
-
-    def __init__(self, table: Table, sizes: Sizes, names: tuple[list[str], list[str]],
-                 **options: Any) -> None:  # fmt: skip
-        super().__init__(**options)
-        self.table = table
-        self.sizes = sizes
-        self.class_names, self.attribute_names = map(tuple, names)
-
-    def tables(self) -> dict[str, Table]:
-        """Return the rows."""
-        return dict.fromkeys(("train", "val", "test"), self.table)
 
 
 class FrbenchClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -157,18 +141,26 @@ class FrbenchClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return self
         with torch.random.fork_rng(devices=[]), _quiet():
             torch.manual_seed(seed)
-            self.model_ = self._trained(Table(X, codes, z, weight=weight), seed)
+            self.model_ = self._trained(X, codes, z, weight, seed)
         return self
 
-    def _trained(self, table: Table, seed: int) -> Objective:
-        sizes = Sizes(len(self.classes_), len(self.attributes_), table.x.shape[1:])
-        names = [str(c) for c in self.classes_], self.attributes_
-        groups = table.y * sizes.num_attributes + table.z
+    def _trained(
+        self, x: np.ndarray, y: np.ndarray, z: np.ndarray, weight: np.ndarray, seed: int
+    ) -> Objective:
+        sizes = Sizes(len(self.classes_), len(self.attributes_), x.shape[1:])
         split = Split("train", 1 - self.validation_share, seed)
+        groups = y * sizes.num_attributes + z
         fits = split.fitting(groups) if self.validation_share else np.ones(len(groups), bool)
-        options = {"batch_size": self.batch_size, "balance": self.balance, "via": self.via,
-                   "marginals": self.marginals, "seed": seed}  # fmt: skip
-        data = _Rows(table.take(np.flatnonzero(fits)), sizes, names, **options)
+        # A data set has validation and test rows: where nobody looks at them, the first row.
+        more = ["val", "test"] if fits.all() else ["test"]
+        again = np.append(np.arange(len(x)), [0] * len(more))
+        part = np.append(np.where(fits, "train", "val"), more)
+        data = ArrayData(
+            x[again], y[again], z[again], part, weight[again],
+            classes=[str(c) for c in self.classes_], attributes=list(self.attributes_),
+            batch_size=self.batch_size, balance=self.balance, via=self.via,
+            marginals=self.marginals, seed=seed,
+        )  # fmt: skip
         model = self._class()(
             sizes.num_classes,
             sizes.num_attributes,
@@ -189,10 +181,7 @@ class FrbenchClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         trainer.fit(model, datamodule=data)
         model.cpu().eval()
         if self.postprocess is not None:
-            held = (
-                _Rows(table.take(np.flatnonzero(~fits)), sizes, names) if (~fits).any() else data
-            )
-            rows = outputs(model, held, "val")
+            rows = outputs(model, data, "train" if fits.all() else "val")
             postprocess(model, rows, copy.deepcopy(self.postprocess), Split("val", 1.0, seed))
         return model
 
