@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -111,6 +113,16 @@ class Progress:
             redirect_stderr=False,
         )
         self.task = self.bar.add_task("", total=total, completed=done)
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the bar on a terminal; of an error nothing but its own line stays."""
+        with self.bar if self.console.is_terminal else contextlib.nullcontext():
+            try:
+                yield
+            except UserError:
+                self.bar.live.transient = True
+                raise
 
     def __call__(self, cell: Cell, record: dict[str, Any]) -> None:
         """Show that a cell is done; failures stay on the screen."""
@@ -236,7 +248,7 @@ def main(argv: list[str]) -> int:
     workers: list[subprocess.Popen[bytes]] = []
     try:
         progress = Progress(len(cells), queue.finished(), sys.stderr)
-        with progress.bar, limited(args.max_hours):
+        with progress.shown(), limited(args.max_hours):
             if args.on:
                 on_cluster(queue, progress, args, args.keep_last)
             elif args.jobs == 1:

@@ -105,7 +105,7 @@ def _run(search: Search, args: Any) -> None:
         progress(cell, record)
         progress.bar.update(progress.task, completed=search.done())
 
-    with progress.bar:
+    with progress.shown():
         if args.on:
             on_cluster(search, show, args)
         elif args.jobs > 1:

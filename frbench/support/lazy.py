@@ -38,10 +38,9 @@ def import_extra(name: str, what: str, extra: str) -> Any:
         UserError: If it is not installed.
 
     Example:
-        >>> import_extra("no_such_package", "A search needs", "tune")
+        >>> import_extra("absent", "It needs", "x")
         Traceback (most recent call last):
-        frbench.contracts.errors.UserError: A search needs the package no_such_package: pip
-        install 'frbench[tune]'.
+        frbench.contracts.errors.UserError: It needs the package absent: pip install 'frbench[x]'.
     """
     try:
         return import_module(name)

@@ -185,7 +185,7 @@ def test_errors_of_pretrained_encoders(bert, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="knows 8 token ids, the data has 5000"):
         PretrainedText(str(bert)).bind(EIGHT._replace(vocab_size=5000))
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(UserError, match=r"pip install frbench\[text\]"):
+    with pytest.raises(UserError, match=r"pip install 'frbench\[text\]'"):
         PretrainedText(str(bert)).bind(EIGHT)
 
 

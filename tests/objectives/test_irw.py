@@ -48,7 +48,8 @@ def batch_of(n=24, seed=0, weight=None):
     y, z = (torch.as_tensor(rng.integers(0, 2, n)) for _ in range(2))
     x = torch.as_tensor(rng.normal(size=(n, 3))) + y[:, None]
     weight = torch.ones(n) if weight is None else torch.as_tensor(weight, dtype=torch.float32)
-    return Batch(x, y, z, 2 * y + z, weight.double(), y < 0, torch.arange(n), y < 0)
+    row = torch.arange(n)
+    return Batch(x, y, z, 2 * y + z, weight.double(), y < 0, row, y < 0, row * torch.nan)
 
 
 def gradients(model, batch):
