@@ -12,7 +12,7 @@ from paths import ROOT
 from frbench.contracts.errors import UserError
 from frbench.report import read
 
-GRIDS = sorted((ROOT / pages.GRIDS).rglob("*.yaml"))
+GRIDS = sorted(grid for folder in pages.GRIDS for grid in (ROOT / folder).rglob("*.yaml"))
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_what_a_grid_says_of_its_results_can_be_read(grid: Path) -> None:
 def test_every_grid_is_listed_once(in_root: None) -> None:
     index = pages.INDEX.read_text()
     for grid in GRIDS:
-        assert index.count(f"`{grid.relative_to(ROOT / pages.GRIDS)}`") == 1
+        assert index.count(f"`{'/'.join(grid.parts[-2:])}`") == 1
 
 
 def test_records_are_small_and_belong_to_a_grid(in_root: None) -> None:

@@ -113,7 +113,7 @@ def test_where_torch_cannot_compile_a_line_says_so(monkeypatch) -> None:
     monkeypatch.setattr(torch, "compile", missing)
     with pytest.raises(UserError, match=r"compile_network: .*no C\+\+ compiler.*leave it out"):
         trainer().fit(ERM(2, 2, [2], compile_network=True), datamodule=TwoGaussians(n=64))
-    with pytest.raises(UserError, match="IRW records the layers"):
+    with pytest.raises(UserError, match="IRW needs single layers"):
         trainer().fit(IRW(2, 2, [2], compile_network=True), datamodule=TwoGaussians(n=64))
 
 
