@@ -4,7 +4,8 @@ Usage: python benchmarks/gpu.py [--small] [--rounds 3] [--budget 320]
 
 Without a GPU, or with ``--small``, every section runs at tiny sizes: that tests the script, and
 no figure of it means anything. Each section has a share of the budget (seconds); what it does not
-reach in time is a row that says so, and so is whatever fails. The exit status is 1 if a row failed.
+reach in time is a row that says so, and so is whatever fails. The exit status is 1 if a row
+failed.
 
 - time: milliseconds of training_step, backward and optimiser on batches that lie on the device.
   Contenders take turns in rounds; the ratio is the median of the rounds' ratios (least to most).
@@ -68,7 +69,7 @@ from frbench.training.manual import ManualObjective
 OBJECTIVES = [cls for name in objectives.__all__
               if (cls := getattr(objectives, name)) is not Objective]  # fmt: skip
 PENALTIES = [cls for name in penalties.__all__
-             if issubclass(cls := getattr(penalties, name), Penalty) and cls is not Penalty]  # fmt: skip
+             if Penalty in (cls := getattr(penalties, name)).__mro__[1:]]  # fmt: skip
 #: Those whose optimisers step in turn, which needs the loop of the Trainer.
 SEVERAL = [cls for cls in OBJECTIVES if issubclass(cls, ManualObjective)]
 
@@ -111,7 +112,7 @@ def irw(report: Report) -> None:
         if naive:
             makers["vmap(grad), gradients alone"] = lambda: partial(
                 explicit, attached(make(ERM, data, resnet(depth, "group")), data, precision),
-                data.first_batch(),
+                data.batches[0],
             )  # fmt: skip
         compare(report, makers, 1 if report.small else 4)
 
@@ -143,7 +144,7 @@ def exactness(report: Report, data: Rows, depth: int) -> None:
             ("jvp", IRW, {"alpha": 0.25, "backend": "jvp"}), ("ERM", ERM, {}),
         ):  # fmt: skip
             model = attached(make(cls, data, resnet(depth, "group"), **options), data, "32-true")
-            batch = data.first_batch()
+            batch = data.batches[0]
             model.training_step(batch, 0).backward()
             found[name] = torch.cat([p.grad.flatten() for p in model.network.parameters()])
         model = attached(make(ERM, data, resnet(depth, "group")), data, "32-true")

@@ -8,7 +8,8 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
+from itertools import cycle
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,9 +105,11 @@ class Rows(GroupDataModule):
         others = 400 if len(self.shape) == 1 else 8
         return {"train": draw(self.rows), "val": draw(others), "test": draw(others)}
 
-    def first_batch(self) -> Batch:
-        """Return the first batch of training on the device."""
-        return self.transfer_batch_to_device(next(iter(self.train_dataloader())), DEVICE, 0)
+    @cached_property
+    def batches(self) -> tuple[Batch, Batch]:
+        """The first batch of training on the device, twice: what repeats may be kept by a step."""
+        batch = self.transfer_batch_to_device(next(iter(self.train_dataloader())), DEVICE, 0)
+        return batch, Batch(*(column.clone() for column in batch))
 
 
 class Bytes(Rows):
@@ -173,12 +176,12 @@ class Step:
 
     def __init__(self, model: Objective, data: Rows, precision: str = "32-true") -> None:
         self.model = attached(model, data, precision)
-        self.batch = data.first_batch()
+        self.batches = cycle(data.batches)
         self.optimizer = self.model.configure_optimizers()
 
     def __call__(self) -> Tensor:
         with self.model.trainer.precision_plugin.forward_context():
-            loss = self.model.training_step(self.batch, 0)
+            loss = self.model.training_step(next(self.batches), 0)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -313,7 +316,7 @@ def fitted(
 # ---- tiny networks ------------------------------------------------------------------------------
 def bare_step(data: Rows, network: Callable[[], Network], **options: Any) -> Run:
     """A step of a loop in PyTorch."""
-    net, batch = network(), data.first_batch()
+    net, batch = network(), data.batches[0]
     net.bind(data.sizes)
     optimizer = torch.optim.Adam(net.to(DEVICE).parameters(), 1e-3, **options)
 
@@ -360,7 +363,7 @@ def stack_step(data: Rows, network: Callable[[], Network], runs: int) -> Run:
     mine = members(data, network, runs)
     tensors = stacked(mine, {})
     optimizer = StackedOptimizer(tensors.flat, [m.objective.configure_optimizers() for m in mine])
-    batch = Batch(*(c.expand(runs, *c.shape) for c in data.first_batch()))
+    batch = Batch(*(c.expand(runs, *c.shape) for c in data.batches[0]))
 
     def step() -> Tensor:
         found = tensors.step(batch)
