@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from frbench.contracts.batch import Batch, Sizes
 from frbench.data import GroupDataModule, Table
-from frbench.networks import Network
+from frbench.networks import MLP, Network
 from frbench.objectives import ERM, Objective
 from frbench.stacks.forming import stacked
 from frbench.stacks.loader import StackData
@@ -160,6 +160,11 @@ def make_trainer(steps: int = 1, callbacks: Sequence[Callback] = (), **options: 
 def make(cls: type[Objective], data: Rows, network: Network, **options: Any) -> Objective:
     seed_everything(0, verbose=False)
     return cls(2, 2, data.shape, network=network, **{**OPTIONS.get(cls.__name__, {}), **options})
+
+
+def clean_share(cls: type[Objective]) -> float:
+    """Return the share of verified rows for a method, none where it does not look at them."""
+    return 0.2 if cls(2, 2, [2], network=MLP(hidden=[2])).uses_clean else 0.0
 
 
 def attached(model: Objective, data: Rows, precision: str) -> Objective:
@@ -309,7 +314,7 @@ def fitted(
     cls: type[Objective], steps: int, network: Callable[[], Network], **of_data: Any
 ) -> Timer:
     """Train a new model of a class each time, on verified rows, too, where it asks for them."""
-    data = Rows(clean_share=0.2 if cls.uses_clean else 0.0, **of_data)
+    data = Rows(clean_share=clean_share(cls), **of_data)
     return lambda: fit(make(cls, data, network()), data, steps)
 
 
