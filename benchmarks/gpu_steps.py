@@ -173,6 +173,7 @@ def attached(model: Objective, data: Rows, precision: str) -> Objective:
     Member(trainer, model, data).attach(trainer)
     model.to(DEVICE)
     model.on_fit_start()
+    trainer.fit_loop.epoch_loop.batch_progress.increment_ready()  # the first batch
     return model
 
 
