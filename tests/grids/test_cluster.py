@@ -256,7 +256,8 @@ def test_a_driver_that_is_killed_or_told_to_stop_is_continued(two, folder) -> No
         steps = {
             path: read_checkpoint(path)["global_step"] for path in Path("out").rglob("last.ckpt")
         }
-        assert steps and all(0 < number < 24 for number in steps.values())
+        # 24: the run had been trained to its end, and not tested yet, when its driver died.
+        assert steps and all(0 < number <= 24 for number in steps.values())
         Path("slow").unlink()
         assert main(words) == 0
     finally:
