@@ -1,6 +1,8 @@
 """Every exported method in a stack: each run has the parameters that it has by itself."""
 
 import inspect
+from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 import torch
@@ -29,6 +31,7 @@ VALUES = (0.5, 0.25, 0.9, 2.0, 30.0)
 
 def equal_to_one_by_one(build, folder, runs=2, steps=STEPS, **options):
     """Train both ways and compare; return how many stacks there were."""
+    folder = Path(mkdtemp(dir=folder))  # a stack goes on from what it finds in its folder
     limits = {"max_steps": steps, "max_epochs": -1, "limit_val_batches": 0, **options}
     mine, stacks, why, _ = in_stacks(build, runs, folder / "stacks", **limits)
     assert [member.error for member in mine] == [None] * runs

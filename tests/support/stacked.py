@@ -1,6 +1,7 @@
 """Runs trained one by one and in a stack, from functions that build them."""
 
 import contextlib
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def builder(cls: type[Objective], settings: Sequence[dict] = ({}, {}), **data) -
 
     def build(run: int) -> tuple[Objective, GroupDataModule]:
         own = {"network": MLP(hidden=[8]), "lr": 0.01, **settings[run]}
+        own["network"] = copy.deepcopy(own["network"])  # a network is bound once
         own["penalties"] = [make() for make in own.get("penalties", ())]
         if "mixing" in own:
             own["mixing"] = own["mixing"]()
