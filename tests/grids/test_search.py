@@ -249,6 +249,7 @@ class Slow(ERM):
 """
 
 
+@pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning")
 @pytest.mark.slow
 def test_two_processes_stop_at_a_checkpoint_go_on_and_prune(in_tmp: Path) -> None:
     Path("slow_method.py").write_text(SLOW)
@@ -282,4 +283,5 @@ def test_two_processes_stop_at_a_checkpoint_go_on_and_prune(in_tmp: Path) -> Non
     assert found[0.1]["steps"] == found[0.01]["steps"]
     assert "val/accuracy is" in found[1e-12]["error"]
     again = Path("steps.txt").read_text().split()
-    assert all(0 < again.count(lr) < found[0.1]["steps"] for lr in ("0.1", "0.01"))
+    # The one that began first may have been trained to its end when it was told to stop.
+    assert all(again.count(lr) < found[0.1]["steps"] for lr in ("0.1", "0.01"))
