@@ -95,6 +95,8 @@ class Chi2DRO(WorstCase):
         tensor([0.0450, 0.6220, 0.3330])
     """
 
+    stackable = False
+    why_alone = "its threshold makes large differences of rounding errors within 100 steps"
     properties = Properties(erm=({"alpha": 1.0}, {"radius": 0.0}), one_group={"radius": 0.0})
 
     def __init__(

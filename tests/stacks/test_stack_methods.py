@@ -26,7 +26,7 @@ PENALTIES = [cls for cls in found(Penalty) if cls.stackable]
 MIXINGS = [cls for cls in found(Mixing) if cls.stackable]
 STEPS = 200
 #: Values tried for a number, of which two must be accepted.
-VALUES = (0.5, 0.25, 0.9, 2.0, 30.0)
+VALUES = (0.5, 0.25, 0.9, 2.0, 30.0, 1e-3, 1e-5, 1e-7, 1e-8)
 
 
 def equal_to_one_by_one(build, folder, runs=2, steps=STEPS, **options):
