@@ -91,7 +91,7 @@ def test_a_place_that_is_none_is_refused(in_tmp: Path, capsys, place: str) -> No
 # ---- on two nodes -------------------------------------------------------------------------------
 def patiently(start):
     """A busy machine takes longer than the 15 s that Ray gives a part of a node to start in."""
-    for tries in (1, 2, 3):
+    for _ in range(3):
         try:
             return start()
         except Exception as error:
