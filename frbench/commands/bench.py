@@ -183,6 +183,22 @@ def _work(queue: Queue, on_done: OnDone, args: argparse.Namespace) -> None:
         in_process(queue, on_done, args.keep_last)
 
 
+def check_extra(words: list[str], command: str) -> None:
+    """Check the words of a command line that go to every run.
+
+    Args:
+        words: What the command's own parser has left over.
+        command: Its name, for the message.
+
+    Raises:
+        UserError: For a word without an option, or an option that the grid sets itself.
+    """
+    if words and not words[0].startswith("--"):
+        raise UserError(f"{words[0]!r} is neither an option of {command} nor one of fit.")
+    for word in words:
+        check_option(word.removeprefix("--").split("=")[0], "the command line")
+
+
 def main(argv: list[str]) -> int:
     """Run ``frbench bench``.
 
@@ -196,10 +212,7 @@ def main(argv: list[str]) -> int:
         UserError: If the grid or an option is wrong, or the folder cannot be written.
     """
     args, extra = _parser().parse_known_args(argv)
-    if extra and not extra[0].startswith("--"):
-        raise UserError(f"{extra[0]!r} is neither an option of bench nor one of fit.")
-    for word in extra:
-        check_option(word.removeprefix("--").split("=")[0], "the command line")
+    check_extra(extra, "bench")
     args.grid = find_config(args.grid, "frbench bench", "bench")
     # They decide the runs too: a grid tried with fewer epochs has not been run.
     cells = [cell.with_words(tuple(extra)) for cell in read_grid(args.grid)]
@@ -213,6 +226,9 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--jobs must be at least 1, got {args.jobs}.")
     if args.stack < 1:
         raise UserError(f"--stack must be at least 1, got {args.stack}.")
+    if args.on and (args.stack > 1 or args.jobs > 1):
+        name = "--stack" if args.stack > 1 else "--jobs"
+        raise UserError(f"--on makes each run a task of Ray: leave {name} out, or --on.")
     out = Path(args.out or Path("results") / Path(args.grid).stem)
     if args.check:
         return _check(Queue(cells, out, Results(out / "results.jsonl")), args.jobs)

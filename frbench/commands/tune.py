@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
-from frbench.commands.bench import Progress
+from frbench.commands.bench import Progress, check_extra
 from frbench.contracts.errors import UserError
 from frbench.grids.executors import in_process
-from frbench.grids.grid import Cell, check_option
+from frbench.grids.grid import Cell
 from frbench.grids.outlook import wrong_cells
 from frbench.grids.pool import in_processes
 from frbench.grids.queue import claimed
@@ -65,10 +65,7 @@ def main(argv: list[str]) -> int:
         UserError: If the file or an option is wrong, or the folder cannot be written.
     """
     args, extra = _parser().parse_known_args(argv)
-    if extra and not extra[0].startswith("--"):
-        raise UserError(f"{extra[0]!r} is neither an option of tune nor one of fit.")
-    for word in extra:
-        check_option(word.removeprefix("--").split("=")[0], "the command line")
+    check_extra(extra, "tune")
     studies = read_study(args.study, tuple(extra))
     if wrong := wrong_cells([cell for study in studies for cell in study.samples()]):
         raise UserError(wrong[0])

@@ -47,12 +47,14 @@ def card(model: Objective, path: Path, file: Path | None = None) -> str:
     checkpoint = read_checkpoint(path)
     described = read_section(checkpoint)
     tables = dict(_tables(model, file))
+    least = model.min_group_rows
+    values = {name: evaluate_rows(rows, min_group_rows=least) for name, rows in tables.items()}
     parts = [
-        _front_matter(model, described, tables),
+        _front_matter(described, values),
         _summary(model, described, path),
         _data(model, described),
         _training(model, described),
-        *(_results(model, name, rows) for name, rows in tables.items()),
+        *(_results(name, rows, values[name], least) for name, rows in tables.items()),
         _limits(described, tables, checkpoint.get("callbacks", {})),
         _versions(),
     ]
@@ -84,21 +86,19 @@ def _tables(model: Objective, file: Path | None) -> Iterator[tuple[str, Rows]]:
     yield file.name, rows(*columns)
 
 
-def _front_matter(
-    model: Objective, described: Mapping[str, Any], tables: Mapping[str, Rows]
-) -> str:
+def _front_matter(described: Mapping[str, Any], values: Mapping[str, Mapping[str, float]]) -> str:
     data = _class(described["data"])
     results = [
         {
             "task": {"type": "classification"},
             "dataset": {"name": f"{data}, {name}", "type": data},
             "metrics": [
-                {"type": key, "name": key.replace("_", " "), "value": round(value, 6)}
-                for key, value in _values(model, rows).items()
-                if not math.isnan(value)
+                {"type": key, "name": key.replace("_", " "), "value": round(found[key], 6)}
+                for key in METRICS
+                if not math.isnan(found.get(key, math.nan))
             ],
         }
-        for name, rows in tables.items()
+        for name, found in values.items()
     ]
     front = {
         "library_name": "frbench",
@@ -183,14 +183,8 @@ def _group_sizes(rows: Rows) -> dict[str, int]:
     }
 
 
-def _values(model: Objective, rows: Rows) -> dict[str, float]:
-    found = evaluate_rows(rows, min_group_rows=model.min_group_rows)
-    return {key: found[key] for key in METRICS if key in found}
-
-
-def _results(model: Objective, name: str, rows: Rows) -> str:
-    found = evaluate_rows(rows, min_group_rows=model.min_group_rows)
-    spans = intervals_rows(rows, min_group_rows=model.min_group_rows)
+def _results(name: str, rows: Rows, found: Mapping[str, float], least: int) -> str:
+    spans = intervals_rows(rows, min_group_rows=least)
     overall: list[list[Value]] = [
         [key.replace("_", " "), found[key], _span(spans.get(key))]
         for key in METRICS

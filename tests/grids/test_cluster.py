@@ -88,6 +88,16 @@ def test_a_place_that_is_none_is_refused(in_tmp: Path, capsys, place: str) -> No
     assert "ray:local, ray:auto or ray:HOST:PORT" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("other", ["--stack=4", "--jobs=2"])
+def test_what_ray_would_ignore_is_refused(in_tmp: Path, capsys, other: str) -> None:
+    (in_tmp / "base.yaml").write_text(BASE)
+    Path("grid.yaml").write_text(SIX)
+    assert main(["bench", "grid.yaml", "--on=ray:local", other]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and other.partition("=")[0] in said
+    assert not Path("results").exists()
+
+
 # ---- on two nodes -------------------------------------------------------------------------------
 def patiently(start):
     """A busy machine takes longer than the 15 s that Ray gives a part of a node to start in."""
