@@ -131,6 +131,8 @@ class GroupDataModule(CheckedArguments, TrainingDistribution, Learnt):
         self.changed_data = changed_data
         self.held_out = held_out
         self.notes: list[str] = []
+        #: Places of the rows of a split that was cut, in the split as it was.
+        self.places: dict[str, np.ndarray] = {}
         self._check_options()
 
     # ---- what a subclass writes -------------------------------------------------------------

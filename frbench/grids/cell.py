@@ -18,6 +18,7 @@ import frbench
 from frbench.contracts.errors import UserError
 from frbench.contracts.text import one_line
 from frbench.grids.grid import Cell
+from frbench.report.predictions import FILE
 from frbench.report.records import Results
 from frbench.support.atomic import no_space
 from frbench.support.files import file_hashes
@@ -138,7 +139,7 @@ def _train_and_test(
     reset_peak()
     cli = train(words, [make() for make in watchers])
     rolling = next(c for c in cli.trainer.checkpoint_callbacks if isinstance(c, RollingCheckpoint))
-    return tested(cli, cli.trainer, folder, cli.trainer.global_step, rolling.seconds_before)
+    return tested(cell, cli, cli.trainer, folder, cli.trainer.global_step, rolling.seconds_before)
 
 
 def fit_words(cell: Cell, folder: Path) -> list[str]:
@@ -154,11 +155,17 @@ def clear(folder: Path) -> None:
 
 
 def tested(
-    cli: FrbenchCLI, fitted: Any, folder: Path, steps: int, seconds_before: float
+    cell: Cell,
+    cli: FrbenchCLI,
+    fitted: Any,
+    folder: Path,
+    steps: int,
+    seconds_before: float,
 ) -> dict[str, Any]:
     """Evaluate the selected checkpoint of a trained cell, and return what its record says.
 
     Args:
+        cell: The cell.
         cli: Its command line, with model, data and a trainer for the evaluation.
         fitted: The trainer that has trained it, with its callbacks.
         folder: Its folder.
@@ -171,16 +178,18 @@ def tested(
     from frbench.data.fingerprint import fingerprint
     from frbench.metrics.own import directions
     from frbench.runs.environment import environment
+    from frbench.runs.evaluation import evaluated
 
-    trainer = cli.trainer
     monitor = next(c for c in fitted.checkpoint_callbacks if isinstance(c, BestCheckpoint))
     best = monitor.best_model_path or str(folder / "checkpoints" / "last.ckpt")
-    metrics: dict[str, float] = {}
-    for evaluate in (trainer.validate, trainer.test):
-        evaluate(
-            cli.model, datamodule=cli.datamodule, ckpt_path=best, verbose=False, weights_only=True
-        )
-        metrics |= cli.model.evaluation.flat()
+    metrics = evaluated(
+        cli.trainer,
+        cli.model,
+        cli.datamodule,
+        _kept_in(cell, folder),
+        ckpt_path=best,
+        weights_only=True,
+    )
     cli.model.data_module = cli.datamodule
     # As it was at the start: a continued run takes its model from the checkpoint.
     config = (folder / "config.yaml").read_text().replace(str(folder), "<run>")
@@ -233,7 +242,7 @@ def _behind(cell: Cell, folder: Path, results: Results) -> dict[str, Any]:
     reset_peak()
     request, out = request_of(cell.options), folder / "checkpoints" / "best.ckpt"
     model, data, fitted = fit_behind(before / "best.ckpt", out, request, before)
-    metrics, warnings = evaluate_tables(model, data)
+    metrics, warnings = evaluate_tables(model, data, _kept_in(cell, folder))
     trained = results.heads()[cell.parent.key].record() or {}
     kept = {k: trained[k] for k in OF_THE_TRAINING if k in trained}
     return {
@@ -251,6 +260,13 @@ def _behind(cell: Cell, folder: Path, results: Results) -> dict[str, Any]:
         **environment(),
         "peak_memory_mb": round(_peak_mb(), 1),
     }
+
+
+def _kept_in(cell: Cell, folder: Path) -> Path | None:
+    """Return the file for the predictions of a cell that keeps them; an old one is removed."""
+    path = folder / FILE
+    path.unlink(missing_ok=True)
+    return path if cell.keep_predictions else None
 
 
 def commit() -> str | None:

@@ -27,6 +27,7 @@ KEYS = {
     "folds",
     "seeds",
     "metrics",
+    "keep_predictions",
     "report",
 }
 
@@ -47,6 +48,8 @@ class Cell:
         extra: Words of the command line after the options, for every cell.
         parent: The run whose checkpoint this one starts from, if it trains nothing: its options
             are then those of ``frbench postprocess``.
+        keep_predictions: Whether the scores of all evaluated rows are kept; decides no number of
+            the record, and is no part of the key.
     """
 
     index: int
@@ -59,6 +62,7 @@ class Cell:
     configs: tuple[str, ...] = field(repr=False)
     extra: tuple[str, ...] = field(default=(), repr=False)
     parent: Cell | None = field(default=None, repr=False)
+    keep_predictions: bool = field(default=True, repr=False)
 
     @cached_property
     def key(self) -> str:
@@ -156,7 +160,8 @@ def read_grid(path: str | Path) -> list[Cell]:
     ``share``, which are fitted behind each run of that method), ``grid`` (option -> list of
     values), ``random`` (draws; seed; defaults, whether the first draw sets nothing; space:
     option -> uniform | log_uniform | int_uniform | choice), ``folds``, ``seeds``, ``metrics``
-    (import paths of the user's own metrics), and ``report`` (any mapping; notes for tools outside
+    (import paths of the user's own metrics), ``keep_predictions`` (whether runs keep the scores
+    of all evaluated rows; true by default), and ``report`` (any mapping; notes for tools outside
     of the package, which decide no run).
 
     Args:
@@ -219,6 +224,9 @@ def cells_of(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
     base = mapping(grid.get("base"), "base")
     if "metrics" in grid:
         base["metrics"] = _paths(grid["metrics"], f"{path}: metrics")
+    keep = grid.get("keep_predictions", True)
+    if not isinstance(keep, bool):
+        raise UserError(f"{path}: keep_predictions must be true or false, got {short(keep)}.")
     shared, random = mapping(grid.get("grid"), "grid"), mapping(grid.get("random"), "random")
     folds: list[int] | list[None] = [None]
     if "folds" in grid:
@@ -255,7 +263,8 @@ def cells_of(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
                 # Classes come first: an option of a class is read once the class is known.
                 first = {k: options[k] for k in ("data", "model") if k in options}
                 ordered = {**first, **options}
-                cell = Cell(index, data, method, settings, seed, fold, ordered, configs)
+                cell = Cell(index, data, method, settings, seed, fold, ordered, configs,
+                            keep_predictions=keep)  # fmt: skip
                 made.setdefault((data, method), []).append(cell)
                 yield cell
                 index += 1

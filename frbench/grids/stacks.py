@@ -235,7 +235,8 @@ class _Stacks:
                 raise member.error
             for logger in member.own.loggers:
                 logger.at = member.finished
-            found = tested(run.cli, member.trainer, run.folder, member.finished[0], seconds)
+            steps = member.finished[0]
+            found = tested(run.cell, run.cli, member.trainer, run.folder, steps, seconds)
             return {**found, "stack": stack}
 
         with self._into(run.cell):

@@ -17,6 +17,7 @@ from frbench.contracts.spec import to_spec
 from frbench.postprocessing import HeldOut, Postprocessor
 from frbench.runs.build import built, checkpoint_data
 from frbench.runs.checkpoint import load, read_checkpoint
+from frbench.runs.evaluation import evaluated
 from frbench.support.atomic import replacing
 from frbench.training.postprocess import (
     Split,
@@ -151,6 +152,8 @@ def _leave_to_select(
         return
     left = np.flatnonzero(~split.fitting(group))
     if len(left):
+        assert data.contents["val"]["rows"] == len(group)  # hashed before it is cut
+        data.places["val"] = left
         data.splits["val"] = data.splits["val"].take(left)
 
 
@@ -192,9 +195,14 @@ def _cached(
 
 
 def evaluate_tables(
-    model: Objective, data: GroupDataModule
+    model: Objective, data: GroupDataModule, keep: Path | None = None
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Evaluate a model on the validation and test tables of its data.
+
+    Args:
+        model: The model.
+        data: Its data.
+        keep: File for the predictions of every row, or None.
 
     Returns:
         Metrics by ``<table>/<metric>``, and warnings by the name of their check.
@@ -206,8 +214,4 @@ def evaluate_tables(
         accelerator="auto", devices=1, logger=False, enable_progress_bar=False,
         enable_checkpointing=False, enable_model_summary=False, callbacks=[sanity],
     )  # fmt: skip
-    metrics: dict[str, float] = {}
-    for evaluate in (trainer.validate, trainer.test):
-        evaluate(model, datamodule=data, verbose=False)
-        metrics |= model.evaluation.flat()
-    return metrics, dict(sanity.raised)
+    return evaluated(trainer, model, data, keep), dict(sanity.raised)

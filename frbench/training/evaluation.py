@@ -16,6 +16,7 @@ from frbench.metrics import Evaluation, GroupCounts, risk_invariance
 from frbench.metrics.family import RISKS
 from frbench.metrics.own import CountMetric
 from frbench.training.decisions import Deciding
+from frbench.training.kept import Kept
 
 #: Rows that a group needs, by default, to take part in what chooses a checkpoint and in tables.
 MIN_GROUP_ROWS = 10
@@ -42,6 +43,8 @@ class Evaluated(Deciding):
         self.evaluation = Evaluation()
         #: Count table [C, A + 1, C] (y; z, last unknown; prediction) of each table evaluated last.
         self.last_counts: dict[str, np.ndarray] = {}
+        #: Where the outputs of evaluation are kept; None keeps none.
+        self.kept: Kept | None = None
         self._said_rank_error = False
 
     def reset_evaluators(self) -> None:
@@ -94,6 +97,8 @@ class Evaluated(Deciding):
                 expected=self.expected_decisions,
             )
             self._evaluators.append(metric.to(self.device))
+        if self.kept is not None:
+            self.kept.add(self._evaluated[dataloader_idx], batch, found)
         counted = found.shares if self.expected_decisions else found.decision
         self._metrics()[dataloader_idx].update(found.logits, batch.y, batch.z, counted)
 

@@ -1,0 +1,144 @@
+"""Cells of a grid keep the scores of the rows that they were evaluated on."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from command import run
+
+from frbench import load
+from frbench.contracts.errors import UserError
+from frbench.grids.grid import read_grid
+from frbench.metrics import evaluate
+from frbench.report.predictions import FILE, read_predictions
+from frbench.report.records import Results
+from frbench.runs.build import checkpoint_data
+from frbench.runs.checkpoint import read_checkpoint
+
+pytestmark = pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning")
+
+GRID = """
+base: {data.n: 300, data.n_eval: 400, trainer.max_epochs: 2, trainer.accelerator: cpu}
+data: {digits: {data: Digits}}
+methods:
+  ERM: {model: ERM, data.test_while_training: true}
+  AFR: {after: ERM, postprocess: AFR}
+  TO: {after: ERM, postprocess: ThresholdOptimizer}
+seeds: [0, 1]
+"""
+
+
+def records_of(folder):
+    return list(Results(folder / "out/results.jsonl").latest().values())
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A folder of a finished grid."""
+    folder = tmp_path_factory.mktemp("kept")
+    (folder / "g.yaml").write_text(GRID)
+    run("bench", str(folder / "g.yaml"), f"--out={folder / 'out'}")
+    return folder
+
+
+def test_counts_metrics_are_those_of_the_record_and_soft_ones_nearly(done):
+    for record in records_of(done):
+        assert record["status"] == "ok", record
+        kept = read_predictions(done / "out/runs" / record["cell"] / FILE)
+        assert list(kept.tables) == ["val", "test/P", "test/Q", "test/P0"]
+        for name, table in kept.tables.items():
+            assert table.scores.dtype == np.float16
+            found = evaluate(
+                table.y, table.decision, table.z, table.probabilities[:, 1],
+                class_names=kept.class_names, attribute_names=kept.attribute_names,
+                train_counts=kept.train_counts,
+                min_group_rows=record["selection"]["min_group_rows"],
+            )  # fmt: skip
+            stored = {
+                key.removeprefix(f"{name}/"): value
+                for key, value in record["metrics"].items()
+                if key.startswith(f"{name}/")
+            }
+            soft = ("auroc", "average_precision", "calibration_error", "worst_alpha_loss")
+            for key, value in stored.items():
+                exact = key.split("/")[0] not in soft and "brier" not in key
+                exact = exact and "likelihood" not in key and "soft" not in key
+                near = 1e-9 if exact else 0.02
+                same = math.isclose(found[key], value, rel_tol=0, abs_tol=near)
+                assert same or (math.isnan(found[key]) and math.isnan(value)), (name, key)
+
+
+def test_scores_are_those_of_the_checkpoint(done):
+    for record in records_of(done):
+        path = done / "out/runs" / record["cell"] / "checkpoints/best.ckpt"
+        kept = read_predictions(path.parents[1] / FILE)
+        data = checkpoint_data(read_checkpoint(path), path, [])
+        data.setup("test")
+        model = load(path)
+        for name, table in kept.tables.items():
+            split = data.splits[name]
+            outcome = model.table_outcome(split)
+            index = table.index
+            assert (split.y[index] == table.y).all() and (split.z[index] == table.z).all()
+            assert table.rows == data.contents[name]["columns"][""]
+            log_p = torch.log_softmax(outcome.logits.double(), 1).numpy()[index]
+            assert np.abs(table.scores / log_p - 1).max() < 2**-9
+            if outcome.decision is None:
+                assert table.decisions is None
+                assert (table.decision == outcome.logits.numpy().argmax(1)[index]).all()
+            elif name != "val":  # of a cut table, draws go by the place in the part
+                assert (table.decision == outcome.decision.numpy()).all()
+
+
+def test_what_a_method_was_fitted_on_is_left_out_of_validation(done):
+    by_method = {(r["method"], r["seed"]): r for r in records_of(done)}
+    folder = done / "out/runs"
+    erm, afr = (
+        read_predictions(folder / by_method[method, 0]["cell"] / FILE).tables["val"]
+        for method in ("ERM", "AFR")
+    )
+    assert 0 < len(afr.y) < len(erm.y) and afr.rows == erm.rows
+    assert (erm.y[afr.index] == afr.y).all() and (erm.z[afr.index] == afr.z).all()
+
+
+def test_the_same_again_and_in_a_stack(done, tmp_path):
+    (tmp_path / "g.yaml").write_text(GRID)
+    run("bench", str(tmp_path / "g.yaml"), f"--out={tmp_path / 'out'}", "--stack=2")
+    stacked = 0
+    for record in records_of(tmp_path):
+        stacked += "stack" in record
+        mine, theirs = (
+            read_predictions(folder / "out/runs" / record["cell"] / FILE)
+            for folder in (tmp_path, done)
+        )
+        for name, table in mine.tables.items():
+            other = theirs.tables[name]
+            assert table.rows == other.rows and (table.index == other.index).all()
+            assert np.abs(table.scores - other.scores).max() < 0.02  # one step of half precision
+    assert stacked == 2
+    (again := tmp_path / "again").mkdir()
+    (again / "g.yaml").write_text(GRID)
+    words = ("bench", str(again / "g.yaml"), f"--out={again / 'out'}", "--index=0")
+    run(*words)
+    (record,) = records_of(again)
+    files = [folder / "out/runs" / record["cell"] / FILE for folder in (again, done)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_grid_may_keep_none(tmp_path):
+    grid = tmp_path / "g.yaml"
+    grid.write_text(GRID)
+    kept = read_grid(grid)
+    grid.write_text(GRID + "keep_predictions: false\n")
+    none = read_grid(grid)
+    assert [c.key for c in kept] == [c.key for c in none]
+    assert all(c.keep_predictions for c in kept) and not any(c.keep_predictions for c in none)
+    cell = tmp_path / "out/runs" / none[0].key
+    cell.mkdir(parents=True)
+    (cell / FILE).write_text("of an earlier run")
+    run("bench", str(grid), f"--out={tmp_path / 'out'}", "--index=0")
+    assert not list((tmp_path / "out").rglob(FILE))
+    grid.write_text(GRID + "keep_predictions: yes please\n")
+    with pytest.raises(UserError, match="keep_predictions must be true or false"):
+        read_grid(grid)
