@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from claims import Outcome
 from page import Measured, Page, number, spread
@@ -14,27 +15,48 @@ from frbench.report.sheets import duration
 from frbench.support.sheet import Sheet, Value
 
 
-def section(page: Page, runs: Sequence[Run], grid: str) -> str:
-    """Write predictions and published numbers of a grid beside what was measured.
+def section(page: Page, runs: Sequence[Run], grid: str, files: Mapping[str, str]) -> str:
+    """Write the commands, conditions, misses and published numbers of a grid.
 
     Args:
         page: What the grid says of its results.
         runs: Its runs.
         grid: Path of the grid, as it stands in the command.
+        files: Where the tables of `sheets` stand, by their names.
     """
     measured = Measured(page, runs)
     blocks = [
         f"#### {page.title or grid}",
         "```\n" + "\n".join(page.commands or [f"frbench bench {grid}"]) + "\n```",
-        " ".join([how(runs), *measured.notes]),
+        " ".join([conditions(runs), *measured.notes]),
     ]
-    if page.claims:
-        blocks.append(predictions(measured))
+    outcomes = measured.outcomes()
+    if outcomes:
+        blocks.append(f"[Predictions]({files['predictions']}): {tally(outcomes)}.")
+        if missed := [outcome for outcome in outcomes if not outcome.hit]:
+            blocks.append("\n".join(_missed(outcome) for outcome in missed))
     if page.published:
-        blocks.append(published(measured))
+        far = farthest(measured)
+        blocks.append(f"[Published numbers]({files['published']}): {page.source}; {far}.")
     if page.reason:
         blocks.append(page.reason.strip())
     return "\n\n".join(blocks)
+
+
+def _missed(outcome: Outcome) -> str:
+    claim, found = outcome
+    interval = f" [{number(found.low)}, {number(found.high)}]" if found.n > 1 else ""
+    measured = f": measured {spread(found)}{interval}" if found.n else ""
+    return f"- {verdict(outcome)}: {claim.text}, `{claim.expression}`{measured}"
+
+
+def sheets(page: Page, runs: Sequence[Run]) -> Iterator[tuple[str, Sheet]]:
+    """Yield the name and the content of each table that a grid's section links to."""
+    measured = Measured(page, runs)
+    if page.claims:
+        yield "predictions", predictions(measured)
+    if page.published:
+        yield "published", published(measured)
 
 
 def how(runs: Sequence[Run]) -> str:
@@ -47,12 +69,14 @@ def how(runs: Sequence[Run]) -> str:
     words += [f"{duration(sum(run.seconds for run in runs))} of computing"]
     words += [f"{len(failed)} failed"] if failed else []
     places = sorted({run.hardware for run in runs if run.hardware})
+    return f"{', '.join(words)}, on {'; '.join(places) or 'hardware that was not recorded'}."
+
+
+def conditions(runs: Sequence[Run]) -> str:
+    """Say which software the runs had, and what chose the checkpoint inside a run."""
     software = sorted({run.software for run in runs if run.software})
     monitors = sorted({run.monitor for run in runs if run.error is None})
-    lines = [f"{', '.join(words)}, on {'; '.join(places) or 'hardware that was not recorded'}."]
-    lines += [f"Software: {'; '.join(software)}."]
-    lines += [f"Checkpoint inside a run: {', '.join(monitors)}."]
-    return " ".join(lines)
+    return f"Software: {'; '.join(software)}. Checkpoint inside a run: {', '.join(monitors)}."
 
 
 def _ranges(numbers: Iterable[int]) -> str:
@@ -71,31 +95,28 @@ def _ranges(numbers: Iterable[int]) -> str:
     return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs)
 
 
-def predictions(measured: Measured) -> str:
-    """Write each prediction beside what came out."""
-    lines = []
-    last = ""
-    for outcome in measured.outcomes():
-        claim, found = outcome
-        text = "" if claim.text == last else claim.text
-        last = claim.text
-        interval = f"[{number(found.low)}, {number(found.high)}]" if found.n > 1 else ""
-        lines.append(
-            [
-                text,
-                f"`{claim.expression}`",
-                spread(found),
-                interval,
-                str(found.n),
-                verdict(outcome),
-            ]
-        )
-    return table(["prediction", "rule", "measured", "95 % interval", "n", ""], lines)
+def predictions(measured: Measured) -> Sheet:
+    """Lay out each prediction beside what came out."""
+    lines: list[list[Value]] = [
+        [claim.text, claim.expression, *_rounded(found, intervals=True), found.n, verdict(outcome)]
+        for outcome in measured.outcomes()
+        for claim, found in [outcome]
+    ]
+    columns = ["prediction", "rule", "measured", "sd", "low", "high", "n", "outcome"]
+    return Sheet("", columns, lines)
+
+
+def _rounded(found: Estimate, intervals: bool = False) -> list[Value]:
+    values = [found.mean, found.sd, *([found.low, found.high] if intervals else [])]
+    several = found.n > 1
+    return [
+        float(f"{x:.6g}") if x == x and (several or i == 0) else None for i, x in enumerate(values)
+    ]
 
 
 def verdict(outcome: Outcome) -> str:
     """Write hit or miss."""
-    return {True: "hit", False: "**miss**", None: "not run"}[outcome.hit]
+    return {True: "hit", False: "miss", None: "not run"}[outcome.hit]
 
 
 def tally(outcomes: Sequence[Outcome]) -> str:
@@ -116,21 +137,17 @@ def tally(outcomes: Sequence[Outcome]) -> str:
     return f"{hits} of {len(whole)} hit" + (f", {missing} not run" if missing else "")
 
 
-def published(measured: Measured) -> str:
-    """Write each published number beside the measured one."""
-    page = measured.page
-    several = len({number.data for number in page.published}) > 1
-    lines = []
-    for given in page.published:
+def published(measured: Measured) -> Sheet:
+    """Lay out each published number beside the measured one."""
+    lines: list[list[Value]] = []
+    for given in measured.page.published:
         data = given.data or measured.data[0]
         found = measured.estimate(data, given.method, given.metric)
-        name = f"{data} {given.method}" if several else given.method
         theirs = Estimate(given.mean, given.sd, 1 if given.sd != given.sd else 2, 0, 0)
-        gap = number(found.mean - given.mean)
-        signed = f"+{gap}" if found.mean > given.mean else gap
-        lines.append([name, given.metric, spread(found), spread(theirs), signed])
-    head = ["row", "metric", "measured", "published", "difference"]
-    return f"Published: {page.source}.\n\n{table(head, lines)}"
+        gap = None if math.isnan(found.mean) else float(f"{found.mean - given.mean:.6g}")
+        lines.append([data, given.method, given.metric, *_rounded(found), *_rounded(theirs), gap])
+    columns = ["data", "row", "metric", "measured", "sd", "published", "published sd"]
+    return Sheet("", [*columns, "difference"], lines)
 
 
 def farthest(measured: Measured) -> str:

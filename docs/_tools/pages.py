@@ -7,8 +7,8 @@ Usage, in the root of the repository::
 
 A record is a line of ``results.jsonl`` with only the metrics that the grid's ``report`` entry
 names (page.py), so ``frbench report docs/results/records/X.jsonl`` works on it. Written are
-``docs/results.md``, with predictions and published numbers, and beside the records a CSV file of
-all rows. ``docs/results/pages.yaml`` names the works and the pages written by hand.
+``docs/results.md``, and beside the records CSV files of all rows, of the predictions and of the
+published numbers. ``docs/results/pages.yaml`` names the works and the pages written by hand.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import yaml
 from page import Measured, Page, kept_keys, read_page
-from page_text import farthest, how, rows, section, table, tally
+from page_text import farthest, how, rows, section, sheets, table, tally
 
 from frbench.contracts.errors import UserError
 from frbench.report import read
@@ -89,6 +89,8 @@ def documents() -> Iterator[tuple[Path, str]]:
         if records.exists():
             pages[grid] = read_page(grid), read([records])[0]
             yield records.with_suffix(".csv"), rows(Measured(*pages[grid])).render("csv")
+            for name, sheet in sheets(*pages[grid]):
+                yield records.with_name(f"{records.stem}-{name}.csv"), sheet.render("csv")
     before, _, rest = INDEX.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     blocks = [BEGIN, *_index(grids, pages), END]
@@ -108,7 +110,9 @@ def _index(grids: list[Path], pages: dict[Path, tuple[Page, list[Run]]]) -> Iter
         for grid in own:
             page, runs = pages.get(grid, (None, []))
             if page and (page.claims or page.published or page.reason):
-                yield section(page, runs, str(grid))
+                link = f"results/records/{name_of(grid)}-"
+                files = {name: f"{link}{name}.csv" for name, _ in sheets(page, runs)}
+                yield section(page, runs, str(grid), files)
 
 
 def _line(grid: Path, done: tuple[Page, list[Run]] | None, by_hand: dict[str, str]) -> list[str]:
@@ -119,7 +123,7 @@ def _line(grid: Path, done: tuple[Page, list[Run]] | None, by_hand: dict[str, st
     measured = Measured(page, runs)
     link = f"[`{'/'.join(grid.parts[-2:])}`](results/records/{name_of(grid)}.csv)"
     link += f": {page.title}" * bool(page.title)
-    return [link, how(runs).split(" Software:")[0], tally(measured.outcomes()), farthest(measured)]
+    return [link, how(runs), tally(measured.outcomes()), farthest(measured)]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from claims import decide, parse_claim
 from page import Measured, kept_keys, parse_page, read_page, value
-from page_text import farthest, rows, section, tally
+from page_text import farthest, how, rows, section, sheets, tally
 
 from frbench.contracts.errors import UserError
 from frbench.grids.grid import read_grid
@@ -74,20 +74,31 @@ def test_a_mean_at_the_bound_is_a_hit(mean: float, hit: bool) -> None:
 
 
 def test_predictions_published_numbers_and_rows_are_shown(runs) -> None:
-    text = section(parse_page(ENTRY, "g.yaml"), runs, "configs/g.yaml")
+    page = parse_page(ENTRY, "g.yaml")
+    files = {name: f"{name}.csv" for name in ("predictions", "published")}
+    text = section(page, runs, "configs/g.yaml", files)
     for line in (
         "#### Two arms",
         "frbench bench configs/g.yaml",
-        "6 runs, seeds 0 to 2, 6 min 0 s of computing, 1 failed",
-        "| Q is better | `Q[P0] - ERM[P0] >= .1` | .250 ± .000 | [.250, .250] | 2 | hit |",
-        "| both are good | `Q[P0] >= .9` | .760 ± .010 | [.735, .785] | 3 | **miss** |",
-        "|  | `ERM[P0] >= .2` |",
-        "| never run | `other[P0] >= 0` | – |  | 0 | not run |",
-        "| Q | P0 | .760 ± .010 | .700 ± .010 | +.060 |",
-        "| ERM | own | .510 ± .014 | .900 | -.390 |",
+        "[Predictions](predictions.csv): 1 of 3 hit, 1 not run.",
+        "- miss: both are good, `Q[P0] >= .9`: measured .760 ± .010 [.735, .785]",
+        "- not run: never run, `other[P0] >= 0`",
+        "[Published numbers](published.csv): Table 2; 2 compared, farthest .390 (ERM own).",
         "Another network.",
     ):
         assert line in text
+    assert text.count("\n- ") == 2
+    assert how(runs).startswith("6 runs, seeds 0 to 2, 6 min 0 s of computing, 1 failed")
+    tables = {name: sheet.render("csv") for name, sheet in sheets(page, runs)}
+    for line in (
+        "Q is better,Q[P0] - ERM[P0] >= .1,0.25,0.0,0.25,0.25,2,hit",
+        "both are good,Q[P0] >= .9,0.76,0.01,0.735159,0.784841,3,miss",
+        "both are good,ERM[P0] >= .2,",
+        "never run,other[P0] >= 0,,,,,0,not run",
+    ):
+        assert line in tables["predictions"]
+    assert "d,Q,P0,0.76,0.01,0.7,0.01,0.06\n" in tables["published"]
+    assert "d,ERM,own,0.51,0.0141421,0.9,,-0.39\n" in tables["published"]
     measured = Measured(parse_page(ENTRY, "g.yaml"), runs)
     assert tally(measured.outcomes()) == "1 of 3 hit, 1 not run"
     assert farthest(measured) == "2 compared, farthest .390 (ERM own)"

@@ -24,8 +24,11 @@ def test_the_pages_are_up_to_date(in_root: None) -> None:
     written = dict(pages.documents())
     stale = [path for path, text in written.items() if path.read_text() != text]
     assert not stale, "run `make results`"
-    records = {path.with_suffix(".csv") for path in pages.RECORDS.glob("*.jsonl")}
-    assert set(written) == records | {pages.INDEX}
+    records = sorted(pages.RECORDS.glob("*.jsonl"))
+    kinds = {"", "-predictions", "-published"}
+    tables = {path.with_name(f"{path.stem}{kind}.csv") for path in records for kind in kinds}
+    assert {path.with_suffix(".csv") for path in records} <= set(written)
+    assert set(written) <= tables | {pages.INDEX}
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=pages.name_of)
@@ -106,7 +109,11 @@ def test_the_index_holds_what_was_written_by_hand(finished: tuple[Path, Path], c
     assert "2 runs, seeds 1 to 2, 0 min 4 s of computing, on abacus." in text
     assert "| 1 of 1 hit | 1 compared, farthest .088 (ERM accuracy) |" in text
     assert "| `work/two.yaml` | needs a GPU |" in text and "Fewer rows." in text
-    assert "| good | `ERM[accuracy] >= .8` | .812 ± .000 | [.812, .812] | 2 | hit |" in text
+    assert "[Predictions](results/records/work-one-predictions.csv): 1 of 1 hit." in text
+    found = (pages.RECORDS / "work-one-predictions.csv").read_text().splitlines()[1]
+    assert found == "good,ERM[accuracy] >= .8,0.812346,0.0,0.812346,0.812346,2,hit"
+    found = (pages.RECORDS / "work-one-published.csv").read_text().splitlines()[1]
+    assert found == "d,ERM,accuracy,0.812346,0.0,0.9,,-0.087654"
     table = (pages.RECORDS / "work-one.csv").read_text()
     assert table == "data,row,n,accuracy,accuracy sd\nd,ERM,2,0.812346,0.0\n"
     assert pages.main(["write"]) == 0 and pages.INDEX.read_text() == text
