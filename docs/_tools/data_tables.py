@@ -1,4 +1,4 @@
-"""Write docs/data_tables.md from the data: ``python docs/_tools/data_tables.py``."""
+"""Write docs/data_tables.md and .csv from the data: ``python docs/_tools/data_tables.py``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 from frbench.contracts.errors import UserError
-from frbench.data.describe import describe
+from frbench.data.describe import group_table
 from frbench.runs.build import build
+from frbench.support.sheet import Sheet, Value
 
 #: Options of ``frbench data``, and where the data is from.
 SETS = [
@@ -35,26 +36,41 @@ SETS = [
 START = """\
 # Group tables
 
-Written by `python docs/_tools/data_tables.py` from the data themselves: rows of each group in
-each split with the default options (seed 0), and the share Q of each group in what training sees.
-A group is a cell (y, z). [data.md](data.md) says where files belong and how to bring your own.
+Written by `python docs/_tools/data_tables.py` from the data themselves, with the default options (seed 0). A group is a
+cell (y, z); the smallest is that of the training rows, without empty ones. [Every group in every table](data_tables.csv), with the share Q of
+each group in what training sees. `frbench data` followed by the options prints the same for one data set.
+[Data](data.md) says where files belong and how to bring your own.
+
+| options | source | classes, values of z | training rows | smallest group | tables |
+|---|---|---|---|---|---|
 """
 
 
 def main() -> None:
-    """Print each table into the page, and how long it took onto the terminal."""
-    parts = [START]
+    """Write page and table, and say on the terminal how long each data set took."""
+    lines: list[str] = []
+    rows: list[list[Value]] = []
     for options, note in SETS:
         start = time.monotonic()
         try:
-            text = describe(build(options.split()))
+            data = build(options.split())
+            groups = group_table(data)
         except UserError as error:
             raise SystemExit(f"{options}: {error}") from error
-        title = options.replace("--data ", "").replace(" --data.", ", ")
-        parts.append(f"## {title}\n\n`frbench data {options}`: {note}.\n\n"
-                     f"```text\n{text.rstrip()}\n```\n")  # fmt: skip
+        counts: dict[str, list[int]] = groups["counts"]
+        for table, column in counts.items():
+            shares = groups["Q"] if table == "train" else [None] * len(column)
+            for name, count, share in zip(groups["names"], column, shares, strict=True):
+                rows.append([options.removeprefix("--data "), table, name, count, share])
+        sizes = f"{data.num_classes}, {data.num_attributes}"
+        smallest = min(count for count in counts["train"] if count)
+        row = [f"`{options}`", note, sizes, f"{sum(counts['train']):,}", f"{smallest:,}"]
+        lines.append(f"| {' | '.join([*row, ', '.join(counts)])} |")
         print(f"{options}: {time.monotonic() - start:.1f} s", flush=True)
-    Path(__file__).parents[1].joinpath("data_tables.md").write_text("\n".join(parts))
+    page = Path(__file__).parents[1] / "data_tables.md"
+    page.write_text(START + "\n".join(lines) + "\n", encoding="utf-8")
+    columns = ["data", "table", "group", "rows", "Q"]
+    page.with_suffix(".csv").write_text(Sheet("", columns, rows).render("csv"), encoding="utf-8")
 
 
 if __name__ == "__main__":
