@@ -88,7 +88,7 @@ def test_what_extending_shows_works_together(in_tmp, monkeypatch):
     page = DOCS / "extending.md"
     monkeypatch.syspath_prepend(in_tmp)
     names = []
-    for code in blocks(page, "python"):
+    for code in [*blocks(page, "python"), *blocks(DOCS / "extending_more.md", "python")]:
         names.append(re.match(r"# (my_\w+)\.py\n", code)[1])
         (in_tmp / f"{names[-1]}.py").write_text(code)
         sys.modules.pop(names[-1], None)
