@@ -15,8 +15,9 @@ from typing import IO, Any, cast
 
 from frbench.contracts.errors import UserError
 from frbench.grids.executors import OnDone, in_process, start_workers
-from frbench.grids.grid import Cell, check_option, read_grid
+from frbench.grids.grid import Cell, check_option
 from frbench.grids.outlook import estimate, wrong_cells
+from frbench.grids.phases import Phases
 from frbench.grids.queue import Queue
 from frbench.grids.stacks import in_stacks
 from frbench.grids.where import limited, on_cluster, place_options
@@ -160,6 +161,27 @@ def _end(workers: list[subprocess.Popen[bytes]], number: int) -> None:
             worker.kill()
 
 
+def _list(grid: Phases, cells: list[Cell]) -> int:
+    """Print the cells."""
+    for cell in cells:
+        print(f"{cell.index:5d} {cell.key} {cell.data} {cell.method} seed={cell.seed} "
+              f"fold={cell.fold} {cell.settings}")  # fmt: skip
+    if grid.final_seeds and len(cells) == len(grid.search):
+        print(f"then, when these are done, the chosen settings on seeds {grid.final_seeds}")
+    return 0
+
+
+def _say_choices(grid: Phases, results: Results) -> None:
+    """Print what the search has chosen."""
+    for rule, cells, remarks in grid.choices(results):
+        for line in remarks:
+            print(line, file=sys.stderr)
+        if cells:
+            setting = ", ".join(f"{k}={v}" for k, v in cells[0].settings.items()) or "defaults"
+            print(f"{cells[0].data} {cells[0].method}, {rule}: seeds "
+                  f"{', '.join(map(str, grid.final_seeds))} run {setting}")  # fmt: skip
+
+
 def _check(queue: Queue, jobs: int) -> int:
     """Say what is wrong with a grid and what it will take, and run nothing."""
     wrong = wrong_cells(queue.cells)
@@ -181,6 +203,31 @@ def _work(queue: Queue, on_done: OnDone, args: argparse.Namespace) -> None:
         in_stacks(queue, on_done, args.keep_last, args.stack)
     else:
         in_process(queue, on_done, args.keep_last)
+
+
+def _run(queue: Queue, args: argparse.Namespace, extra: list[str]) -> list[int]:
+    """Run the open cells; return the status of each process of several that died."""
+    workers: list[subprocess.Popen[bytes]] = []
+    try:
+        progress = Progress(len(queue.cells), queue.finished(), sys.stderr)
+        with progress.shown():
+            if args.on:
+                on_cluster(queue, progress, args, args.keep_last)
+            elif args.jobs == 1:
+                _work(queue, progress, args)
+            else:
+                workers = start_workers(_worker_words(args, extra, queue), args.jobs)
+                while any(worker.poll() is None for worker in workers):
+                    time.sleep(0.5)
+                    answer()  # a signal that arrived where Python passes exceptions over
+                    progress.bar.update(progress.task, completed=queue.finished())
+    except KeyboardInterrupt as error:
+        _end(workers, as_stop(error).number)
+        raise
+    finally:
+        for worker in workers:
+            cast(IO[bytes], worker.stdin).close()  # which tells it that this process is there
+    return [worker.returncode for worker in workers if worker.returncode]
 
 
 def check_extra(words: list[str], command: str) -> None:
@@ -215,12 +262,12 @@ def main(argv: list[str]) -> int:
     check_extra(extra, "bench")
     args.grid = find_config(args.grid, "frbench bench", "bench")
     # They decide the runs too: a grid tried with fewer epochs has not been run.
-    cells = [cell.with_words(tuple(extra)) for cell in read_grid(args.grid)]
+    grid = Phases(args.grid, tuple(extra))
+    out = Path(args.out or Path("results") / Path(args.grid).stem)
+    file = out / "results.jsonl"
+    cells = grid.cells(Results(file))
     if args.list:
-        for cell in cells:
-            print(f"{cell.index:5d} {cell.key} {cell.data} {cell.method} seed={cell.seed} "
-                  f"fold={cell.fold} {cell.settings}")  # fmt: skip
-        return 0
+        return _list(grid, cells)
     cells = _choose(cells, args.shard, args.index)
     if args.jobs < 1:
         raise UserError(f"--jobs must be at least 1, got {args.jobs}.")
@@ -229,13 +276,12 @@ def main(argv: list[str]) -> int:
     if args.on and (args.stack > 1 or args.jobs > 1):
         name = "--stack" if args.stack > 1 else "--jobs"
         raise UserError(f"--on makes each run a task of Ray: leave {name} out, or --on.")
-    out = Path(args.out or Path("results") / Path(args.grid).stem)
     if args.check:
-        return _check(Queue(cells, out, Results(out / "results.jsonl")), args.jobs)
+        return _check(Queue(cells, out, Results(file)), args.jobs)
     try:
         check_writable(out, "--out")
         (out / "runs").mkdir(parents=True, exist_ok=True)
-        (out / "results.jsonl").open("a").close()
+        file.open("a").close()
         if Path(args.grid).resolve() != (out / "grid.yaml").resolve():
             with replacing(out / "grid.yaml") as part:
                 shutil.copyfile(args.grid, part)
@@ -243,7 +289,6 @@ def main(argv: list[str]) -> int:
         raise UserError(
             f"Cannot write to {out} ({error.strerror}); give another --out."
         ) from error
-    file = out / "results.jsonl"
     since = file.stat().st_size if args.worker is None else args.worker
     results = Results(file, since)
     if args.retry_failed:
@@ -261,44 +306,32 @@ def main(argv: list[str]) -> int:
         more = f" (and {len(wrong) - 1} more: --check lists them)" if wrong[1:] else ""
         raise UserError(f"{wrong[0]}{more}")
     start = time.monotonic()
-    workers: list[subprocess.Popen[bytes]] = []
     try:
-        progress = Progress(len(cells), queue.finished(), sys.stderr)
-        with progress.shown(), limited(args.max_hours):
-            if args.on:
-                on_cluster(queue, progress, args, args.keep_last)
-            elif args.jobs == 1:
-                _work(queue, progress, args)
-            else:
-                workers = start_workers(_worker_words(args, extra, queue), args.jobs)
-                while any(worker.poll() is None for worker in workers):
-                    time.sleep(0.5)
-                    answer()  # a signal that arrived where Python passes exceptions over
-                    progress.bar.update(progress.task, completed=queue.finished())
+        with limited(args.max_hours):
+            died = _run(queue, args, extra)
+            final = _choose(grid.cells(results), args.shard, args.index)
+            if not (died or args.retry_failed) and {c.key for c in final} - {c.key for c in cells}:
+                _say_choices(grid, results)
+                queue = Queue(final, out, results)
+                died = _run(queue, args, extra)
     except KeyboardInterrupt as error:
-        stop = as_stop(error)
-        _end(workers, stop.number)
-        print(
-            f"\ninterrupted; the same command continues ({queue.finished()} of {len(cells)} done)"
-        )
-        return stop.status
-    finally:
-        for worker in workers:
-            cast(IO[bytes], worker.stdin).close()  # which tells it that this process is there
-    failed = queue.failed()
-    if workers:
-        for cell, reason in failed:
-            print(f"failed: cell {cell.index} ({cell.data} {cell.method} seed {cell.seed}): "
-                  f"{reason}", file=sys.stderr)  # fmt: skip
-    done = queue.finished()
-    died = [worker.returncode for worker in workers if worker.returncode]
+        print(f"\ninterrupted; the same command continues ({queue.finished()} of "
+              f"{len(queue.cells)} done)")  # fmt: skip
+        return as_stop(error).status
+    failed, done, total = queue.failed(), queue.finished(), len(queue.cells)
+    for cell, reason in failed if args.jobs > 1 else ():
+        print(f"failed: cell {cell.index} ({cell.data} {cell.method} seed {cell.seed}): "
+              f"{reason}", file=sys.stderr)  # fmt: skip
     if died:
-        print(f"{len(died)} of {len(workers)} processes died (status "
+        print(f"{len(died)} of {args.jobs} processes died (status "
               f"{', '.join(map(str, died))}); the same command continues",
               file=sys.stderr)  # fmt: skip
-    elif elsewhere := len(cells) - done - len(failed):
+    elif elsewhere := total - done - len(failed):
         print(f"{elsewhere} runs are claimed by another process, which will write their results")
+    if grid.final_seeds and len(grid.cells(results)) == len(grid.search):
+        print("the chosen settings run on the final seeds when the whole search is done: the "
+              "same command continues")  # fmt: skip
     minutes, seconds = divmod(math.ceil(time.monotonic() - start), 60)
-    print(f"{done} of {len(cells)} runs have results in {out / 'results.jsonl'} "
+    print(f"{done} of {total} runs have results in {file} "
           f"({minutes} min {seconds} s); next: frbench report {out}")  # fmt: skip
     return 1 if failed or died else 0

@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 from frbench.contracts.errors import UserError
+from frbench.report.choice import default_rule
 from frbench.report.frontier import frontiers
 from frbench.report.frontier import sheets as frontier_sheets
 from frbench.report.render import render
 from frbench.report.results import own_directions, read
-from frbench.report.rule import parse_rule
+from frbench.report.rule import DEFAULT, parse_rule
 from frbench.report.summary import (
     finished_runs,
     metrics_on_test,
@@ -52,7 +53,7 @@ def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     _check_files(args)
     runs, notes = read(args.results)
-    rule = parse_rule(args.select, own_directions(runs))
+    rule = parse_rule(args.select or default_rule(runs), own_directions(runs))
     known = {run.data for run in runs}
     for name in args.data or ():
         if name not in known:
@@ -140,9 +141,10 @@ examples:
     )
     add = parser.add_argument
     add("results", nargs="+", type=Path, metavar="RESULTS", help="results.jsonl or its folder")
-    add("--select", default="val/worst_group_accuracy", metavar="RULE",
+    add("--select", metavar="RULE",
         help="val/METRIC, or a sum or difference of such, which is maximised; prefix max: or min: "
-        "to say otherwise; test data only by oracle:test/.. (default: %(default)s)")  # fmt: skip
+        "to say otherwise; test data only by oracle:test/.. (default: the first rule of the "
+        f"grid's `select`, else {DEFAULT})")  # fmt: skip
     add("--data", nargs="+", metavar="D", help="data sets to show (default: all)")
     add("--metrics", nargs="+", metavar="M", help="test metrics to show")
     add("--baseline", metavar="METHOD", help="paired differences to it (default: ERM)")

@@ -110,6 +110,7 @@ def _names(cell: Cell) -> dict[str, Any]:
         "settings": cell.settings,
         "seed": cell.seed,
         "fold": cell.fold,
+        **({"phases": cell.phases} if cell.phases else {}),
     }
 
 

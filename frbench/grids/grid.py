@@ -10,11 +10,12 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal
 
 from frbench.contracts.errors import UserError
 from frbench.contracts.text import short
-from frbench.grids.space import MAX_CELLS, MAX_NUMBER, mapping, points, product
+from frbench.grids.seeds import numbers, read_seeds, texts
+from frbench.grids.space import MAX_CELLS, mapping, points, product
 from frbench.support.yaml_files import read_yaml
 
 KEYS = {
@@ -26,6 +27,7 @@ KEYS = {
     "random",
     "folds",
     "seeds",
+    "select",
     "metrics",
     "keep_predictions",
     "report",
@@ -50,6 +52,8 @@ class Cell:
             are then those of ``frbench postprocess``.
         keep_predictions: Whether the scores of all evaluated rows are kept; decides no number of
             the record, and is no part of the key.
+        phases: Seeds of the search and of the final runs, and the rules that lead from the one to
+            the others, if the grid has two phases; they decide no run.
     """
 
     index: int
@@ -63,6 +67,7 @@ class Cell:
     extra: tuple[str, ...] = field(default=(), repr=False)
     parent: Cell | None = field(default=None, repr=False)
     keep_predictions: bool = field(default=True, repr=False)
+    phases: dict[str, Any] | None = field(default=None, repr=False)
 
     @cached_property
     def key(self) -> str:
@@ -109,25 +114,6 @@ def _read(path: str, changed: int, size: int) -> str:
     return Path(path).read_text()
 
 
-def _numbers(value: Any, where: str) -> list[int]:
-    """Check a list of distinct numbers 0, 1, ..."""
-    good = isinstance(value, list) and all(type(v) is int and 0 <= v <= MAX_NUMBER for v in value)
-    if not good or not value or len(set(value)) < len(value):
-        raise UserError(
-            f"{where} must be a list of distinct numbers from 0 to {MAX_NUMBER}, got "
-            f"{short(value)}."
-        )
-    return cast(list[int], value)
-
-
-def _paths(value: Any, where: str) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(path, str) for path in value):
-        raise UserError(
-            f"{where} must be a list of import paths, my_file.my_metric, got {short(value)}."
-        )
-    return value
-
-
 #: Options that a grid sets itself, or that a cell cannot have, with what to use instead.
 RESERVED = {
     "seed_everything": "`seeds`",
@@ -159,16 +145,17 @@ def read_grid(path: str | Path) -> list[Cell]:
     names one above it and has options ``postprocess``, ``postprocess.<option>``, ``split``,
     ``share``, which are fitted behind each run of that method), ``grid`` (option -> list of
     values), ``random`` (draws; seed; defaults, whether the first draw sets nothing; space:
-    option -> uniform | log_uniform | int_uniform | choice), ``folds``, ``seeds``, ``metrics``
-    (import paths of the user's own metrics), ``keep_predictions`` (whether runs keep the scores
-    of all evaluated rows; true by default), and ``report`` (any mapping; notes for tools outside
-    of the package, which decide no run).
+    option -> uniform | log_uniform | int_uniform | choice), ``folds``, ``seeds`` (a list, or
+    ``search`` and ``final``: :mod:`frbench.grids.phases`), ``select`` (rules that choose what the
+    final seeds run), ``metrics`` (import paths of the user's own metrics), ``keep_predictions``
+    (whether runs keep the scores of all evaluated rows; true by default), and ``report`` (any
+    mapping; notes for tools outside of the package, which decide no run).
 
     Args:
         path: The YAML file.
 
     Returns:
-        The cells in a fixed order.
+        The cells in a fixed order; of two phases, those of the search.
 
     Raises:
         UserError: If the file is missing, is not YAML, or has keys or values of a wrong form.
@@ -205,12 +192,15 @@ def read_file(path: Path, keys: Set[str]) -> dict[str, Any]:
     return grid
 
 
-def cells_of(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
+def cells_of(
+    grid: dict[str, Any], path: Path, phase: Literal["search", "final"] = "search"
+) -> Iterator[Cell]:
     """Yield the cells of a grid.
 
     Args:
         grid: What :func:`read_file` gives.
         path: The file, which ``configs`` are relative to.
+        phase: Whose seeds the cells have, in a grid of two phases.
 
     Raises:
         UserError: If values have a wrong form.
@@ -223,15 +213,18 @@ def cells_of(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
         mapping(read_yaml(config, f"{path}: configs"), config)
     base = mapping(grid.get("base"), "base")
     if "metrics" in grid:
-        base["metrics"] = _paths(grid["metrics"], f"{path}: metrics")
+        base["metrics"] = texts(
+            grid["metrics"], f"{path}: metrics", "import paths, my_file.my_metric"
+        )
     keep = grid.get("keep_predictions", True)
     if not isinstance(keep, bool):
         raise UserError(f"{path}: keep_predictions must be true or false, got {short(keep)}.")
     shared, random = mapping(grid.get("grid"), "grid"), mapping(grid.get("random"), "random")
     folds: list[int] | list[None] = [None]
     if "folds" in grid:
-        folds = _numbers(grid["folds"], f"{path}: folds")
-    seeds = _numbers(grid.get("seeds", [0]), f"{path}: seeds")
+        folds = numbers(grid["folds"], f"{path}: folds")
+    plan = read_seeds(grid, path)
+    seeds = plan.final if phase == "final" else plan.search
     _check_number(grid, shared, random, len(folds) * len(seeds), path)
     index = 0
     made: dict[tuple[str, str], list[Cell]] = {}
@@ -264,7 +257,7 @@ def cells_of(grid: dict[str, Any], path: Path) -> Iterator[Cell]:
                 first = {k: options[k] for k in ("data", "model") if k in options}
                 ordered = {**first, **options}
                 cell = Cell(index, data, method, settings, seed, fold, ordered, configs,
-                            keep_predictions=keep)  # fmt: skip
+                            keep_predictions=keep, phases=plan.record)  # fmt: skip
                 made.setdefault((data, method), []).append(cell)
                 yield cell
                 index += 1

@@ -15,9 +15,9 @@ from typing import Any
 from frbench.contracts.errors import UserError
 from frbench.contracts.text import short
 from frbench.grids.grid import KEYS, Cell, cells_of, read_file
+from frbench.grids.seeds import grid_directions, texts, validation_rule
 from frbench.grids.space import MAX_CELLS, MAX_NUMBER, dimension, mapping
-from frbench.metrics.names import NO_METRICS
-from frbench.report.rule import Rule, parse_rule
+from frbench.report.rule import DEFAULT, Rule
 
 SAMPLERS = ("tpe", "nsga2", "random", "grid")
 #: Keys of ``search`` that are whole numbers, with their defaults and least values.
@@ -143,8 +143,9 @@ class Study:
 def read_study(path: Path, extra: tuple[str, ...] = ()) -> list[Study]:
     """Read a study file: one search for each method.
 
-    The keys are those of a grid file (:func:`~frbench.grids.grid.read_grid`) without ``grid`` and
-    ``random``, and ``search``; a method may have options of its own to search, ``space``.
+    The keys are those of a grid file (:func:`~frbench.grids.grid.read_grid`) without ``grid``,
+    ``random`` and ``select``, and ``search``; a method may have options of its own to search,
+    ``space``.
 
     Args:
         path: The YAML file.
@@ -153,7 +154,9 @@ def read_study(path: Path, extra: tuple[str, ...] = ()) -> list[Study]:
     Raises:
         UserError: If the file is missing, is not YAML, or has keys or values of a wrong form.
     """
-    grid = read_file(path, KEYS - {"grid", "random"} | {"search"})
+    grid = read_file(path, KEYS - {"grid", "random", "select"} | {"search"})
+    if isinstance(grid.get("seeds"), dict):
+        raise UserError(f"{path}: the seeds of a search are a list; `confirm` has new ones.")
     search = mapping(grid.pop("search", None), f"{path}: search")
     methods = mapping(grid.pop("methods"), "methods")
     if len(mapping(grid["data"], "data")) > 1:
@@ -199,9 +202,9 @@ def _plan(search: dict[str, Any], grid: dict[str, Any]) -> Plan:
         raise UserError(f"search.sampler must be one of {SAMPLERS}, got {short(sampler)}.")
     if storage is not None and (not isinstance(storage, str) or "://" not in storage):
         raise UserError(f"search.storage must be a URL, postgresql://..., got {short(storage)}.")
-    own = _own_directions(grid)
-    texts = _texts(search, "objectives", ["val/worst_group_accuracy"])
-    objectives = tuple(_rule(text, own) for text in texts)
+    own = grid_directions(grid)
+    rules = _texts(search, "objectives", [DEFAULT])
+    objectives = tuple(validation_rule(text, own, "search:") for text in rules)
     constraints = tuple(_constraint(text, own) for text in _texts(search, "constraints", []))
     prune = search.get("prune")
     if prune is not None:
@@ -216,28 +219,11 @@ def _plan(search: dict[str, Any], grid: dict[str, Any]) -> Plan:
                 storage=storage and os.path.expandvars(storage), **numbers)  # fmt: skip
 
 
-def _own_directions(grid: dict[str, Any]) -> Mapping[str, int]:
-    if not grid.get("metrics"):
-        return NO_METRICS
-    from frbench.metrics.own import directions, import_metrics
-
-    return directions(import_metrics(grid["metrics"]))
-
-
 def _texts(search: dict[str, Any], key: str, default: list[str]) -> list[str]:
-    value = search.get(key, default)
-    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-        raise UserError(f"search.{key} must be a list of rules, got {short(value)}.")
+    value = texts(search.get(key, default), f"search.{key}", "rules, val/accuracy")
     if default and not value:
         raise UserError(f"search.{key} must name at least one metric, val/accuracy say.")
     return value
-
-
-def _rule(text: str, own: Mapping[str, int]) -> Rule:
-    rule = parse_rule(text, own, "search:")
-    if rule.oracle:
-        raise UserError(f"search: {text!r} would choose settings on test data; use val/...")
-    return rule
 
 
 def _constraint(text: str, own: Mapping[str, int]) -> Constraint:
@@ -249,7 +235,7 @@ def _constraint(text: str, own: Mapping[str, int]) -> Constraint:
             except ValueError:
                 break
             if math.isfinite(bound):
-                return Constraint(text, _rule(left.strip(), own), sign, bound)
+                return Constraint(text, validation_rule(left.strip(), own, "search:"), sign, bound)
     raise UserError(
         f"search.constraints: cannot read {text!r}; write 'val/worst_class_accuracy >= 0.3'."
     )

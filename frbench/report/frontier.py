@@ -85,7 +85,7 @@ def frontiers(runs: Sequence[Run], x: str, y: str, folds: int | None = None) -> 
     Raises:
         UserError: If a metric has no direction, or no run has both.
     """
-    finished = finished_runs(runs)
+    finished = [run for run in finished_runs(runs) if run.searched]  # as many of each setting
     own = own_directions(runs)
     known = metrics_on_test(finished)
     for metric in (x, y):

@@ -73,6 +73,16 @@ class Run:
         return int(self.record.get("selection", {}).get("min_group_rows", 0))
 
     @property
+    def phases(self) -> dict[str, Any]:
+        """Seeds of the search and of the final runs, of a grid of two phases; else empty."""
+        return self.record.get("phases") or {}
+
+    @property
+    def searched(self) -> bool:
+        """Whether it may choose a setting; the final runs of two phases may not."""
+        return not self.phases or self.seed in self.phases["search"]
+
+    @property
     def setting(self) -> str:
         """The settings as text; equal settings give equal texts."""
         pairs = sorted(self.settings.items())
@@ -166,7 +176,7 @@ def _parse(line: bytes, where: str, out: Path) -> Run | None:
     """Read one line; None if it is the beginning of a record only."""
     record = parse_line(line, where)
     try:
-        return None if record is None else _run(record, out)
+        return None if record is None else run_of(record, out)
     except KeyError as error:
         raise UserError(f"{where} lacks {error}: is it a file of `frbench bench`?") from None
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
@@ -181,11 +191,15 @@ def _amount(record: dict[str, Any], key: str) -> float:
     return value
 
 
-def _run(record: dict[str, Any], out: Path) -> Run:
+def run_of(record: dict[str, Any], out: Path) -> Run:
+    """Read a record of a run whose folder is below ``out``."""
     failed = record["status"] != "ok"
     metrics = record.get("metrics", {}) if failed else record["metrics"]
     selection = record.get("selection", {})
     versions = record.get("versions", {})
+    phases = record.get("phases") or {"search": [0], "final": [0], "select": [""]}
+    if not all(phases[name] and isinstance(phases[name], list) for name in phases):
+        raise TypeError("phases must be lists")
     files = record.get("data_files") or {}
     if not all(isinstance(value, str | None) for value in files.values()):
         raise TypeError("data_files must map names to hashes")

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from frbench.contracts.errors import UserError
 from frbench.metrics.names import NO_METRICS, direction, higher_is_better, split_of
 
+#: The rule that chooses settings unless another is named.
+DEFAULT = "val/worst_group_accuracy"
 # Group names may hold + and -: only before a metric are they operators.
 _FACTOR = r"\d*\.?\d+\s*\*\s*"
 _OPERATOR = re.compile(rf"\s*([+-])\s*(?=(?:{_FACTOR})?(?:val|test)/)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from frbench.report.interval import Estimate
 from frbench.report.results import Run
@@ -126,8 +127,10 @@ def protocol(report: Report) -> list[str]:
         "and the gaps (all do where fewer than two have as many); rare_groups_accuracy is theirs "
         "together."
     ]
+    phases = next((run.phases for run in shown if run.phases), None)
     return [
         *rare[: len(least)],
+        *([_two_phases(phases)] if phases else []),
         f"Settings: of those given to a method ({tried}), the one with the {sense} mean "
         f"{rule.text} on {split} data; only its test metrics are shown. Checkpoint inside a run: "
         f"{monitors}.",
@@ -136,6 +139,17 @@ def protocol(report: Report) -> list[str]:
         "best, and what is not clearly behind it, if anything is (the interval of paired "
         "differences leaves out 0). Undefined values (NaN, infinite) are left out, and n says so.",
     ]
+
+
+def _two_phases(phases: dict[str, Any]) -> str:
+    """Say which runs chose the settings, and which are shown."""
+    search, final = (", ".join(map(str, phases[name])) for name in ("search", "final"))
+    both = sorted({*phases["search"]} & {*phases["final"]})
+    shared = f" Of these, {', '.join(map(str, both))} took part in the search." if both else ""
+    return (
+        f"Two phases: the runs of the search (seeds {search}) chose the settings; every value "
+        f"shown is of the chosen setting's runs on the final seeds ({final}) alone.{shared}"
+    )
 
 
 def cost(report: Report) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from frbench.contracts.errors import UserError
 from frbench.metrics.names import bounds, direction, split_key, split_of
+from frbench.report.choice import shown_runs
 from frbench.report.interval import Estimate, estimate
 from frbench.report.results import Run, own_directions
 from frbench.report.rule import Rule
@@ -129,7 +130,7 @@ def summarise(
             )
         found = []
         for method in dict.fromkeys(run.method for run in runs if run.data == data):
-            chosen, remarks = choose_runs([run for run in own if run.method == method], rule)
+            chosen, remarks = shown_runs([run for run in own if run.method == method], rule)
             notes += [f"{data} {method}: {remark}" for remark in remarks]
             if chosen:
                 given = len({r.setting for r in runs if (r.data, r.method) == (data, method)})
@@ -212,49 +213,6 @@ def _check_rule(data: str, runs: Iterable[Run], rule: Rule) -> None:
             raise UserError(
                 f"--select: no run on {data} has {key!r}; {close} (--data leaves data sets out)"
             )
-
-
-def choose_runs(runs: Sequence[Run], rule: Rule) -> tuple[list[Run], list[str]]:
-    """Return the runs of the best setting and remarks on the settings that could not win.
-
-    Only settings with as many runs as the fullest compete: a mean over fewer seeds is luckier.
-    Of equal settings the one with the better balanced accuracy on validation wins, then that with
-    the lower loss, then the first in alphabetical order.
-    """
-    if not runs:
-        return [], ["no run finished; the method is left out."]
-    settings: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: run.setting):
-        settings.setdefault(run.setting, []).append(run)
-    most = max(map(len, settings.values()))
-    remarks: list[str] = []
-    best: list[Run] = []
-    best_score = (-np.inf, -np.inf, -np.inf)
-    for setting, own in settings.items():
-        score = rule.sign * float(np.mean([rule.value(run.metrics) for run in own]))
-        if len(own) < most:
-            remarks.append(f"setting {setting} has {len(own)} of {most} runs: not selected from.")
-        elif len(settings) == 1:
-            best = own
-        elif not np.isfinite(score):
-            remarks.append(f"{rule.text} is undefined for setting {setting}: not selected from.")
-        elif (score, *_ties(own)) > best_score:
-            best, best_score = own, (score, *_ties(own))
-    if not best:
-        remarks.append("no setting could be selected; the method is left out.")
-    return best, remarks
-
-
-def _ties(runs: Sequence[Run]) -> tuple[float, float]:
-    """Return what decides between settings of one value of the rule."""
-    keys = ("val/balanced_accuracy", "val/negative_log_likelihood")
-    accuracy, loss = (
-        float(np.mean([run.metrics.get(key, np.nan) for run in runs])) for key in keys
-    )
-    return (
-        accuracy if np.isfinite(accuracy) else -np.inf,
-        -loss if np.isfinite(loss) else -np.inf,
-    )
 
 
 def units(runs: Iterable[Run], value: Callable[[Run], float]) -> dict[int, float]:
