@@ -6,12 +6,14 @@ One bare PyTorch loop (MLP 105-256x3, Adam, one thread) runs with each penalty i
 with the loop without one; figures are medians over rounds. fairret takes part where it is
 installed (its projections need cvxpy), FFB where ``--ffb`` names its file of losses, whose
 imports for plots are replaced by empty modules, and which asks for CUDA: ``.cuda()`` is
-replaced by nothing while it runs.
+replaced by nothing while it runs. Labels, attributes and losses of the rows stand before the
+clock starts or are the loop's own.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import statistics
 import sys
@@ -28,8 +30,8 @@ from torch import Tensor, nn
 from frbench import Batch, Outputs, Sizes
 from frbench.penalties import HSIC, Gap, KLProjection, MutualInformation, Penalty, Violation
 
-#: A penalty of logits [B, 2], labels [B] and attributes [B].
-Term = Callable[[Tensor, Tensor, Tensor], Tensor]
+#: A penalty of the outputs and the batch.
+Term = Callable[[Outputs, Batch], Tensor]
 INPUTS, WIDTH = 105, 256
 
 
@@ -37,9 +39,8 @@ def ours(penalty: Penalty) -> Term:
     """Return what a penalty of frbench gives in a plain loop, committed after each call."""
     penalty.bind(Sizes(2, 2, (INPUTS,)))
 
-    def term(logits: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        losses = F.cross_entropy(logits, y, reduction="none")
-        value = penalty(Outputs(logits, logits, losses), Batch.of(logits, y, z, num_attributes=2))
+    def term(out: Outputs, batch: Batch) -> Tensor:
+        value: Tensor = penalty(out, batch)
         penalty.commit()
         return value
 
@@ -52,9 +53,9 @@ def fairret() -> dict[str, Term]:
     from fairret.statistic import PositiveRate
 
     def term(loss: nn.Module) -> Term:
-        def call(logits: Tensor, y: Tensor, z: Tensor) -> Tensor:
-            score = (logits[:, 1] - logits[:, 0])[:, None]
-            return loss(score, F.one_hot(z, 2).to(score))
+        def call(out: Outputs, batch: Batch) -> Tensor:
+            score = (out.logits[:, 1] - out.logits[:, 0])[:, None]
+            return loss(score, F.one_hot(batch.z, 2).to(score))
 
         return call
 
@@ -73,13 +74,13 @@ def ffb(path: Path) -> dict[str, Term]:
         spec.loader.exec_module(module)
     gap, hsic, remover = module.gap_reg(mode="dp"), module.HSIC(), module.PRLoss()
 
-    def positive(logits: Tensor) -> Tensor:
-        return logits.softmax(1)[:, 1]
+    def positive(out: Outputs) -> Tensor:
+        return out.logits.softmax(1)[:, 1]
 
     return {
-        "Gap": lambda logits, y, z: gap(positive(logits), z, y)[0],
-        "HSIC": lambda logits, y, z: hsic(positive(logits)[:, None], z[:, None].float(), y)[0],
-        "PrejudiceRemover": lambda logits, y, z: remover(positive(logits), z, y)[0],
+        "Gap": lambda out, b: gap(positive(out), b.z, b.y)[0],
+        "HSIC": lambda out, b: hsic(positive(out)[:, None], b.z[:, None].float(), b.y)[0],
+        "PrejudiceRemover": lambda out, b: remover(positive(out), b.z, b.y)[0],
     }
 
 
@@ -88,6 +89,7 @@ def seconds(term: Term | None, batch_size: int, steps: int) -> float:
     torch.manual_seed(0)
     y, z = torch.randint(0, 2, (2, batch_size))
     x = torch.randn(batch_size, INPUTS) + y[:, None]
+    batch = Batch.of(x, y, z, num_attributes=2)
     model = nn.Sequential(
         nn.Linear(INPUTS, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(),
         nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 2),
@@ -99,9 +101,10 @@ def seconds(term: Term | None, batch_size: int, steps: int) -> float:
             start = time.process_time()
         optimizer.zero_grad()
         logits = model(x)
-        loss = F.cross_entropy(logits, y)
+        losses = F.cross_entropy(logits, y, reduction="none")
+        loss = losses.mean()
         if term is not None:
-            loss = loss + 0.1 * term(logits, y, z)
+            loss = loss + 0.1 * term(Outputs(logits, logits, losses), batch)
         loss.backward()
         optimizer.step()
     return (time.process_time() - start) / steps
@@ -116,27 +119,34 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
-    contenders: dict[str, Term] = {f"frbench {name}": ours(penalty) for name, penalty in {
-        "Gap": Gap(), "Violation": Violation(), "KLProjection": KLProjection(), "HSIC": HSIC(),
-        "PrejudiceRemover": MutualInformation(beta=1.0)}.items()}  # fmt: skip
-    if importlib.util.find_spec("fairret") is not None:
-        contenders |= {f"fairret {name}": term for name, term in fairret().items()}
-    if args.ffb:
-        contenders |= {f"FFB {name}": term for name, term in ffb(args.ffb).items()}
     for rows in (108, 256):
-        times: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
-        with mock.patch.object(Tensor, "cuda", lambda self: self), \
-                mock.patch("torch.Tensor.to", _stay(Tensor.to)):  # fmt: skip
-            for _ in range(args.rounds):
-                for name, term in contenders.items():
-                    steps = args.steps if name != "fairret KLProjection" else args.steps // 4
-                    times[name].append((seconds(None, rows, args.steps),
-                                        seconds(term, rows, steps)))  # fmt: skip
+        times: dict[str, list[tuple[float, float]]] = {}
+        contenders = terms(args.ffb)
+        for _ in range(args.rounds):
+            for name, term in contenders.items():
+                plain = seconds(None, rows, args.steps)
+                with contextlib.ExitStack() as stack:
+                    if name.startswith("FFB"):
+                        stack.enter_context(mock.patch.object(Tensor, "cuda", lambda self: self))
+                        stack.enter_context(mock.patch.object(Tensor, "to", _stay(Tensor.to)))
+                    times.setdefault(name, []).append((plain, seconds(term, rows, args.steps)))
         print(f"B {rows}: median of {args.rounds} rounds, over the loop without a penalty")
         for name, rounds in times.items():
             ratio = statistics.median(own / plain for plain, own in rounds)
             added = statistics.median(own - plain for plain, own in rounds)
             print(f"  {name:<28} x {ratio:5.2f}   + {1e3 * added:.3f} ms")
+
+
+def terms(ffb_file: Path | None) -> dict[str, Term]:
+    """Return every penalty by its name."""
+    found = {f"frbench {name}": ours(penalty) for name, penalty in {
+        "Gap": Gap(), "Violation": Violation(), "KLProjection": KLProjection(), "HSIC": HSIC(),
+        "PrejudiceRemover": MutualInformation(beta=1.0)}.items()}  # fmt: skip
+    if importlib.util.find_spec("fairret") is not None:
+        found |= {f"fairret {name}": term for name, term in fairret().items()}
+    if ffb_file:
+        found |= {f"FFB {name}": term for name, term in ffb(ffb_file).items()}
+    return found
 
 
 def _stay(to: Callable[..., Tensor]) -> Callable[..., Tensor]:
