@@ -1,7 +1,5 @@
 """Cells of a grid keep the scores of the rows that they were evaluated on."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -49,24 +47,25 @@ def test_counts_metrics_are_those_of_the_record_and_soft_ones_nearly(done):
         assert list(kept.tables) == ["val", "test/P", "test/Q", "test/P0"]
         for name, table in kept.tables.items():
             assert table.scores.dtype == np.float16
-            found = evaluate(
-                table.y, table.decision, table.z, table.probabilities[:, 1],
-                class_names=kept.class_names, attribute_names=kept.attribute_names,
-                train_counts=kept.train_counts,
-                min_group_rows=record["selection"]["min_group_rows"],
-            )  # fmt: skip
-            stored = {
-                key.removeprefix(f"{name}/"): value
-                for key, value in record["metrics"].items()
-                if key.startswith(f"{name}/")
+            names = {
+                "class_names": kept.class_names,
+                "attribute_names": kept.attribute_names,
+                "train_counts": kept.train_counts,
+                "min_group_rows": record["selection"]["min_group_rows"],
             }
-            soft = ("auroc", "average_precision", "calibration_error", "worst_alpha_loss")
-            for key, value in stored.items():
-                exact = key.split("/")[0] not in soft and "brier" not in key
-                exact = exact and "likelihood" not in key and "soft" not in key
-                near = 1e-9 if exact else 0.02
-                same = math.isclose(found[key], value, rel_tol=0, abs_tol=near)
-                assert same or (math.isnan(found[key]) and math.isnan(value)), (name, key)
+            hard = evaluate(table.y, table.decision, table.z, **names)
+            p = table.probabilities[:, 1]
+            found = evaluate(table.y, table.decision, table.z, p, **names)
+            compared = 0
+            for key, value in record["metrics"].items():
+                if not key.startswith(f"{name}/"):
+                    continue
+                short = key.removeprefix(f"{name}/")
+                near = 1e-12 if short in hard else 0.03  # AUROC of groups is binned
+                ours = found[short]
+                assert abs(ours - value) <= near or (ours != ours and value != value), key
+                compared += short in hard
+            assert compared > 30
 
 
 def test_scores_are_those_of_the_checkpoint(done):
