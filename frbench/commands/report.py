@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 from frbench.contracts.errors import UserError
+from frbench.metrics.own import directions, import_metrics
 from frbench.report.choice import default_rule
+from frbench.report.computed import ensembles, with_metrics
+from frbench.report.flips import flip_sheets
 from frbench.report.frontier import frontiers
 from frbench.report.frontier import sheets as frontier_sheets
 from frbench.report.render import render
@@ -53,22 +56,36 @@ def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     _check_files(args)
     runs, notes = read(args.results)
-    rule = parse_rule(args.select or default_rule(runs), own_directions(runs))
+    paths = [metric for metric in args.metrics or () if "." in metric.partition("/")[0]]
+    own = import_metrics(paths)
+    args.metrics = [m.rpartition(".")[2] if m in paths else m for m in args.metrics or ()]
+    rule = parse_rule(
+        args.select or default_rule(runs), {**own_directions(runs), **directions(own)}
+    )
     known = {run.data for run in runs}
     for name in args.data or ():
         if name not in known:
             raise UserError(f"--data: no data set {name!r}; {near(name, known)}")
     runs = [run for run in runs if run.data in (args.data or known)]
-    found = metrics_on_test(finished_runs(runs))
-    metrics = args.metrics or [metric for metric in METRICS if metric in found]
-    if not metrics:
-        raise UserError(f"No run has {', '.join(METRICS)} on test data: choose with --metrics.")
     drawn = [
         *((args.x, args.y) if args.plot and not args.frontier else ()),
         *((args.y,) if args.curves else ()),
     ]
+    asked = [*args.metrics, *drawn, *(args.frontier or ())]
+    runs, computed = with_metrics(runs, asked, [key for _, key in rule.terms], own)
+    notes += computed
+    if args.postprocess:
+        from frbench.runs.kept import postprocessed_runs
+
+        further, remarks = postprocessed_runs(runs, args.postprocess, own)
+        runs, notes = [*runs, *further], [*notes, *remarks]
+    found = metrics_on_test(finished_runs(runs))
+    metrics = args.metrics or [metric for metric in METRICS if metric in found]
+    if not metrics:
+        raise UserError(f"No run has {', '.join(METRICS)} on test data: choose with --metrics.")
+    extend = ensembles(own, notes) if args.ensemble else None
     shown = dict.fromkeys([*metrics, *drawn])
-    report = summarise(runs, rule, list(shown), args.baseline, args.folds)
+    report = summarise(runs, rule, list(shown), args.baseline, args.folds, extend)
     report.notes.extend(notes)
     if args.curves:
         from frbench.report.curves import curves
@@ -83,6 +100,7 @@ def main(argv: list[str]) -> int:
         [*frontiers(runs, args.frontier[0], args.frontier[1], args.folds)] if args.frontier else []
     )
     fronts = [one for one in fronts if one.table in report.tables.get(one.data, ())]
+    differing = [*flip_sheets(report)] if args.flips else []
     if args.frontier:
         _put(
             document(frontier_sheets(fronts, form in ("csv", "json")), form, color=color), args.out
@@ -91,15 +109,17 @@ def main(argv: list[str]) -> int:
         from frbench.report.ranks import rank_sheets
 
         _put(document(list(rank_sheets(report, metrics)), form, color=color), args.out)
+    elif args.flips:
+        _put(document(differing, form, color=color), args.out)
     else:
         _put(render(report, metrics, form, color=color), args.out)
     if args.html:
         from frbench.report.html import html_page
 
-        whole = summarise(runs, rule, found, args.baseline, args.folds)
+        whole = summarise(runs, rule, found, args.baseline, args.folds, extend)
         whole.notes.extend(notes)
         whole = show_tables(whole, args.tables) if args.tables else whole
-        write_text(args.html, html_page(whole, metrics, found, args.x, args.y, fronts))
+        write_text(args.html, html_page(whole, metrics, found, args.x, args.y, fronts, differing))
         print(f"page: {args.html}", file=sys.stderr)
     if args.plot:
         if args.frontier:
@@ -146,7 +166,8 @@ examples:
         "to say otherwise; test data only by oracle:test/.. (default: the first rule of the "
         f"grid's `select`, else {DEFAULT})")  # fmt: skip
     add("--data", nargs="+", metavar="D", help="data sets to show (default: all)")
-    add("--metrics", nargs="+", metavar="M", help="test metrics to show")
+    add("--metrics", nargs="+", metavar="M",
+        help="test metrics to show; of your own: my_file.my_metric")  # fmt: skip
     add("--baseline", metavar="METHOD", help="paired differences to it (default: ERM)")
     add("--tables", nargs="+", metavar="T",
         help="test tables to show, P0 say (default: all); train, end/train, end/test where "
@@ -158,6 +179,12 @@ examples:
         help="every setting in the plane of two metrics",
     )
     add("--ranks", action="store_true", help="mean ranks and win rates over the data sets")
+    add("--flips", action="store_true",
+        help="share of decisions that differ between two seeds, by group")  # fmt: skip
+    add("--ensemble", action="store_true",
+        help="a further row for each method: the mean over seeds of its probabilities")  # fmt: skip
+    add("--postprocess", nargs="+", metavar=("NAME", "OPTION=VALUE"),
+        help="further rows: a postprocessor fitted on kept validation scores")  # fmt: skip
     add("--folds", type=int, metavar="K",
         help="folds per repetition of cross-validation (default: all)")  # fmt: skip
     add("--format", choices=("table", "markdown", "latex", "csv", "json"),
@@ -183,8 +210,9 @@ def _check_files(args: argparse.Namespace) -> None:
     for option, file, endings in known:
         if file and file.suffix not in endings:
             raise UserError(f"{option} {file}: the name must end in {', '.join(endings)}.")
-    if args.ranks and args.frontier:
-        raise UserError("--ranks and --frontier are two views: give one of them.")
+    views = [name for name in ("ranks", "frontier", "flips") if getattr(args, name)]
+    if len(views) > 1:
+        raise UserError(f"--{views[0]} and --{views[1]} are two views: give one of them.")
     if args.folds is not None and args.folds < 2:
         raise UserError(f"--folds must be at least 2, got {args.folds}.")
     for file in filter(None, (args.out, args.html, args.plot, args.curves)):

@@ -120,7 +120,7 @@ def protocol(report: Report) -> list[str]:
     sense = "highest" if rule.sign > 0 else "lowest"
     monitors = ", ".join(sorted({run.monitor for run in shown}))
     tried = "see chosen settings" if any(row.given > 1 for row in report.rows) else "one each"
-    seeds = ", ".join(map(str, sorted({run.seed for run in shown})))
+    seeds = ", ".join(str(seed) for seed in sorted({run.seed for run in shown}) if seed >= 0)
     least = sorted({n for run in shown if (n := run.min_group_rows)})
     rare = [
         f"Groups of fewer than {' or '.join(map(str, least))} rows take no part in worst_group_* "

@@ -86,6 +86,7 @@ def summarise(
     metrics: Sequence[str],
     baseline: str | None = None,
     folds: int | None = None,
+    extend: Callable[[list[Run]], list[Run]] | None = None,
 ) -> Report:
     """Choose each method's setting on each data set, aggregate its test metrics and compare.
 
@@ -95,6 +96,8 @@ def summarise(
         metrics: Names without split and table, ``accuracy``.
         baseline: Method to compare with; by default the one named ERM, if there is one.
         folds: Folds of one repetition of cross-validation; by default all folds seen.
+        extend: Makes of the runs of a row those of a further row, ensembles say, that is neither
+            compared nor selected from.
 
     Raises:
         UserError: If no run finished, or there is no such metric, rule or baseline.
@@ -139,6 +142,9 @@ def summarise(
         for key in keys:
             _find_leaders(found, key, direction(key, own_metrics), k)
         notes += _remarks(data, found, baseline)
+        for row in found if extend is not None else ():
+            if more := extend(row.runs):
+                rows.append(replace(_row(more, row.given, rule, keys, k), rule=row.rule))
     return Report(rows, tables, rule, baseline, list(runs), notes, own_metrics)
 
 

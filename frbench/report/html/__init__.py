@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 
 from frbench import __version__
@@ -21,7 +21,7 @@ from frbench.report.html.markup import Markup, join, table, tag
 from frbench.report.sheets import cost, protocol
 from frbench.report.signatures import signatures
 from frbench.report.summary import Report
-from frbench.support.sheet import Cell
+from frbench.support.sheet import Cell, Sheet
 
 __all__ = ["html_page"]
 
@@ -33,6 +33,7 @@ def html_page(
     x: str,
     y: str,
     fronts: Sequence[Frontier] = (),
+    flips: Sequence[Sheet] = (),
 ) -> str:
     """Write the page.
 
@@ -46,6 +47,7 @@ def html_page(
         x: Metric of the scatter's horizontal axis at first.
         y: Metric of the vertical axis.
         fronts: Trade-offs of two metrics to show, too.
+        flips: Tables of the decisions that differ between seeds, to show, too.
     """
     content, lost = payload(report, every, x, y)
     methods = content["methods"]
@@ -65,6 +67,7 @@ def html_page(
         tag("noscript", tag("p", "The charts and sorting need JavaScript; the tables do not.")),
         *(_section(i, name, report, metrics, methods) for i, name in enumerate(names)),
         _frontier(fronts) if fronts else None,
+        tag("section", tag("h2", "Seeds"), *_tables(flips), id="flips") if flips else None,
         _protocol(report),
         _warnings(report),
         tag("section", tag("h2", "Configurations and versions"), tables.settings(report),
@@ -115,13 +118,16 @@ def _frontier(fronts: Sequence[Frontier]) -> Markup:
         tag("h2", "Trade-offs"),
         tag("img", src=f"data:image/png;base64,{picture}", alt="Trade-offs of two metrics"),
     ]
-    numbers = sheets(fronts)
+    return tag("section", *parts, *_tables(sheets(fronts)), id="frontier")
+
+
+def _tables(numbers: Sequence[Sheet]) -> Iterator[Markup]:
+    """Make the tables of some sheets, and the list of what is said of them."""
     for sheet in numbers:
         rows = [[value.text if isinstance(value, Cell) else value for value in row]
                 for row in sheet.rows]  # fmt: skip
-        parts.append(table(sheet.title, sheet.columns, rows))
-    lines = dict.fromkeys(str(line) for sheet in numbers for line in sheet.lines)
-    return tag("section", *parts, _list(lines), id="frontier")
+        yield table(sheet.title, sheet.columns, rows)
+    yield _list(dict.fromkeys(str(line) for sheet in numbers for line in sheet.lines))
 
 
 def _protocol(report: Report) -> Markup:
