@@ -17,6 +17,7 @@ import numpy as np
 from frbench.contracts.errors import UserError
 from frbench.contracts.text import short
 from frbench.data.cells import Cells
+from frbench.data.sources import is_source, read_source
 from frbench.support.files import FILES, locate, open_binary
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ def read_table(
 ) -> pd.DataFrame:
     """Read a CSV, TSV, JSON lines (all also .gz) or Parquet file, or one of ``frbench data``.
 
+    A path such as ``datasets:NAME`` is read by another package, see
+    :func:`frbench.data.sources.read_source`.
+
     Spaces around names and cells are left out. Numbers that start with zeros, as codes do, stay
     text. ``attrs["notes"]`` says what was done, and which words were read as missing.
 
@@ -69,6 +73,8 @@ def read_table(
         UserError: If the file is missing, cannot be read, has no rows, or names two columns alike.
     """
     cells = cells or Cells()
+    if is_source(path):
+        return cells.tidied(_replaced(read_source(path, folders).frame, cells))
     file = find_table(path, folders)
     frame = _read_whole(file, path, cells)
     if doubles := [name for name, count in Counter(frame.columns).items() if count > 1]:
@@ -221,6 +227,8 @@ def table_parts(
     import pandas as pd
 
     cells = cells or Cells()
+    if is_source(source):
+        source = read_table(source, cells, folders)
     if not isinstance(source, pd.DataFrame):
         path = str(source)
         file = find_table(path, folders)

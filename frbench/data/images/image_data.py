@@ -22,7 +22,6 @@ from frbench.data.images.image_files import (
     check_inside,
     check_once,
     decode_all,
-    missing_files,
     plain_names,
 )
 from frbench.data.learnt import CHUNK, NewRows
@@ -154,8 +153,7 @@ class ImageData(GroupDataModule):
             )
         names = self._rows.names
         sample = np.random.default_rng([self.seed, 14]).permutation(len(names))[:CHECKED]
-        files = ImageFiles(self.image_folder, names, self.image_size, self.crop, self.channels)
-        files[np.sort(sample)]  # says which cannot be decoded
+        self.images(names)[np.sort(sample)]  # says which cannot be decoded
         super().setup(stage)
 
     def encode(self, x: Any) -> ImageFiles | np.ndarray:
@@ -167,14 +165,23 @@ class ImageData(GroupDataModule):
             names, pixels = self._decoded
             found: np.ndarray = pixels[np.searchsorted(names, x)]
             return found
-        return ImageFiles(self.image_folder, x, self.image_size, self.crop, self.channels)
+        return self.images(x)
+
+    def images(self, names: np.ndarray, place: Any = None) -> ImageFiles:
+        """Return images by name, decoded when they are indexed.
+
+        Args:
+            names: Their names [N].
+            place: The folder of another table, in the place of ``image_folder``.
+        """
+        folder = self.image_folder if place is None else place
+        return ImageFiles(folder, names, self.image_size, self.crop, self.channels)
 
     @cached_property
     def _decoded(self) -> tuple[np.ndarray, np.ndarray]:
         """Sorted names and images of all splits, bytes [N, C, H, W]."""
         names = np.unique(np.concatenate([table.x for table in self.splits.values()]))
-        files = ImageFiles(self.image_folder, names, self.image_size, self.crop, self.channels)
-        return names, decode_all(files)
+        return names, decode_all(self.images(names))
 
     @property
     def transform(self) -> Any:  # type: ignore[override]
@@ -212,9 +219,7 @@ class ImageData(GroupDataModule):
 
     def traits(self, x: Any) -> dict[str, Any]:
         """Return names and sizes in bytes of the files; images are not decoded to be compared."""
-        paths = [self.image_folder / name for name in x]
-        sizes = [path.stat().st_size if path.is_file() else -1 for path in paths]
-        return {"file": x, "bytes": np.array(sizes, np.int64)}
+        return {"file": x, "bytes": self.images(x).sizes()}
 
     #: Column of another table that holds file names.
     file_column = "file"
@@ -252,8 +257,8 @@ class ImageData(GroupDataModule):
             )
         names = plain_names(frame[self.file_column])
         check_inside(names, "The table")
-        x = ImageFiles(folder, names, self.image_size, self.crop, self.channels)
-        if lost := missing_files(folder, names):
+        x = self.images(names, folder)
+        if lost := x.missing():
             raise UserError(f"{len(lost)} of {len(names)} images are not in {folder}: {lost[0]}.")
         return NewRows(x, *self.label_texts(frame), frame)
 
@@ -295,7 +300,7 @@ class ImageData(GroupDataModule):
 
     @cached_property
     def _missing(self) -> list[str]:
-        return missing_files(self.image_folder, self._rows.names)
+        return self.images(self._rows.names).missing()
 
     def _chosen(self, names: np.ndarray) -> np.ndarray:
         """Rows of the names that the subset file lists, in the table's order."""

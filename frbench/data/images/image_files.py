@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +16,11 @@ from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import NotNegativeInt, PositiveShare
 from frbench.data.images.pixels import SIDEWAYS, eight_bits, orientation
 from frbench.support.files import data_folders
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from frbench.data.sources import Images
 
 #: Share of the shorter side that a centred square takes, or a box [top, left, height, width].
 Crop = PositiveShare | list[NotNegativeInt] | None
@@ -57,7 +62,7 @@ class ImageFiles:
         rows = np.asarray(rows)
         out = np.empty((len(rows), *self.shape[1:]), dtype=np.uint8)
         for image, row in zip(out, rows.tolist(), strict=True):
-            image[:] = self._decode(self.root / self.names[row])
+            image[:] = self._decode(self.names[row])
         return out
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -73,12 +78,28 @@ class ImageFiles:
     def __hash__(self) -> int:
         return hash((self.root, self.digest()))
 
-    def _decode(self, path: Path) -> np.ndarray:
+    def open(self, name: str) -> Image.Image:
+        """Open the image of a name, as it is stored."""
+        from PIL import Image
+
+        return Image.open(self.root / name)
+
+    def missing(self) -> list[str]:
+        """List the names that are no files; each sub-folder is read once."""
+        return missing_files(self.root, self.names)
+
+    def sizes(self) -> np.ndarray:
+        """Sizes of the files in bytes, -1 where there is none, int64 [N]."""
+        paths = [self.root / name for name in self.names]
+        sizes = [path.stat().st_size if path.is_file() else -1 for path in paths]
+        return np.array(sizes, np.int64)
+
+    def _decode(self, name: str) -> np.ndarray:
         from PIL import Image, ImageOps
 
-        mode = "RGB" if self.channels == 3 else "L"
+        mode, path = "RGB" if self.channels == 3 else "L", self.shown(name)
         try:
-            with Image.open(path) as image:
+            with self.open(name) as image:
                 stored, turned = image.size, orientation(image)
                 full = stored[::-1] if turned in SIDEWAYS else stored
                 box = self._box(*full, path)
@@ -109,7 +130,11 @@ class ImageFiles:
         pixels = np.asarray(small)
         return pixels.transpose(2, 0, 1) if self.channels == 3 else pixels[None]
 
-    def _box(self, width: int, height: int, path: Path) -> tuple[float, float, float, float]:
+    def shown(self, name: str) -> str:
+        """Write what an image is called in messages."""
+        return str(self.root / name)
+
+    def _box(self, width: int, height: int, path: str) -> tuple[float, float, float, float]:
         """Left, top, right and bottom of the crop."""
         if self.crop is None:
             return 0, 0, width, height
@@ -128,11 +153,60 @@ class ImageFiles:
     def digest(self) -> bytes:
         """Hash of names, sizes in bytes and options; not of the folder, nor of every pixel."""
         digest = hashlib.sha256(f"{self.size} {self.crop} {self.channels}".encode())
-        for name in self.names:
-            path = self.root / name
-            size = path.stat().st_size if path.is_file() else None
+        for name, size in zip(self.names, self.sizes(), strict=True):
             digest.update(f"{name} {size}".encode())
         return digest.digest()
+
+
+class SourceImages(ImageFiles):
+    """Images that another package decodes; their names are positions.
+
+    Args:
+        images: Image of each row.
+        names: Positions, as texts [N].
+        source: What the data set is called.
+        size: As for :class:`ImageFiles`, like the next two.
+        crop: As for :class:`ImageFiles`.
+        channels: As for :class:`ImageFiles`.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        names: np.ndarray,
+        source: str,
+        size: int,
+        crop: Crop = 1.0,
+        channels: int = 3,
+    ) -> None:
+        super().__init__(Path(source), names, size, crop, channels)
+        self.images = images
+
+    def open(self, name: str) -> Image.Image:
+        """Let the package decode an image.
+
+        Raises:
+            ValueError: If the row has none.
+        """
+        from PIL import Image
+
+        found = self.images[int(name)]
+        if not isinstance(found, Image.Image):
+            raise ValueError(f"the package gives {type(found).__name__} for it")
+        return found
+
+    def missing(self) -> list[str]:
+        """List the names that are no positions."""
+        known = len(self.images)
+        return [n for n in self.names.tolist() if not (n.isdecimal() and int(n) < known)]
+
+    def sizes(self) -> np.ndarray:
+        """Return zeros: sizes in bytes are not known [N]."""
+        return np.zeros(len(self), np.int64)
+
+    def shown(self, name: str) -> str:
+        """Write source and position."""
+        return f"image {name} of {self.root}"
 
 
 @lru_cache(maxsize=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,17 @@ from frbench.data.categorical import (
     value_name,
 )
 from frbench.data.images.image_data import Annotations, ImageData
-from frbench.data.images.image_files import find_folder, plain_names
+from frbench.data.images.image_files import (
+    ImageFiles,
+    SourceImages,
+    find_folder,
+    plain_names,
+)
 from frbench.data.learnt import CHUNK
 from frbench.data.reading import read_table
+from frbench.data.sources import Source, is_source, read_source
 from frbench.data.splits import SPLITS
+from frbench.support.files import find
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +44,10 @@ class ImageTable(ImageData):
     """A folder of images with a table that says file, split, label and attributes.
 
     Args:
-        root: Folder of the images, or its path below ``FRBENCH_DATA``.
-        metadata: The table (.csv, .csv.gz or .parquet), by its path below ``root`` or its own.
+        root: Folder of the images, or its path below ``FRBENCH_DATA``; or a data set of another
+            package, such as ``wilds:waterbirds``, which has no metadata or file names.
+        metadata: The table (.csv, .csv.gz or .parquet), by its path below ``root`` or its own,
+            also below ``FRBENCH_DATA``.
         file: Column of the file names, relative to ``root``. Where a column of the default name
             is not there, ``filename`` or ``img_filename`` stands for ``file``, ``a`` for ``z``.
         target: Column of the labels.
@@ -118,6 +128,21 @@ class ImageTable(ImageData):
         part = None if self.split is None else self._parts(frame[self.split])
         return Annotations(plain_names(frame[self.file]), y, z, part)
 
+    @cached_property
+    def _package(self) -> Source | None:
+        """What another package reads, if ``root`` names a data set of one."""
+        return read_source(self.root, self.folders) if is_source(self.root) else None
+
+    def images(self, names: np.ndarray, place: Any = None) -> ImageFiles:
+        """Return images by name, or by position where another package decodes them."""
+        if place is None and self._package is not None:
+            place = self._package
+        if not isinstance(place, Source):
+            return super().images(names, place)
+        assert place.images is not None
+        shape = self.image_size, self.crop, self.channels
+        return SourceImages(place.images, names, self.root, *shape)
+
     def _renamed(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Take the column names of SubpopBench and WILDS for the default ones that lack."""
         lacking = [name for name in {self.file, *self.label_columns} if name not in frame.columns]
@@ -127,12 +152,20 @@ class ImageTable(ImageData):
 
     def new_parts(self, source: Any, chunk: int = CHUNK) -> Iterator[Any]:
         """Read a folder of images, a table of file names in their folder, or take an array."""
+        if is_source(source):
+            found = read_source(source, self.folders)
+            frame = self._renamed(_with_positions(found, source, self.file))
+            for start in range(0, len(frame), chunk):
+                yield found, frame.iloc[start : start + chunk]
+            return
         for part in super().new_parts(source, chunk):
             yield (part[0], self._renamed(part[1])) if isinstance(part, tuple) else part
 
     @property
     def files(self) -> list[str]:
-        """The table of the images."""
+        """The table of the images, if it is a file."""
+        if self._package is not None:
+            return []
         below = f"{self.root}/{self.metadata}"
         return [below if (self.image_folder / self.metadata).is_file() else self.metadata]
 
@@ -167,18 +200,22 @@ class ImageTable(ImageData):
         return np.where(codes == -2, found, named)
 
     def _frame(self) -> pd.DataFrame:
+        if self._package is not None:
+            return _with_positions(self._package, self.root, self.file)
         below = self.image_folder / self.metadata
         if below.is_file():
             return read_table(str(below))
-        if not Path(self.metadata).is_file():
+        file = next((f for p in self.folders if (f := p / self.metadata).is_file()), None)
+        if (file := file or find(self.metadata)) is None:
             raise UserError(
                 f"data.metadata: there is no file {self.metadata}, neither in {self.root} nor "
-                f"seen from {Path.cwd()}."
+                f"seen from {Path.cwd()}, nor below FRBENCH_DATA."
             )
-        return read_table(self.metadata)
+        return read_table(str(file))
 
     def _error(self, text: str) -> UserError:
-        return UserError(f"{self.metadata} of {self.root}: {text}")
+        of = self.root if self._package is not None else f"{self.metadata} of {self.root}"
+        return UserError(f"{of}: {text}")
 
     def _factor(self, column: pd.Series) -> Categorical:
         """Values of a column with their names, as given or as they occur."""
@@ -206,3 +243,11 @@ class ImageTable(ImageData):
                 f"{value_name(column.iloc[row])} in row {row}."
             )
         return part.to_numpy(np.int64)
+
+
+def _with_positions(source: Source, path: str, file: str) -> pd.DataFrame:
+    """Return the table of a source with the position of each image as its file name."""
+    if source.images is None:
+        raise UserError(f"{path} holds no images; read it by TableData or TextTable.")
+    positions = np.arange(len(source.frame)).astype(str)
+    return source.frame.assign(**{file: positions})

@@ -14,6 +14,7 @@ from frbench.data.categorical import Categorical, cross, made_up
 from frbench.data.cells import check_plain
 from frbench.data.encode import TableEncoder
 from frbench.data.reading import read_table
+from frbench.data.sources import is_source
 from frbench.data.splits import Folds, Fractions, Split, SplitPolicy
 from frbench.data.table import Table
 from frbench.data.tables.columns import TableColumns, plain_bins
@@ -21,7 +22,6 @@ from frbench.data.tables.table_splits import check_classes, given_parts, split_r
 
 if TYPE_CHECKING:
     import pandas as pd
-
 
 #: What a cell of a table may hold, as written in a configuration.
 Value = str | int | float | bool
@@ -47,8 +47,8 @@ class TableData(TableColumns):
     What happened to rows without a value is among the notes printed before training.
 
     Args:
-        path: A ``.csv``, ``.jsonl`` or ``.parquet`` file (text also as ``.gz``), or a name
-            that ``frbench data`` lists.
+        path: A ``.csv``, ``.jsonl`` or ``.parquet`` file (text also as ``.gz``), a name
+            that ``frbench data`` lists, or another package's data (``datasets:NAME``).
         target: Column of the labels; rows without one are dropped.
         attribute: Column of the attribute z; of several columns, the combinations that occur
             (``Female&Black``).
@@ -225,8 +225,8 @@ class TableData(TableColumns):
 
     @property
     def files(self) -> list[str]:
-        """The table."""
-        return [self.path]
+        """The table, if it is a file."""
+        return [] if is_source(self.path) else [self.path]
 
     # ---- what was learnt, and other files -----------------------------------------------------
     def learn(self) -> dict[str, Any]:
@@ -303,7 +303,8 @@ class TableData(TableColumns):
 
     def _inputs(self, frame: pd.DataFrame) -> list[str]:
         """Columns that the network sees."""
-        left_out = {self.target, self.split_column, self.weight, *(self.drop or [])}
+        roles = self.target, self.split_column, self.weight, frame.attrs.get("split_column")
+        left_out = {*roles, *(self.drop or [])}
         if not self.attribute_as_input:
             left_out.update(self._attributes)
         inputs = [name for name in frame.columns if name not in left_out]
