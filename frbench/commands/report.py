@@ -182,7 +182,7 @@ examples:
     add("--flips", action="store_true",
         help="share of decisions that differ between two seeds, by group")  # fmt: skip
     add("--ensemble", action="store_true",
-        help="a further row for each method: the mean over seeds of its probabilities")  # fmt: skip
+        help="a further row for each method: mean probabilities over its seeds")  # fmt: skip
     add("--postprocess", nargs="+", metavar=("NAME", "OPTION=VALUE"),
         help="further rows: a postprocessor fitted on kept validation scores")  # fmt: skip
     add("--folds", type=int, metavar="K",

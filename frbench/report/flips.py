@@ -83,8 +83,8 @@ def flip_sheets(report: Report) -> Iterator[Sheet]:
                 [
                     method,
                     one.pairs,
-                    _shown(one.overall),
-                    *(_shown(one.groups.get(group, np.nan)) for group in groups),
+                    one.overall,
+                    *(one.groups.get(group, np.nan) for group in groups),
                 ]
                 for method, one in shares.items()
             ]
@@ -102,7 +102,3 @@ def flip_sheets(report: Report) -> Iterator[Sheet]:
 
 def _read(runs: Sequence[Run], tables: Sequence[str]) -> list[KeptPredictions]:
     return [kept for run in runs if (kept := read_kept(run, tables)) is not None]
-
-
-def _shown(value: float) -> Value:
-    return "–" if np.isnan(value) else float(value)

@@ -142,9 +142,9 @@ def summarise(
         for key in keys:
             _find_leaders(found, key, direction(key, own_metrics), k)
         notes += _remarks(data, found, baseline)
-        for row in found if extend is not None else ():
-            if more := extend(row.runs):
-                rows.append(replace(_row(more, row.given, rule, keys, k), rule=row.rule))
+        if extend is not None:
+            further = [(row, more) for row in found if (more := extend(row.runs))]
+            rows += [replace(_row(m, r.given, rule, keys, k), rule=r.rule) for r, m in further]
     return Report(rows, tables, rule, baseline, list(runs), notes, own_metrics)
 
 

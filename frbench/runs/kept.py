@@ -43,7 +43,8 @@ def postprocessed_runs(
     name, *options = words
     given = [f"--method={name}", *(f"--method.{option}" for option in options)]
     label = type(_map(given)).__name__
-    made, skipped = [], {}
+    made: list[Run] = []
+    skipped: dict[str, int] = {}
     for run in runs:
         if run.error is not None:
             continue

@@ -91,7 +91,7 @@ class Sheet(NamedTuple):
 
     def parts(self, width: int) -> Iterator[Sheet]:
         """Divide the columns after the first into sheets of at most so many characters."""
-        texts = [self.columns, *([cell.text for cell in row] for row in self._cells())]
+        texts = [self.columns, *([cell.text for cell in row] for row in self.cells())]
         first, *widths = (max(map(len, column)) + 2 for column in zip(*texts, strict=True))
         left = list(range(1, len(self.columns)))
         while left:
@@ -104,7 +104,8 @@ class Sheet(NamedTuple):
             kept = [[row[i] for i in (0, *chosen)] for row in rows]
             yield self._replace(columns=[self.columns[i] for i in (0, *chosen)], rows=kept)
 
-    def _cells(self) -> list[list[Cell]]:
+    def cells(self) -> list[list[Cell]]:
+        """Return the entries as people read them."""
         return [[_cell(value, self.digits) for value in row] for row in self.rows]
 
     def _right(self, cells: list[list[Cell]]) -> list[bool]:
@@ -121,7 +122,7 @@ class Sheet(NamedTuple):
         from rich.table import Table
         from rich.text import Text
 
-        out, cells = io.StringIO(), self._cells()
+        out, cells = io.StringIO(), self.cells()
         width = None if color or "COLUMNS" in os.environ else _WIDTH
         console = Console(file=out, force_terminal=color, width=width, highlight=False)
         if self.title:
@@ -156,7 +157,7 @@ class Sheet(NamedTuple):
             text = f"**{text}**" if cell.style == "bold" and text else text
             return f"{text} {cell.interval}".strip()
 
-        blocks, cells = [f"## {_escape(self.title)}"] if self.title else [], self._cells()
+        blocks, cells = [f"## {_escape(self.title)}"] if self.title else [], self.cells()
         lines = [_escape(_cell(line, 0).text) for line in self.lines]
         if lines:
             blocks.append("\n".join(f"- {line}" for line in lines) if lines[1:] else lines[0])
@@ -178,7 +179,7 @@ class Sheet(NamedTuple):
             interval = f"{{\\scriptsize {escape(cell.interval)}}}" if cell.interval else ""
             return f"{text} {interval}".strip()
 
-        lines, cells = [_cell(line, 0).text for line in self.lines], self._cells()
+        lines, cells = [_cell(line, 0).text for line in self.lines], self.cells()
         if not self.columns:
             return "".join(f"% {line}\n" for line in filter(None, [printable(self.title), *lines]))
         caption = " ".join([f"{printable(self.title)}." if self.title else "", *lines]).strip()

@@ -1,11 +1,14 @@
 """Cells of a grid keep the scores of the rows that they were evaluated on."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from command import run
 
 from frbench import load
+from frbench.__main__ import main
 from frbench.contracts.errors import UserError
 from frbench.grids.grid import read_grid
 from frbench.metrics import evaluate
@@ -101,6 +104,17 @@ def test_what_a_method_was_fitted_on_is_left_out_of_validation(done):
     assert (erm.y[afr.index] == afr.y).all() and (erm.z[afr.index] == afr.z).all()
 
 
+def test_a_postprocessor_of_the_report_is_that_of_a_cell(done, capsys):
+    words = ("--select=val/balanced_accuracy", "--postprocess=ThresholdOptimizer")
+    assert main(["report", str(done / "out"), *words, "--format=json"]) == 0
+    rows = {row["method"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    # Thresholds lie between scores in half precision: a row of a small group may differ.
+    for key, ours in rows["ERM+ThresholdOptimizer"]["metrics"].items():
+        theirs = rows["TO"]["metrics"][key]
+        assert ours["n"] == theirs["n"] and abs(ours["mean"] - theirs["mean"]) < 0.03, key
+    assert "AFR+ThresholdOptimizer" in rows and "TO+ThresholdOptimizer" not in rows
+
+
 def test_the_same_again_and_in_a_stack(done, tmp_path):
     (tmp_path / "g.yaml").write_text(GRID)
     run("bench", str(tmp_path / "g.yaml"), f"--out={tmp_path / 'out'}", "--stack=2")
@@ -123,6 +137,20 @@ def test_the_same_again_and_in_a_stack(done, tmp_path):
     (record,) = records_of(again)
     files = [folder / "out/runs" / record["cell"] / FILE for folder in (again, done)]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_continued_run_keeps_the_same(done, tmp_path):
+    """From its last checkpoint, as after a death between training and the record."""
+    (tmp_path / "g.yaml").write_text(GRID)
+    words = ("bench", str(tmp_path / "g.yaml"), f"--out={tmp_path / 'out'}", "--index=0")
+    run(*words, "--keep_last")
+    (record,) = records_of(tmp_path)
+    file = tmp_path / "out/runs" / record["cell"] / FILE
+    before = file.read_bytes()
+    file.write_text("cut off")
+    (tmp_path / "out/results.jsonl").write_text("")
+    run(*words)
+    assert file.read_bytes() == before
 
 
 def test_a_grid_may_keep_none(tmp_path):

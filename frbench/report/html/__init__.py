@@ -21,7 +21,7 @@ from frbench.report.html.markup import Markup, join, table, tag
 from frbench.report.sheets import cost, protocol
 from frbench.report.signatures import signatures
 from frbench.report.summary import Report
-from frbench.support.sheet import Cell, Sheet
+from frbench.support.sheet import Sheet
 
 __all__ = ["html_page"]
 
@@ -124,8 +124,7 @@ def _frontier(fronts: Sequence[Frontier]) -> Markup:
 def _tables(numbers: Sequence[Sheet]) -> Iterator[Markup]:
     """Make the tables of some sheets, and the list of what is said of them."""
     for sheet in numbers:
-        rows = [[value.text if isinstance(value, Cell) else value for value in row]
-                for row in sheet.rows]  # fmt: skip
+        rows = [[cell.text for cell in row] for row in sheet.cells()]
         yield table(sheet.title, sheet.columns, rows)
     yield _list(dict.fromkeys(str(line) for sheet in numbers for line in sheet.lines))
 
