@@ -73,10 +73,9 @@ def how(runs: Sequence[Run]) -> str:
 
 
 def conditions(runs: Sequence[Run]) -> str:
-    """Say which software the runs had, and what chose the checkpoint inside a run."""
-    software = sorted({run.software for run in runs if run.software})
+    """Say what chose the checkpoint inside a run."""
     monitors = sorted({run.monitor for run in runs if run.error is None})
-    return f"Software: {'; '.join(software)}. Checkpoint inside a run: {', '.join(monitors)}."
+    return f"Checkpoint inside a run: {', '.join(monitors)}."
 
 
 def _ranges(numbers: Iterable[int]) -> str:
