@@ -28,10 +28,11 @@ from claims import Claim, Outcome, Term, decide, parse_claim
 
 from frbench.contracts.errors import UserError
 from frbench.metrics.names import bounds
+from frbench.report.choice import choose_runs
 from frbench.report.interval import Estimate, estimate
 from frbench.report.results import Run
 from frbench.report.rule import Rule, parse_rule
-from frbench.report.summary import choose_runs, finished_runs, near, units
+from frbench.report.summary import finished_runs, near, units
 
 RANGE = "range of "
 KEYS = (
