@@ -35,15 +35,17 @@ def measure(workers: int, seeds: int) -> tuple[float, float]:
 
     head = {"num_cpus": workers, "node_ip_address": LOOPBACK, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
-    with tempfile.TemporaryDirectory() as folder:
-        grid = Path(folder) / "grid.yaml"
-        grid.write_text(GRID % list(range(seeds)))
-        begin = time.time()
-        out = Path(folder) / "out"
-        status = main(["bench", str(grid), f"--out={out}", f"--on=ray:{cluster.address}"])
-        end = time.time()
-        lines = (out / "results.jsonl").read_text().splitlines()
-    cluster.shutdown()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            grid = Path(folder) / "grid.yaml"
+            grid.write_text(GRID % list(range(seeds)))
+            begin = time.time()
+            out = Path(folder) / "out"
+            status = main(["bench", str(grid), f"--out={out}", f"--on=ray:{cluster.address}"])
+            end = time.time()
+            lines = (out / "results.jsonl").read_text().splitlines()
+    finally:
+        cluster.shutdown()
     assert status == 0 and len(lines) == seeds
     done = sorted(
         datetime.fromisoformat(json.loads(line)["finished"]).timestamp() for line in lines

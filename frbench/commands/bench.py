@@ -20,7 +20,7 @@ from frbench.grids.outlook import estimate, wrong_cells
 from frbench.grids.phases import Phases
 from frbench.grids.queue import Queue
 from frbench.grids.stacks import in_stacks
-from frbench.grids.where import limited, on_cluster, place_options
+from frbench.grids.where import check_place, limited, on_cluster, place_options
 from frbench.report.records import Results
 from frbench.support.atomic import check_writable, replacing
 from frbench.support.configs import find_config
@@ -273,9 +273,7 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--jobs must be at least 1, got {args.jobs}.")
     if args.stack < 1:
         raise UserError(f"--stack must be at least 1, got {args.stack}.")
-    if args.on and (args.stack > 1 or args.jobs > 1):
-        name = "--stack" if args.stack > 1 else "--jobs"
-        raise UserError(f"--on makes each run a task of Ray: leave {name} out, or --on.")
+    check_place(args)
     if args.check:
         return _check(Queue(cells, out, Results(file)), args.jobs)
     try:

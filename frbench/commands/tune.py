@@ -21,7 +21,7 @@ from frbench.grids.pool import in_processes
 from frbench.grids.queue import claimed
 from frbench.grids.search import Search
 from frbench.grids.study import Study, read_study
-from frbench.grids.where import limited, on_cluster, place_options
+from frbench.grids.where import check_place, limited, on_cluster, place_options
 from frbench.report.records import TRIALS, Results
 from frbench.support.atomic import check_writable, replacing, write_text
 from frbench.support.parser import Parser, positive
@@ -66,6 +66,7 @@ def main(argv: list[str]) -> int:
     """
     args, extra = _parser().parse_known_args(argv)
     check_extra(extra, "tune")
+    check_place(args)
     studies = read_study(args.study, tuple(extra))
     if wrong := wrong_cells([cell for study in studies for cell in study.samples()]):
         raise UserError(wrong[0])

@@ -29,8 +29,6 @@ from frbench.support.files import file_hashes
 from frbench.support.lazy import import_extra
 from frbench.support.stops import GRACE, listen, listening
 
-#: Cells that are submitted beyond those that the nodes have room for.
-AHEAD = 2
 #: Where a Ray of this machine alone listens.
 LOOPBACK = "127.0.0.2"
 #: Beginnings of the errors of a cell that ran out of memory, of the machine or of the GPU.
@@ -187,7 +185,12 @@ def on_ray(
 
         try:
             collect(
-                queue, on_done, submit, lambda: _room(ray, needs) + AHEAD, keep_last, judge_one
+                queue,
+                on_done,
+                submit,
+                lambda: _room(ray, needs) + queue.ahead,
+                keep_last,
+                judge_one,
             )
         except KeyboardInterrupt:
             for reference in (left := list(at_work.values())):

@@ -41,7 +41,12 @@ class Queue:
         cells: The cells, in the order in which they are run.
         out: Folder of results.
         results: Their records.
+
+    Attributes:
+        ahead: Number of cells that a cluster is given beyond those that it has room for.
     """
+
+    ahead = 2
 
     def __init__(self, cells: Sequence[Cell], out: Path, results: Results) -> None:
         self.cells = cells

@@ -226,6 +226,8 @@ class Search(Queue):
         results: Records of the trials.
     """
 
+    ahead = 0  # a trial that is drawn later knows more results
+
     def __init__(self, studies: Sequence[Study], out: Path, results: Results) -> None:
         super().__init__([], out, results)
         plan = studies[0].plan

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
+from frbench.contracts.errors import UserError
 from frbench.grids.executors import OnDone
 from frbench.grids.queue import Queue
 from frbench.support.parser import number
@@ -36,6 +37,20 @@ def place_options(parser: argparse.ArgumentParser) -> None:
         help="times that a run on Ray begins again when its node dies (%(default)s)")  # fmt: skip
     add("--max_hours", type=number(0, 1e5),
         help="end after so many hours as by SIGTERM: what runs writes its checkpoint")  # fmt: skip
+
+
+def check_place(args: argparse.Namespace) -> None:
+    """Check that the place where cells are run ignores none of the options.
+
+    Raises:
+        UserError: Naming an option that it would ignore.
+    """
+    given = vars(args)
+    if args.on and (wrong := [name for name in ("stack", "jobs") if given.get(name, 1) > 1]):
+        raise UserError(f"--on makes each run a task of Ray: leave --{wrong[0]} out, or --on.")
+    for name, default in (("cpus", 1), ("gpus", 0), ("retries", 3)):
+        if not args.on and given[name] != default:
+            raise UserError(f"--{name} is for runs on Ray: give --on ray:WHERE as well.")
 
 
 def on_cluster(

@@ -9,13 +9,15 @@ import sys
 import threading
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import frbench
 from frbench.__main__ import main
-from frbench.grids.cluster import ENVIRONMENT, judge
+from frbench.grids import cluster
+from frbench.grids.cluster import ENVIRONMENT, Place, judge, probe, software
 from frbench.grids.grid import Cell
 from frbench.runs.checkpoint import read_checkpoint
 
@@ -88,14 +90,36 @@ def test_a_place_that_is_none_is_refused(in_tmp: Path, capsys, place: str) -> No
     assert "ray:local, ray:auto or ray:HOST:PORT" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("other", ["--stack=4", "--jobs=2"])
-def test_what_ray_would_ignore_is_refused(in_tmp: Path, capsys, other: str) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        "bench --stack=4 --on=ray:local", "bench --jobs=2 --on=ray:local",
+        "tune --jobs=2 --on=ray:local", "bench --gpus=0.5", "tune --cpus=2", "bench --retries=0",
+    ],
+)  # fmt: skip
+def test_what_would_be_ignored_is_refused(in_tmp: Path, capsys, words: str) -> None:
     (in_tmp / "base.yaml").write_text(BASE)
-    Path("grid.yaml").write_text(SIX)
-    assert main(["bench", "grid.yaml", "--on=ray:local", other]) == 2
+    command, option, *rest = words.split()
+    search = "search: {space: {model.lr: {uniform: [0, 1]}}}\n"
+    Path("file.yaml").write_text(SIX + search * (command == "tune"))
+    assert main([command, "file.yaml", option, *rest]) == 2
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and other.partition("=")[0] in said
+    assert said.count("\n") == 1 and option.partition("=")[0] in said and "--on" in said
     assert not Path("results").exists()
+
+
+def test_a_node_without_the_folders_or_with_other_software_is_named(in_tmp: Path) -> None:
+    place = Place(in_tmp, {}, frozenset(), software())
+    marker = in_tmp / ".probe"
+    assert "must lie on a disk that all nodes share" in probe(place, marker, [])[0]
+    marker.touch()
+    elsewhere = replace(place, folder=in_tmp / "not there")
+    assert "must lie on a disk that all nodes share" in probe(elsewhere, marker, [])[0]
+    other = replace(place, software=software() | {"commit": "0000000"})
+    assert "not frbench" in (wrong := probe(other, marker, [])[0]) and "commit 0000000" in wrong
+    Path("here.csv").write_text("a\n1\n")
+    wrong, hashes = probe(place, marker, ["here.csv", "gone.csv"])
+    assert not wrong and hashes["here.csv"] and hashes["gone.csv"] is None
 
 
 # ---- on two nodes -------------------------------------------------------------------------------
@@ -199,10 +223,19 @@ def test_what_differs_on_a_node_is_said_before_the_first_run(
     assert "no node has 1 CPUs and 3 GPUs" in capsys.readouterr().err
     node = two.add()
     try:
-        monkeypatch.setattr(frbench, "__version__", "0.0.1")
-        assert main(["bench", "grid.yaml", "--out=out", two.on]) == 2
+        with monkeypatch.context() as patch:
+            patch.setattr(frbench, "__version__", "0.0.1")
+            assert main(["bench", "grid.yaml", "--out=out", two.on]) == 2
         said = capsys.readouterr().err
         assert "the node has frbench" in said and "not frbench 0.0.1" in said
+        # The driver's hashes differ from those that the nodes compute.
+        Path("data.csv").write_text("a\n1\n")
+        for ours, what in (("data.csv", "is another file"), ("gone.csv", "is missing")):
+            monkeypatch.setattr(cluster, "file_hashes", lambda files, own=ours: {own: "0"})
+            monkeypatch.setattr(cluster, "data_files", lambda cells, own=ours: [own])
+            assert main(["bench", "grid.yaml", "--out=out", two.on]) == 2
+            said = capsys.readouterr().err
+            assert said.count("\n") == 1 and f"node 127.0.0.2: {ours} {what} there" in said
         assert records("out") == []
     finally:
         two.cluster.remove_node(node)
