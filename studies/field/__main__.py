@@ -15,7 +15,10 @@ from studies.field.answers import answers
 from studies.field.figures import draw
 from studies.field.runs import Field
 
-KEYS = {"data", "seeds", "reads_attribute", "carries_out", "claims", "predictions", "estimate"}
+KEYS = {
+    "data", "seeds", "reads_attribute", "carries_out", "relaxed", "also_relaxed", "claims",
+    "predictions", "estimate",
+}  # fmt: skip
 
 
 def read_plan(path: Path) -> dict[str, Any]:

@@ -23,7 +23,6 @@ FAIRNESS = (
     "equalized_odds_difference", "equalized_odds_soft",
     "demographic_parity_difference", "demographic_parity_soft",
 )  # fmt: skip
-TOLERANCE = "postprocess.tolerance"
 RESAMPLES = 2000
 
 
@@ -136,7 +135,8 @@ def claims(field: Field) -> Answer:
             continue
         rule = field.data[name].known
         tuned = field.chosen(name, method, rule)
-        unequal = gain(tuned, field.default(name, "ERM"), key)
+        unequal = gain(field.chosen(name, method, rule, also=field.search),
+                       field.default(name, "ERM"), key)  # fmt: skip
         equal = gain(tuned, field.chosen(name, "ERM", rule), key)
         published = claim["published"] - claim["baseline"]
         share = equal.mean / published
@@ -153,8 +153,7 @@ def selection(field: Field) -> Answer:
     """(iii) What the choice of the setting costs without attributes, over methods."""
     rows, quantities = [], {}
     for name, data in field.data.items():
-        rules = {"with attributes": data.known, "without attributes": data.unknown,
-                 "accuracy": "val/accuracy", "test data": f"oracle:{data.score}"}  # fmt: skip
+        rules = {"with attributes": data.known, "without attributes": data.unknown}
         tuned = [m for m in field.methods(name) if len(field.settings[name, m]) > 1]
         known = {m: field.score(name, m, rules["with attributes"]).mean for m in tuned}
         for label, rule in rules.items():
@@ -199,58 +198,61 @@ def fairness(field: Field) -> Answer:
 
 
 def relaxation(field: Field) -> Answer:
-    """(v) Every setting of the other methods against the relaxed curve of ERM, at its own gap."""
+    """(v) Final runs of the other methods against the relaxed curve of ERM, at their own gap."""
     rows, quantities = [], {}
     for name, data in field.data.items():
-        if (name, "Relaxed") not in field.settings:
-            continue
         x, y = f"{data.table}/{FAIRNESS[0]}", f"{data.table}/accuracy"
-        curve = _curve(field, name, "Relaxed")
+        curve = _curve(field, name)
         above = []
-        for method in field.methods(name):
-            if method in ("ERM", "Relaxed", "ThresholdOptimizer") or not field.reads(method):
+        for method in field.methods(name) if curve else []:
+            if method in field.plan["relaxed"] or not field.reads(method):
                 continue
-            found = []
-            for setting in field.settings[name, method].values():
-                runs = {seed: setting[seed] for seed in field.final if seed in setting}
-                found.append(estimate([
-                    value(run, y) - _at(curve[seed], value(run, x))
-                    for seed, run in runs.items() if seed in curve
-                ]))  # fmt: skip
-            means = [e.mean for e in found if math.isfinite(e.mean)]
-            if means:
-                best = max((e for e in found if math.isfinite(e.mean)), key=lambda e: e.mean)
-                above += [mean > 0 for mean in means]
-                rows.append([data.title, method, span(best), f"{np.mean(np.array(means) > 0):.2f}",
-                             str(len(means))])  # fmt: skip
-        share = float(np.mean(above)) if above else math.nan
-        quantities[f"share above the relaxed curve.{name}"] = _point(share, len(above))
-        rows.append([data.title, "all", "", f"{share:.2f}", str(len(above))])
-    header = ["data", "method", "best setting: accuracy minus the curve at its gap",
+            found = [
+                estimate([value(run, y) - _at(curve[seed], value(run, x))
+                          for seed, run in own.items() if seed in curve])
+                for own in field.settings[name, method].values()
+            ]  # fmt: skip
+            found = [e for e in found if math.isfinite(e.mean)]
+            if found:
+                best = max(found, key=lambda e: e.mean)
+                above += [e.mean > 0 for e in found]
+                share = float(np.mean([e.mean > 0 for e in found]))
+                rows.append([data.title, method, span(best), str(best.n), f"{share:.2f}",
+                             str(len(found))])  # fmt: skip
+        if above:
+            share = float(np.mean(above))
+            quantities[f"share above the relaxed curve.{name}"] = _point(share, len(above))
+            rows.append([data.title, "all", "", "", f"{share:.2f}", str(len(above))])
+    header = ["data", "method", "best setting: accuracy minus the curve at its gap", "n",
               "settings above", "settings"]  # fmt: skip
     return Answer("Against relaxed postprocessing of ERM", header, rows, quantities)
 
 
-def _curve(field: Field, name: str, method: str) -> dict[int, np.ndarray]:
-    """Return gap and accuracy by tolerance, of the parent's setting that validation prefers."""
-    table = field.data[name].table
-    keys = f"{table}/{FAIRNESS[0]}", f"{table}/accuracy"
-    families: dict[str, list[dict[int, Run]]] = {}
-    for own in field.settings[name, method].values():
-        run = next(iter(own.values()))
-        parent = {k: v for k, v in run.settings.items() if k != TOLERANCE}
-        families.setdefault(str(sorted(parent.items())), []).append(own)
+def equal_relaxation(field: Field) -> Answer:
+    """(v) Another method and ERM, both postprocessed at one tolerance."""
+    rows, quantities = [], {}
+    for name, data in field.data.items():
+        for ours, theirs in field.plan["also_relaxed"].items():
+            runs = [field.chosen(name, method, data.known) for method in (ours, theirs)]
+            if all(runs):
+                pair = [gain(*runs, f"{data.table}/{key}") for key in ("accuracy", FAIRNESS[0])]
+                rows.append([data.title, ours, theirs, *map(span, pair), str(pair[0].n)])
+                quantities[f"equal relaxation.{name}.{ours}"] = pair[0]
+    header = ["data", "method", "minus", "accuracy", "equalized odds difference", "n"]
+    return Answer("Both postprocessed at one tolerance", header, rows, quantities)
 
-    def loosest(family: list[dict[int, Run]]) -> float:
-        last = max(family, key=lambda own: next(iter(own.values())).settings[TOLERANCE])
-        values = [last[s].metrics.get("val/accuracy", math.nan) for s in field.search if s in last]
-        return float(np.nan_to_num(np.mean(values), nan=-math.inf)) if values else -math.inf
 
-    best = max(families.values(), key=loosest)
+def _curve(field: Field, name: str) -> dict[int, np.ndarray]:
+    """Return gap and accuracy of ERM's chosen setting at each tolerance, by final seed."""
+    data = field.data[name]
+    keys = f"{data.table}/{FAIRNESS[0]}", f"{data.table}/accuracy"
+    chosen = [field.chosen(name, method, data.known) for method in field.plan["relaxed"]]
+    chosen = [runs for runs in chosen if runs]
+    seeds = field.final if chosen else []
     return {
-        seed: np.array(sorted([value(own[seed], key) for key in keys] for own in best))
-        for seed in field.final
-        if all(seed in own for own in best)
+        seed: np.array(sorted([value(runs[seed], key) for key in keys] for runs in chosen))
+        for seed in seeds
+        if all(seed in runs for runs in chosen)
     }
 
 
@@ -374,7 +376,8 @@ def predictions(field: Field, known: Mapping[str, Estimate]) -> Answer:
 def answers(field: Field) -> list[Answer]:
     """Answer every question; the predictions come first."""
     found: list[Answer] = [*leaderboards(field), overall(field)]
-    questions = (claims, selection, fairness, relaxation, advice, cost, shift, budget)
+    questions = (claims, selection, fairness, relaxation, equal_relaxation, advice, cost, shift,
+                 budget)  # fmt: skip
     found += [question(field) for question in questions]
     known: dict[str, Any] = {}
     for answer in found:

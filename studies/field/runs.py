@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 
 from frbench.metrics.names import direction
 from frbench.report import Estimate, Run, estimate, parse_rule
+from frbench.report.choice import choose_runs
 
 MEAN_OF = "mean of "
 
@@ -73,7 +74,8 @@ def correlation(x: Sequence[float], y: Sequence[float], ranks: bool = False) -> 
     if ranks:
         pairs = np.array([rankdata(row) for row in pairs])
     r = float(np.corrcoef(pairs)[0, 1])
-    ends = np.tanh(np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12)) + np.array([-1.96, 1.96]) / math.sqrt(n - 3))
+    z = math.atanh(min(max(r, -1 + 1e-12), 1 - 1e-12))
+    ends = np.tanh([z - 1.96 / math.sqrt(n - 3), z + 1.96 / math.sqrt(n - 3)])
     return Estimate(r, math.nan, n, float(ends[0]), float(ends[1]))
 
 
@@ -108,25 +110,29 @@ class Field:
         """Whether training or fitting reads the attribute."""
         return method in self.plan["reads_attribute"]
 
-    def chosen(self, data: str, method: str, rule: str) -> dict[int, Run]:
+    def chosen(
+        self, data: str, method: str, rule: str, also: Sequence[int] = ()
+    ) -> dict[int, Run]:
         """Return the final runs, by seed, of the setting with the best mean over the search.
 
-        Of equal settings the first in alphabetical order is taken; empty if no setting has a run
-        on each seed of the search and a value of the rule.
+        Of equal settings the one that the bench took is taken, see
+        :func:`frbench.report.choice.choose_runs`; empty if none can be chosen.
+
+        Args:
+            data: Name of the data set.
+            method: Name of the method.
+            rule: The rule.
+            also: Further seeds.
         """
-        parsed = parse_rule(rule)
-        best, top = {}, -math.inf
-        for _, own in sorted(self.settings.get((data, method), {}).items()):
-            if all(seed in own for seed in self.search):
-                score = np.mean([parsed.value(own[seed].metrics) for seed in self.search])
-                if parsed.sign * score > top:
-                    best, top = own, float(parsed.sign * score)
-        return {seed: best[seed] for seed in self.final if seed in best}
+        settings = self.settings.get((data, method), {})
+        searched = [own[s] for own in settings.values() for s in self.search if s in own]
+        found, _ = choose_runs(searched, parse_rule(rule))
+        best = settings[found[0].setting] if found else {}
+        return {seed: best[seed] for seed in [*also, *self.final] if seed in best}
 
     def default(self, data: str, method: str) -> dict[int, Run]:
-        """Return the final runs, by seed, with the default options."""
-        own = self.settings.get((data, method), {}).get("defaults", {})
-        return {seed: own[seed] for seed in self.final if seed in own}
+        """Return the runs, by seed, with the default options."""
+        return self.settings.get((data, method), {}).get("defaults", {})
 
     def score(self, data: str, method: str, rule: str, key: str = "") -> Estimate:
         """Estimate a metric of the chosen setting over the final seeds; the score by default."""
