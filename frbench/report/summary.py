@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 
@@ -191,15 +192,20 @@ _TABLES = ("test", "train", "end")
 
 def table_names(runs: Iterable[Run], metrics: Sequence[str], own: Mapping[str, int]) -> list[str]:
     """Find the tables that have at least one of the metrics."""
-    pairs = dict.fromkeys(split_key(key, own) for run in runs for key in run.metrics)
+    pairs = dict.fromkeys(split_key(key, own) for key in _keys(runs))
     tables = [table for table, metric in pairs if metric in metrics]
     return [table for table in dict.fromkeys(tables) if split_of(table) in _TABLES]
+
+
+def _keys(runs: Iterable[Run]) -> dict[str, None]:
+    """Return the keys of all metrics once: thousands of runs have the same."""
+    return dict.fromkeys(chain.from_iterable(run.metrics for run in runs))
 
 
 def metrics_on_test(runs: Sequence[Run]) -> list[str]:
     """Return the metrics that some run has on some test table, without split and table."""
     own = own_directions(runs)
-    keys = (key for run in runs for key in run.metrics if split_of(key) == "test")
+    keys = (key for key in _keys(runs) if split_of(key) == "test")
     return [metric for metric in dict.fromkeys(split_key(key, own)[1] for key in keys) if metric]
 
 
