@@ -78,7 +78,8 @@ def main(argv: list[str]) -> int:
     for note in frame.attrs["notes"]:
         print(f"note: {printable(note)}", file=sys.stderr)
     with busy("metrics and intervals"):
-        audits = [_audit(frame, columns, args, own) for columns in _views(args.z)]
+        views = [list(dict.fromkeys(args.z))] if args.overlapping else _views(args.z)
+        audits = [_audit(frame, columns, args, own) for columns in views]
     if args.format == "json":
         print(json.dumps(_as_json(args.file, audits), indent=2, allow_nan=False))
     elif args.format == "csv":

@@ -10,7 +10,7 @@ import numpy as np
 
 from frbench.contracts.errors import UserError
 from frbench.contracts.text import short
-from frbench.data.categorical import MAX_VALUES, categorize, made_up, value_name
+from frbench.data.categorical import MAX_VALUES, categorize, made_up, membership_sets, value_name
 from frbench.data.cells import add_cells, cells_of, check_plain
 from frbench.data.reading import is_table, read_table
 from frbench.metrics.rows import Rows, factorise, to_rows
@@ -35,6 +35,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="COL",
         help="columns of the attributes: each alone, then crossed; empty or -1 is unknown",
+    )
+    parser.add_argument(
+        "--overlapping",
+        action="store_true",
+        help="the columns of --z say which of several groups a row is in: 1 or 0, or a share",
     )
     parser.add_argument("--score", metavar="COL", help="probability of the positive class")
     parser.add_argument("--weight", metavar="COL", help="sample weights")
@@ -108,16 +113,20 @@ def code(frame: pd.DataFrame, columns: list[str], args: argparse.Namespace) -> R
         other = rest[0] if len(rest) == 1 else made_up(f"not {args.positive}", [args.positive])
         names = [other, args.positive]
         y, y_pred = (y == args.positive).astype(int), (y_pred == args.positive).astype(int)
-    coded = [_attribute(frame[column], args) for column in columns]
-    codes = {column: found[0] for column, found in zip(columns, coded, strict=True)}
+    if args.overlapping:
+        sets = membership_sets(frame[columns])
+        coded = [(sets.codes, tuple(sets.names))]
+    else:
+        coded = [_attribute(frame[column], args) for column in columns]
+    codes = {column: found[0] for column, found in zip(columns, coded, strict=False)}
     return to_rows(
         y.to_numpy(),
         y_pred.to_numpy(),
-        codes if len(columns) > 1 else codes[columns[0]],
+        codes if len(coded) > 1 else codes[columns[0]],
         frame[args.score].to_numpy() if args.score else None,
         frame[args.weight].to_numpy() if args.weight else None,
         names,
-        [found[1] for found in coded] if len(columns) > 1 else coded[0][1],
+        [found[1] for found in coded] if len(coded) > 1 else coded[0][1],
     )
 
 

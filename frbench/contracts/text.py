@@ -70,3 +70,19 @@ def factors(attribute_names: Sequence[str]) -> list[list[int]]:
         return []
     columns = [list(dict.fromkeys(column)) for column in zip(*parts, strict=True)]
     return [[c.index(row[i]) for row in parts] for i, c in enumerate(columns)]
+
+
+def overlapping(attribute_names: Sequence[str]) -> list[list[str]]:
+    """Return the groups in each set that an attribute value names; none if values are no sets.
+
+    Args:
+        attribute_names: Sets of overlapping groups as ``{}``, ``{male}``, ``{black+male}``.
+
+    Example:
+        >>> overlapping(["{}", "{male}", "{black+male}"]), overlapping(["f", "m"])
+        ([[], ['male'], ['black', 'male']], [])
+    """
+    names = [str(name) for name in attribute_names]
+    if not all(name[:1] == "{" and name[-1:] == "}" for name in names):
+        return []
+    return [name[1:-1].split("+") if name != "{}" else [] for name in names]

@@ -11,6 +11,7 @@ import numpy as np
 
 from frbench.contracts.errors import UserError
 from frbench.contracts.text import printable, short
+from frbench.support.overlap import group_sets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -281,6 +282,40 @@ def cross(columns: Sequence[Categorical], most: int | None = None) -> Categorica
         names.append("&".join(reversed(parts)))
     closed = np.where(codes < 0, -1, np.searchsorted(used, codes))
     return Categorical(closed.astype(np.int64), names)
+
+
+def membership_sets(frame: pd.DataFrame) -> Categorical:
+    """Name the set of overlapping groups that each row is in, unknown where a cell is missing.
+
+    Args:
+        frame: A column for each group: true or false, 1 or 0, or the share of those who said so,
+            of which a half is enough.
+
+    Raises:
+        UserError: For a column with other values, or as
+            :func:`~frbench.support.overlap.group_sets`.
+
+    Example:
+        >>> import pandas as pd
+        >>> membership_sets(pd.DataFrame({"black": [0, 1, 1], "male": [0.2, 0.5, None]}))
+        Categorical(codes=array([ 0,  3, -1]), names=['{}', '{black}', '{male}', '{black+male}'])
+    """
+    import pandas as pd
+
+    columns, missing = [], frame.isna().any(axis=1).to_numpy()
+    for name in frame.columns:
+        words = frame[name].astype(str).str.lower().map({"true": 1.0, "false": 0.0})
+        share = pd.to_numeric(frame[name], errors="coerce").astype(np.float64).fillna(words)
+        if (strange := frame[name][share.isna() & frame[name].notna()].to_list()) or (
+            strange := share[(share < 0) | (share > 1)].to_list()
+        ):
+            raise UserError(
+                f"column '{name}' has the value {short(strange[0])}; columns of overlapping "
+                "groups hold true or false, or numbers from 0 to 1."
+            )
+        columns.append((share >= 0.5).to_numpy())
+    codes, names = group_sets(np.stack(columns, 1), [str(name) for name in frame.columns])
+    return Categorical(np.where(missing, -1, codes), names)
 
 
 def _occurring(codes: np.ndarray, names: list[str]) -> Categorical:

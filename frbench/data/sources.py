@@ -169,7 +169,8 @@ def _named(codes: Any, names: Sequence[Any]) -> Any:
 
     codes = np.asarray(codes, np.int64)
     codes = np.where((codes >= 0) & (codes < len(names)), codes, -1)
-    return pd.Categorical.from_codes(codes, [str(name).strip() for name in names], ordered=True)
+    dtype = pd.CategoricalDtype([str(name).strip() for name in names], ordered=True)
+    return pd.Categorical.from_codes(codes, dtype=dtype)
 
 
 def _root(options: dict[str, Any], key: str, folders: Sequence[Path]) -> str:
@@ -256,7 +257,7 @@ def _torchvision(name: str, options: dict[str, Any], folders: Sequence[Path]) ->
         raise UserError("torchvision.datasets has no data set of images of that name.")
     taken = set(inspect.signature(cls).parameters)
     if "kwargs" in taken:  # EMNIST hands them to MNIST
-        taken |= set(inspect.signature(cls.__base__).parameters)
+        taken |= {name for base in cls.__mro__[1:2] for name in inspect.signature(base).parameters}
     if "root" in taken:
         options["root"] = _root(options, "root", folders)
     if "train" in taken:

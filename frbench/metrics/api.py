@@ -8,6 +8,7 @@ import numpy as np
 from frbench.contracts.errors import UserError
 from frbench.metrics.counts import Empty, count_metrics, tabulate
 from frbench.metrics.estimates import Interval
+from frbench.metrics.overlapping import overlapping_intervals, overlapping_metrics
 from frbench.metrics.own import CountMetric, check_metrics, evaluate_own
 from frbench.metrics.own_intervals import own_intervals
 from frbench.metrics.parallel import parallel_intervals, parallel_metrics
@@ -40,6 +41,7 @@ def evaluate(
     metrics: Sequence[CountMetric] = (),
     min_group_rows: int = 0,
     sensitive_features: Any = None,
+    overlapping: bool = False,
 ) -> dict[str, float]:
     """Compute every metric of the predictions of any model.
 
@@ -63,6 +65,9 @@ def evaluate(
         min_group_rows: Rows that a group needs to take part in minima, gaps and ratios; by default
             every group does.
         sensitive_features: fairlearn's name for `z`; give one of the two.
+        overlapping: Whether the columns of `z` say which of several groups a row is in, a column
+            for each; keys of a group, ``group_accuracy/y=1,z=male``, are then over all its rows,
+            and ``worst_group_accuracy/overlapping`` is the worst of them.
 
     Raises:
         UserError: On columns of different lengths, missing values, unknown labels, negative
@@ -74,7 +79,7 @@ def evaluate(
         (0.5, 1.0, 0.0)
     """
     z = _one_of(z, sensitive_features)
-    rows = to_rows(y, y_pred, z, scores, weight, class_names, attribute_names)
+    rows = to_rows(y, y_pred, z, scores, weight, class_names, attribute_names, overlapping)
     check_metrics(metrics)
     return evaluate_rows(rows, train_counts, empty, metrics, min_group_rows)
 
@@ -164,6 +169,7 @@ def evaluate_counts(
             out |= exact_ranks(ranks, attribute_names)
         out["score_kl_noise_floor"] = np.asarray(score_kl_noise_floor(state.histogram))
     out |= parallel_metrics(counts, state, attribute_names, empty, min_group_rows, rows)
+    out |= overlapping_metrics(counts, *names, empty, min_group_rows, rows)
     out |= evaluate_own(metrics, counts)
     return {key: float(value) for key, value in out.items()}
 
@@ -185,6 +191,7 @@ def intervals(
     metrics: Sequence[CountMetric] = (),
     min_group_rows: int = 0,
     sensitive_features: Any = None,
+    overlapping: bool = False,
 ) -> dict[str, Interval]:
     """Compute an interval for every metric of `evaluate` for which one covers.
 
@@ -207,6 +214,7 @@ def intervals(
         metrics: As in `evaluate`; each is called for every resample.
         min_group_rows: As in `evaluate`.
         sensitive_features: As in `evaluate`.
+        overlapping: As in `evaluate`.
 
     Raises:
         UserError: As in `evaluate`.
@@ -217,7 +225,7 @@ def intervals(
         (0.711, 0.867)
     """
     z = _one_of(z, sensitive_features)
-    rows = to_rows(y, y_pred, z, scores, weight, class_names, attribute_names)
+    rows = to_rows(y, y_pred, z, scores, weight, class_names, attribute_names, overlapping)
     check_metrics(metrics)
     return intervals_rows(
         rows, n_resamples, level, seed, train_counts, empty, metrics, min_group_rows
@@ -256,7 +264,9 @@ def intervals_rows(
         rows=cells,
     )
     names = rows.attribute_names
-    out |= parallel_intervals(counts, squares, names, level, empty, min_group_rows, cells)
+    least = level, empty, min_group_rows, cells
+    out |= parallel_intervals(counts, squares, names, *least)
+    out |= overlapping_intervals(counts, squares, rows.class_names, names, *least)
     if rows.scores is not None:
         columns = rows.y, rows.z, rows.scores, rows.attribute_names, rows.sizes[0], _ranking(rows)
         out |= score_intervals(*columns, weight, n_resamples, level, seed)

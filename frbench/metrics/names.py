@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 
 from frbench.contracts.errors import UserError
-from frbench.contracts.text import factors
+from frbench.contracts.text import factors, overlapping
 
 # Directions: 1, higher is better; -1, lower is better; 0, neither by itself, so that no rule may
 # maximise the metric. What follows a slash says for what a metric has a key each: the classes y,
@@ -55,6 +55,8 @@ PARALLEL = (
 )
 #: The same, where scores are evaluated.
 PARALLEL_SOFT = ("demographic_parity_soft", "equalized_odds_soft")
+#: Metrics that overlapping groups have a further key of, ``<metric>/overlapping``.
+OVERLAPPING = ("worst_group_accuracy", "worst_attribute_accuracy", "accuracy_gap", *PARALLEL)
 #: Metrics of scores, in the order of their keys.
 SCORES: dict[str, int] = {
     "auroc": 1,
@@ -130,7 +132,22 @@ def metric_names(
     declared = [name for name in declared if rare or name != "rare_groups_accuracy"]
     keys = [key for name in declared for key in keys_of(name, class_names, attribute_names)]
     parallel = PARALLEL + (PARALLEL_SOFT if scores else ())
-    return keys + [f"{name}/parallel" for name in parallel if factors(attribute_names)]
+    keys += [f"{name}/parallel" for name in parallel if factors(attribute_names)]
+    return keys + overlapping_names(class_names, attribute_names)
+
+
+def overlapping_names(class_names: Sequence[str], attribute_names: Sequence[str]) -> list[str]:
+    """Return the further keys of overlapping groups; none where the names are of no sets.
+
+    Example:
+        >>> overlapping_names(["no", "yes"], ["{}", "{male}"])[0::7]
+        ['worst_group_accuracy/overlapping', 'group_accuracy/y=no,z=male']
+    """
+    groups = list(dict.fromkeys(g for row in overlapping(attribute_names) for g in row))
+    if not groups:
+        return []
+    each = keys_of("group_accuracy/y,z", class_names, groups)
+    return [*(f"{name}/overlapping" for name in OVERLAPPING), *each]
 
 
 def keys_of(

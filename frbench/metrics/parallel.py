@@ -41,7 +41,7 @@ def parallel_metrics(
     found = []
     for member in _members(attribute_names):
         own = None if rows is None else rows @ member
-        values = count_values(_merged(counts, member), None, empty, min_group_rows, own)
+        values = count_values(merged(counts, member), None, empty, min_group_rows, own)
         if state is not None:
             rates = state.score_sum, state.histogram.sum(-1)
             values |= soft_gaps(*(part[..., :-1] @ member for part in rates))
@@ -86,9 +86,9 @@ def parallel_intervals(
     members = _members(attribute_names)
     found = [
         count_intervals(
-            _merged(counts, member),
+            merged(counts, member),
             1 - (1 - level) / len(members),
-            squares=None if squares is None else _merged(squares, member),
+            squares=None if squares is None else merged(squares, member),
             empty=empty,
             min_group_rows=min_group_rows,
             rows=None if rows is None else rows @ member,
@@ -109,10 +109,15 @@ def _members(attribute_names: Sequence[str]) -> list[np.ndarray]:
     return [np.eye(max(codes) + 1)[codes] for codes in factors(attribute_names)]
 
 
-def _merged(table: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """Return a table over one of the crossed attributes; rows of unknown value stay last."""
-    merged = np.einsum("...yzp,za->...yap", table[..., :-1, :], member)
-    return np.concatenate([merged, table[..., -1:, :]], -2)
+def merged(table: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """Return a table over other values [..., C, A' + 1, C]; rows of unknown value stay last.
+
+    Args:
+        table: Table of counts [..., C, A + 1, C].
+        member: Whether each value belongs to each new one [A, A'].
+    """
+    known = np.einsum("...yzp,za->...yap", table[..., :-1, :], member)
+    return np.concatenate([known, table[..., -1:, :]], -2)
 
 
 def _worst(name: str, values: Sequence[np.ndarray]) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from frbench.contracts.errors import UserError
 from frbench.metrics.names import check_names
+from frbench.support.overlap import group_sets
 
 _MAX_VALUES = 1000
 #: How far sums of rounded probabilities may be off.
@@ -51,6 +52,7 @@ def to_rows(
     weight: Any = None,
     class_names: Sequence[str] | None = None,
     attribute_names: Sequence[Any] | None = None,
+    overlapping: bool = False,
 ) -> Rows:
     """Check and code rows; see `frbench.metrics.evaluate` for what is accepted.
 
@@ -70,7 +72,7 @@ def to_rows(
     (y, y_pred), classes = factorise({"y": y, "y_pred": y_pred}, class_names)
     if len(classes) < 2:
         raise UserError(f"y and y_pred hold one class only ({classes[0]!r}); pass class_names")
-    z, attributes = cross_attributes(z, attribute_names)
+    z, attributes = (overlapping_groups if overlapping else cross_attributes)(z, attribute_names)
     lengths = {"y": len(y), "y_pred": len(y_pred), "z": len(z)}
     if weight is not None:
         weight = _floats(weight, "weight")
@@ -268,6 +270,34 @@ def cross_attributes(
         for name, (_, values) in zip(columns, coded, strict=True)
     ]
     return crossed, tuple("&".join(combination) for combination in product(*parts))
+
+
+def overlapping_groups(
+    z: Any, names: Sequence[str] | None = None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Code the sets of overlapping groups that rows are in, ``{}``, ``{black+male}``.
+
+    Args:
+        z: A column for each group: true or false, or a share, of which a half is enough.
+        names: Names of the groups; by default those of the columns.
+
+    Raises:
+        UserError: For other values, lengths or names.
+
+    Example:
+        >>> codes, sets = overlapping_groups({"black": [0, 1], "male": [0.2, 0.8]})
+        >>> codes.tolist(), sets
+        ([0, 3], ('{}', '{black}', '{male}', '{black+male}'))
+    """
+    columns = split_attributes(z)
+    groups = check_names(names or list(columns), len(columns), "attribute_names")
+    shares = [_floats(column, name) for name, column in columns.items()]
+    if len({len(share) for share in shares}) > 1:
+        raise UserError(f"Columns differ in length: {[len(share) for share in shares]}")
+    if any(share.min(initial=0) < 0 or share.max(initial=1) > 1 for share in shares):
+        raise UserError(f"{list(columns)} must hold true or false, or numbers from 0 to 1")
+    codes, sets = group_sets(np.stack(shares, 1) >= 0.5, groups)
+    return codes, tuple(sets)
 
 
 def split_attributes(z: Any) -> dict[str, Any]:

@@ -11,15 +11,14 @@ import numpy as np
 from frbench.contracts.errors import UserError
 from frbench.data.balance import effective_sample_size
 from frbench.data.categorical import (
-    Bins,
     Categorical,
     binned,
     categorize,
     codes_of,
-    edges_of,
+    cross,
     joined,
+    membership_sets,
     texts,
-    value_name,
 )
 from frbench.data.cells import Cells
 from frbench.data.encode import TableEncoder
@@ -27,6 +26,7 @@ from frbench.data.learnt import CHUNK, NewRows
 from frbench.data.module import GroupDataModule
 from frbench.data.reading import table_parts
 from frbench.data.table import Table
+from frbench.data.tables.bins import are_edges
 from frbench.data.tables.training_columns import sample_weights, standardised
 from frbench.data.targets import THRESHOLD, above, binary, check_classes_of
 
@@ -52,6 +52,7 @@ class TableColumns(GroupDataModule):
     max_values: int | None
     weight: str | None
     continuous: str | None
+    overlapping: int | None
     #: Bins of attribute columns that ``bins`` does not name.
     default_bins: dict[str, int | list[float | str]] = {}
 
@@ -153,7 +154,13 @@ class TableColumns(GroupDataModule):
             raise self._error(f"column {self.target!r} is both target and attribute.")
         if self.weight in (self.target, *self._attributes):
             raise self._error(f"column {self.weight!r} is data.weight and target or attribute.")
-
+        if self.overlapping is not None and (
+            self.missing_attribute == "group" or self.bins or self.continuous
+        ):
+            raise self._error(
+                "data.overlapping: the attribute columns say which groups a row is in; leave out "
+                "data.bins, data.continuous and missing_attribute: group."
+            )
         if self.continuous is not None and self.continuous not in self._attributes:
             raise self._error(
                 f"data.continuous: {self.continuous!r} is no attribute column; metrics are about "
@@ -174,6 +181,13 @@ class TableColumns(GroupDataModule):
                     )
 
     # ---- labels, attributes, and what is said of them ----------------------------------------
+    def _crossed(self, frame: pd.DataFrame) -> Categorical:
+        """Combinations of the attributes, or the sets of overlapping groups."""
+        if self.overlapping is not None:
+            return membership_sets(frame[self._attributes])
+        columns = [self._attribute(frame[name]) for name in self._attributes]
+        return cross(columns, self.max_values)
+
     def _attribute(self, column: pd.Series) -> Categorical:
         """Values of one attribute column."""
         bins = {**self.default_bins, **(self.bins or {})}.get(str(column.name))
@@ -252,7 +266,7 @@ class TableColumns(GroupDataModule):
     def reading(self) -> dict[str, Any]:
         """How another file is read: as text, but for numeric inputs and binned attributes."""
         numeric = [name for name, is_numeric in self._input_columns.items() if is_numeric]
-        edges = [name for name, bins in self._bins.items() if _are_edges(bins)]
+        edges = [name for name, bins in self._bins.items() if are_edges(bins)]
         return {
             "folders": self.folders,
             "cells": self.cells,
@@ -304,7 +318,7 @@ class TableColumns(GroupDataModule):
         bins = self._bins.get(str(column.name))
         if bins is None:
             return texts(column)
-        if _are_edges(bins):
+        if are_edges(bins):
             return binned(column, bins)
         found = texts(column)
         codes, _ = codes_of(found, bins)
@@ -313,6 +327,10 @@ class TableColumns(GroupDataModule):
 
     def _crossed_texts(self, frame: pd.DataFrame) -> np.ndarray:
         """Names of the attribute's values of the rows, of several columns their combinations."""
+        if self.overlapping is not None:
+            codes, names = membership_sets(frame[self._attributes])
+            sets: np.ndarray = np.array([*names, None], dtype=object)[codes]
+            return sets
         parts = [self._attribute_texts(frame[name]) for name in self._attributes]
         z = parts[0] if len(parts) == 1 else joined(parts)
         ours = [n for n in ("((missing))", "(missing)", "missing") if n in self.attribute_names]
@@ -327,18 +345,3 @@ def _row_hashes(table: Table) -> np.ndarray:
 
     rows = hash_pandas_object(table.x.assign(**{"y ": table.y, "z ": table.z}), index=False)
     return rows.to_numpy()
-
-
-def plain_bins(column: pd.Series, bins: Bins) -> list[Any]:
-    """Write bins of a column as plain values: edges of intervals as they are, others as text."""
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
-
-    if is_numeric_dtype(column) and not is_bool_dtype(column):
-        return list(edges_of(column, bins))
-    assert not isinstance(bins, int)
-    return [value_name(value) for value in bins]
-
-
-def _are_edges(bins: list[Any]) -> bool:
-    """Whether learnt bins are edges; values that stay are stored as text."""
-    return bool(bins) and not isinstance(bins[0], str)

@@ -3,41 +3,30 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Count, NotNegativeInt
-from frbench.data.categorical import Categorical, cross, made_up
+from frbench.data.categorical import Categorical, made_up
 from frbench.data.cells import check_plain
 from frbench.data.encode import TableEncoder
 from frbench.data.reading import read_table
 from frbench.data.sources import is_source
 from frbench.data.splits import Folds, Fractions, Split, SplitPolicy
 from frbench.data.table import Table
-from frbench.data.tables.columns import TableColumns, plain_bins
-from frbench.data.tables.table_splits import check_classes, given_parts, split_rows
+from frbench.data.tables.bins import plain_bins
+from frbench.data.tables.columns import TableColumns
+from frbench.data.tables.table_splits import SplitRows, check_classes, given_parts, split_rows
+from frbench.support.overlap import most_specific
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: What a cell of a table may hold, as written in a configuration.
 Value = str | int | float | bool
-
-
-class _Rows(NamedTuple):
-    """The rows that the policies keep, and where they go."""
-
-    x: pd.DataFrame
-    y: Categorical
-    z: Categorical
-    training: dict[str, np.ndarray]
-    splits: dict[str, np.ndarray]
-    notes: list[str]
-    classes: dict[str, str]
-    bins: dict[str, list[Any]]
 
 
 class TableData(TableColumns):
@@ -89,6 +78,9 @@ class TableData(TableColumns):
             weighed, in proportion, as ``via`` says. Metrics count rows.
         continuous: Attribute column of numbers whose values training rows keep beside their
             bins, standardised, for penalties with ``attribute: continuous``.
+        overlapping: The attribute columns say which of several groups a row is in. Val and test
+            rows have the set of their groups as z; training rows, too, if at least so many of
+            them have that set, else the rarest of its groups.
         **kwargs: As for :class:`~frbench.data.module.GroupDataModule`.
 
     Raises:
@@ -138,6 +130,7 @@ class TableData(TableColumns):
         max_values: Count | None = None,
         weight: str | None = None,
         continuous: str | None = None,
+        overlapping: NotNegativeInt | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -169,6 +162,7 @@ class TableData(TableColumns):
         self.max_values = max_values
         self.weight = weight
         self.continuous = continuous
+        self.overlapping = overlapping
 
     # ---- what the base class asks for ---------------------------------------------------------
     def read(self) -> pd.DataFrame:
@@ -268,7 +262,7 @@ class TableData(TableColumns):
 
     # ---- from the raw table to rows -----------------------------------------------------------
     @cached_property
-    def _rows(self) -> _Rows:
+    def _rows(self) -> SplitRows:
         frame = self.read()
         self._check_columns(frame)
         inputs = self._inputs(frame) if self.restored is None else list(self._input_columns)
@@ -299,7 +293,11 @@ class TableData(TableColumns):
             classes, bins = self._classes, self._bins
         splits = self._split(frame, y, z, notes)
         training = self._training_columns(frame, splits["train"], notes)
-        return _Rows(frame[inputs], y, z, training, splits, notes, classes, bins)
+        if self.overlapping:
+            own = z.codes[splits["train"]]
+            training["z"] = most_specific(own, z.names, self.overlapping)
+            notes.append(f"{(training['z'] != own).sum()} training rows are in their rarest group")
+        return SplitRows(frame[inputs], y, z, training, splits, notes, classes, bins)
 
     def _inputs(self, frame: pd.DataFrame) -> list[str]:
         """Columns that the network sees."""
@@ -318,7 +316,7 @@ class TableData(TableColumns):
         """Labels and attributes of the rows; the class of each target value; bins that apply."""
         try:
             y, classes = self._labels(frame[self.target])
-            z = cross([self._attribute(frame[name]) for name in self._attributes], self.max_values)
+            z = self._crossed(frame)
         except UserError as error:
             raise self._error(str(error)) from error
         unknown = z.codes < 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,19 @@ from frbench.data.splits import SPLITS, SplitPolicy
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class SplitRows(NamedTuple):
+    """The rows that the policies keep, and where they go."""
+
+    x: pd.DataFrame
+    y: Categorical
+    z: Categorical
+    training: dict[str, np.ndarray]
+    splits: dict[str, np.ndarray]
+    notes: list[str]
+    classes: dict[str, str]
+    bins: dict[str, list[Any]]
 
 
 def split_rows(
