@@ -72,7 +72,9 @@ def leaderboards(field: Field) -> Iterator[Answer]:
                 more = gain(found, base, data.score)
                 seconds = float(np.mean([run.seconds for run in found.values()]))
                 inside = estimate([value(run, data.inside) for run in found.values()])
-                gap = estimate([value(run, f"{data.table}/{FAIRNESS[0]}") for run in found.values()])
+                gap = estimate(
+                    [value(run, f"{data.table}/{FAIRNESS[0]}") for run in found.values()]
+                )
                 if method != "ERM":
                     gains.append(field.sign(name) * more.mean)
                 rows.append((field.sign(name) * score.mean, [
@@ -163,7 +165,9 @@ def selection(field: Field) -> Answer:
                 field.chosen(name, m, rule) == field.chosen(name, m, data.known) for m in tuned
             ])  # fmt: skip
             mean = estimate(scores.values())
-            rows.append([data.title, label, rule, span(mean), span(less), f"{same:.2f}", str(less.n)])
+            rows.append(
+                [data.title, label, rule, span(mean), span(less), f"{same:.2f}", str(less.n)]
+            )
             quantities[f"selection.{name}.{label}"] = less
     header = ["data", "chosen", "rule", "mean score of the methods", "lost against with attributes",
               "same setting", "methods"]  # fmt: skip
@@ -193,7 +197,13 @@ def fairness(field: Field) -> Answer:
                 if one.split("_d")[0].split("_s")[0] in other and math.isfinite(pair.mean):
                     rows.append([data.title, label, f"{one} and {other}", span(pair), str(pair.n)])
                     quantities[f"hard and soft.{name}.{label}.{one}"] = pair
-    header = ["data", "attributes", "worst group accuracy and", "Spearman's correlation", "methods"]
+    header = [
+        "data",
+        "attributes",
+        "worst group accuracy and",
+        "Spearman's correlation",
+        "methods",
+    ]
     return Answer("Worst group and fairness gap", header, rows, quantities)
 
 
@@ -270,7 +280,9 @@ def advice(field: Field) -> Answer:
     for name, data in field.data.items():
         found = analyze(example(data.graph)).recommendation
         carries = field.plan["carries_out"].get(found.action, [])
-        scores = {m: field.score(name, m, data.known, data.outside).mean for m in field.methods(name)}
+        scores = {
+            m: field.score(name, m, data.known, data.outside).mean for m in field.methods(name)
+        }
         scores = {m: score for m, score in scores.items() if math.isfinite(score)}
         own = [m for m in carries if m in scores]
         if not own:
@@ -332,7 +344,9 @@ def shift(field: Field) -> Answer:
         own = [run for run in field.runs if run.data == name]
         pairs = [value(run, data.inside) for run in own], [value(run, data.outside) for run in own]
         found, ranks = correlation(*pairs), correlation(*pairs, ranks=True)
-        rows.append([data.title, data.inside, data.outside, span(found), span(ranks), str(found.n)])
+        rows.append(
+            [data.title, data.inside, data.outside, span(found), span(ranks), str(found.n)]
+        )
         quantities[f"inside and outside.{name}"] = found
     header = ["data", "inside", "outside", "Pearson", "Spearman", "runs"]
     return Answer("Accuracy inside and outside", header, rows, quantities)
@@ -387,5 +401,3 @@ def answers(field: Field) -> list[Answer]:
 
 def _point(mean: float, n: int) -> Estimate:
     return Estimate(mean, math.nan, n, math.nan, math.nan)
-
-
