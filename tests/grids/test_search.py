@@ -43,8 +43,12 @@ def formula(cell, folder, results, watchers=()) -> dict:
         raise KeyboardInterrupt
     rate, decay = (cell.settings.get(k, 0.1) for k in ("model.lr", "model.weight_decay"))
     accuracy = 1 - abs(rate - 0.03) * 5 - decay / 2 - cell.seed / 1000
-    metrics = {"val/accuracy": accuracy, "test/accuracy": accuracy - 0.1, "val/demographic_parity_difference": max(accuracy, 0),
-               "val/worst_class_accuracy": accuracy / 2 if accuracy < 0.99 else None}  # fmt: skip
+    metrics = {
+        "val/accuracy": accuracy,
+        "val/demographic_parity_difference": max(accuracy, 0),
+        "val/worst_class_accuracy": accuracy / 2 if accuracy < 0.99 else None,
+        "test/accuracy": accuracy - 0.1,
+    }
     status = "failed" if Path("fail").exists() else "ok"
     return {"cell": cell.key, "data": cell.data, "method": cell.method, "seed": cell.seed,
             "settings": cell.settings, "fold": cell.fold, "status": status, "seconds": 0.1,
