@@ -14,7 +14,7 @@ from frbench.metrics.information import (
     entropy,
 )
 from frbench.objectives.fr_train.sweep import View
-from frbench.report.plot import COLORS
+from frbench.report.canvas import COLORS
 from frbench.support.atomic import write_text
 from studies.game import GameRun, Watch, build_data, build_model, play
 from studies.output import markdown, save, spread, subplots, write_rows

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from frbench.report.plot import COLORS
+from frbench.report.canvas import COLORS
 from frbench.support.atomic import write_text
 from studies.game import GameRun, Watch, build_data, build_model, play
 from studies.output import (

@@ -119,7 +119,8 @@ def main(argv: list[str]) -> int:
         whole = summarise(runs, rule, found, args.baseline, args.folds, extend)
         whole.notes.extend(notes)
         whole = show_tables(whole, args.tables) if args.tables else whole
-        write_text(args.html, html_page(whole, metrics, found, args.x, args.y, fronts, differing))
+        page = html_page(whole, metrics, found, args.x, args.y, fronts, differing, args.errors)
+        write_text(args.html, page)
         print(f"page: {args.html}", file=sys.stderr)
     if args.plot:
         if args.frontier:
@@ -190,7 +191,15 @@ examples:
     add("--format", choices=("table", "markdown", "latex", "csv", "json"),
         help="default: by the ending of --out, else table")  # fmt: skip
     add("--out", type=Path, metavar="FILE", help="write to a file instead of the terminal")
-    add("--html", type=Path, metavar="FILE", help="one page with leaderboards, charts, warnings")
+    add(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="one page with leaderboards, figures, errors, warnings",
+    )
+    add("--errors", type=int, default=6, metavar="N",
+        help="rows of the worst group's errors that the page shows of a run (default: "
+        "%(default)s; 0: none of the data's rows)")  # fmt: skip
     add("--plot", type=Path, metavar="FILE", help=f"scatter of two metrics ({' '.join(PLOTS)})")
     add("--curves", type=Path, metavar="FILE",
         help="the metric --y over the shift family, one line per method")  # fmt: skip
@@ -213,6 +222,8 @@ def _check_files(args: argparse.Namespace) -> None:
     views = [name for name in ("ranks", "frontier", "flips") if getattr(args, name)]
     if len(views) > 1:
         raise UserError(f"--{views[0]} and --{views[1]} are two views: give one of them.")
+    if args.errors < 0:
+        raise UserError(f"--errors must be at least 0, got {args.errors}.")
     if args.folds is not None and args.folds < 2:
         raise UserError(f"--folds must be at least 2, got {args.folds}.")
     for file in filter(None, (args.out, args.html, args.plot, args.curves)):

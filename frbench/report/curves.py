@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 
 from frbench.contracts.errors import UserError
-from frbench.report.plot import COLORS, GREY, SHAPES, axis_name
+from frbench.report.canvas import (
+    COLORS,
+    WIDTH,
+    Margins,
+    axis_name,
+    finish,
+    keyed,
+    look,
+    panels,
+    plain,
+    save,
+    tidy,
+)
 from frbench.report.summary import Report
-from frbench.support.atomic import replacing
 
 _MEMBER = re.compile(r"test/[^/=]+=(-?\d+(?:\.\d+)?)")
-_PANEL = (6.4, 3.8)  # inches, with the names of the methods
+_PANEL = (WIDTH, 3.8)  # inches
 
 
 def strength(table: str) -> float | None:
@@ -37,11 +47,6 @@ def curves(report: Report, metric: str, path: Path) -> None:
     Raises:
         UserError: If no data set has two members of a family with the metric.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     families = {}
     for data, tables in report.tables.items():
         members = sorted((s, t) for t in tables if (s := strength(t)) is not None)
@@ -54,38 +59,30 @@ def curves(report: Report, metric: str, path: Path) -> None:
             f"No data set has {metric} on test tables of a shift family (test/<name>=<strength>); "
             "the tasks of Mind the Graph have them with data.family."
         )
-    columns = min(2, len(families))
-    lines = math.ceil(len(families) / columns)
-    size = (_PANEL[0] * columns, _PANEL[1] * lines)
-    figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
-    try:
-        for ax, (data, members) in zip(axes.flat, families.items(), strict=False):
-            for i, row in enumerate(row for row in report.rows if row.data == data):
-                values = [row.metrics[f"{table}/{metric}"] for _, table in members]
-                ax.errorbar(
-                    [s for s, _ in members],
-                    [v.mean for v in values],
-                    [v.high - v.mean for v in values],  # NaN for a single run: no bar
-                    capsize=2,
-                    elinewidth=0.7,
-                    lw=1.4,
-                    ms=5,
-                    ls=("-", "--", ":")[i // len(COLORS) % 3],
-                    color=COLORS[i % len(COLORS)],
-                    marker=SHAPES[i % len(SHAPES)],
-                    label=row.method,
-                )
-            ax.set_title(data, fontsize=11, loc="left")
-            ax.set_xlabel("strength of the dependence in the test table")
-            ax.set_ylabel(axis_name(metric, report.direction(metric)))
-            ax.grid(color="#e6e6e6", lw=0.6)
-            ax.set_axisbelow(True)
-            ax.spines[["top", "right"]].set_visible(False)
-            ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=8, frameon=False)
-        for ax in axes.flat[len(families) :]:
-            ax.set_visible(False)
-        figure.supxlabel("Bars: 95 % intervals of the mean over seeds.", fontsize=8, color=GREY)
-        with replacing(path) as part:
-            figure.savefig(part, dpi=150)
-    finally:
-        plt.close(figure)
+    methods = [*dict.fromkeys(row.method for row in report.rows)]
+    width = WIDTH * min(2, len(families))
+    below = keyed(methods, width)
+    figure, axes = panels(len(families), _PANEL, 2, Margins(top=0.3), below)
+    for ax, (data, members) in zip(axes, families.items(), strict=True):
+        for row in (row for row in report.rows if row.data == data):
+            i = methods.index(row.method)
+            values = [row.metrics[f"{table}/{metric}"] for _, table in members]
+            color, shape = look(i)
+            ax.errorbar(
+                [s for s, _ in members],
+                [v.mean for v in values],
+                [v.high - v.mean for v in values],  # NaN for a single run: no bar
+                capsize=2,
+                elinewidth=0.7,
+                lw=1.4,
+                ms=5,
+                ls=("-", "--", ":")[i // len(COLORS) % 3],
+                color=color,
+                marker=shape,
+                label=plain(row.method),
+            )
+        tidy(ax, plain(data))
+        ax.set_xlabel("strength of the dependence in the test table")
+        ax.set_ylabel(axis_name(metric, report.direction(metric)))
+    finish(figure, "Bars: 95 % intervals of the mean over seeds.")
+    save(figure, path)

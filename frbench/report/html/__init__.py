@@ -1,8 +1,7 @@
-"""The report as one HTML file: tables that stand alone, charts drawn by a script inside it.
+"""The report as one HTML file: tables and figures, which need no script.
 
-The charts are drawn by the page's own script, not by matplotlib: one drawing serves every choice
-of axes, table and group, both colour schemes and every width, where pictures would have to hold
-each combination (a picture of ten kilobytes for each of some hundred).
+The figures are those of the commands and loggers, drawn by matplotlib as SVG whose colours are the
+page's; a script of fifty lines sorts tables and chooses what is shown.
 """
 
 from __future__ import annotations
@@ -14,9 +13,7 @@ from importlib.resources import files
 
 from frbench import __version__
 from frbench.report.frontier import Frontier, sheets
-from frbench.report.frontier_plot import figure_bytes
-from frbench.report.html import tables
-from frbench.report.html.charts import dump, payload
+from frbench.report.html import figures, tables
 from frbench.report.html.markup import Markup, join, table, tag
 from frbench.report.sheets import cost, protocol
 from frbench.report.signatures import signatures
@@ -34,38 +31,43 @@ def html_page(
     y: str,
     fronts: Sequence[Frontier] = (),
     flips: Sequence[Sheet] = (),
+    errors: int = 6,
 ) -> str:
     """Write the page.
 
-    Nothing is fetched: style, script and numbers lie inside, and a content security policy allows
+    Nothing is fetched: style, script and figures lie inside, and a content security policy allows
     just these (by their hashes), so that a name in the results cannot bring in anything either.
 
     Args:
         report: A report that holds `every`.
         metrics: Columns of the leaderboards.
-        every: All metrics that the charts may show, without split and table.
-        x: Metric of the scatter's horizontal axis at first.
+        every: All metrics of the report, without split and table.
+        x: Metric of the horizontal axis of the first plane.
         y: Metric of the vertical axis.
         fronts: Trade-offs of two metrics to show, too.
         flips: Tables of the decisions that differ between seeds, to show, too.
+        errors: Rows of the worst group to show of each method; 0: none of the data's rows.
     """
-    content, lost = payload(report, every, x, y)
-    methods = content["methods"]
+    methods = list(dict.fromkeys(row.method for row in report.rows))
     listings, unread = tables.configurations(report)
     names = list(report.tables)
     older = [row.runs[0].name for row in report.rows if not row.runs[0].record.get("groups")]
-    missing = [*lost, *unread]
+    missing = list(unread)
     if older:
         missing.append(
             f"The groups of {', '.join(older)}: its record, of an older frbench, has none."
         )
+    sections = []
+    for i, name in enumerate(names):
+        section, lost = _section(i, name, report, metrics, every, x, y, errors)
+        sections.append(section)
+        missing += lost
     title = f"{', '.join(names)}: {len(methods)} methods"
     body = [
         tag("h1", title),
         tag("p", cost(report), class_="soft"),
         tag("div", _navigation(names), tag("div", id="toggles"), class_="bar-top"),
-        tag("noscript", tag("p", "The charts and sorting need JavaScript; the tables do not.")),
-        *(_section(i, name, report, metrics, methods) for i, name in enumerate(names)),
+        *sections,
         _frontier(fronts) if fronts else None,
         tag("section", tag("h2", "Seeds"), *_tables(flips), id="flips") if flips else None,
         _protocol(report),
@@ -75,7 +77,7 @@ def html_page(
         tag("section", tag("h2", "What this page lacks"), _list(missing)) if missing else None,
         tag("p", f"Written by frbench {__version__}.", class_="soft"),
     ]  # fmt: skip
-    return "<!doctype html>\n" + _document(f"frbench: {title}", join(body), dump(content))
+    return "<!doctype html>\n" + _document(f"frbench: {title}", join(body), _versus(report))
 
 
 def _navigation(names: Sequence[str]) -> Markup:
@@ -86,38 +88,54 @@ def _navigation(names: Sequence[str]) -> Markup:
     return tag("nav", *links, aria_label="Parts of this page")
 
 
+def _versus(report: Report) -> str:
+    """Say what the last line of a cell is; empty where none has it."""
+    return f"differences to {report.baseline}" if any(r.differences for r in report.rows) else ""
+
+
 def _section(
-    index: int, name: str, report: Report, metrics: Sequence[str], methods: Sequence[str]
-) -> Markup:
-    """Make the part of one data set; the script fills in controls and charts."""
+    index: int,
+    name: str,
+    report: Report,
+    metrics: Sequence[str],
+    every: Sequence[str],
+    x: str,
+    y: str,
+    errors: int,
+) -> tuple[Markup, list[str]]:
+    """Make the part of one data set; return what it lacks, too."""
     rows = [row for row in report.rows if row.data == name]
+    own = report.tables[name]
     boards = (
-        tag("div", board or tag("p", "None of the columns was measured here.", class_="none"),
-            class_="board", data_table=own)
-        for own in report.tables[name]
-        for board in (tables.leaderboard(report, name, own, metrics, methods),)
+        tag("div", tag("h3", test.replace("/", " ")) if len(own) > 1 else None,
+            tables.leaderboard(report, name, test, metrics)
+            or tag("p", "None of the columns was measured here.", class_="none"),
+            figures.comparison(report, name, test, metrics, every, x, y)
+            if i < figures.MOST_TABLES else None,
+            class_="board", data_table=test)
+        for i, test in enumerate(own)
     )  # fmt: skip
+    inside, missing = figures.inside(report, name, errors)
+    if more := own[figures.MOST_TABLES :]:
+        missing.append(f"{name}: figures of {', '.join(more)} (--tables chooses).")
     groups = tables.groups(rows)
-    return tag(
+    section = tag(
         "section",
         tag("h2", name),
         tag("div", class_="controls"),
         *boards,
-        tag("div", class_="plots"),
-        tag("div", tag("h3", "Training"), class_="training"),
+        join((tag("h3", "Errors and training, first run of each method"), inside))
+        if inside else None,
         join((tag("h3", "Groups"), groups)) if groups else None,
         id=f"data-{index}",
         class_="dataset",
-    )
+    )  # fmt: skip
+    return section, missing
 
 
 def _frontier(fronts: Sequence[Frontier]) -> Markup:
-    """Make the part of the trade-offs: a picture, and its numbers as tables."""
-    picture = base64.b64encode(figure_bytes(fronts, "png")).decode()
-    parts = [
-        tag("h2", "Trade-offs"),
-        tag("img", src=f"data:image/png;base64,{picture}", alt="Trade-offs of two metrics"),
-    ]
+    """Make the part of the trade-offs: figures, and their numbers as tables."""
+    parts = [tag("h2", "Trade-offs"), figures.frontier(fronts)]
     return tag("section", *parts, *_tables(sheets(fronts)), id="frontier")
 
 
@@ -149,11 +167,11 @@ def _list(lines: Iterable[str]) -> Markup:
     return tag("ul", *(tag("li", line) for line in lines))
 
 
-def _document(title: str, body: Markup, data: str) -> Markup:
+def _document(title: str, body: Markup, versus: str) -> Markup:
     """Put the page together with its style and its script."""
     here = files("frbench.report.html")
     style = here.joinpath("page.css").read_text("utf-8")
-    script = "".join(here.joinpath(name).read_text("utf-8") for name in ("plots.js", "page.js"))
+    script = here.joinpath("page.js").read_text("utf-8")
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
@@ -167,11 +185,8 @@ def _document(title: str, body: Markup, data: str) -> Markup:
         tag("title", title),
         tag("style", Markup(style)),
     )
-    scripts = (
-        tag("script", Markup(data), type="application/json", id="payload"),
-        tag("script", Markup(script)),
-    )
-    return tag("html", head, tag("body", body, *scripts), lang="en")
+    content = tag("body", body, tag("script", Markup(script)), data_versus=versus or None)
+    return tag("html", head, content, lang="en")
 
 
 def _hash(text: str) -> str:

@@ -34,9 +34,7 @@ def show_p(p: float) -> str:
 
 
 # ---- leaderboard -------------------------------------------------------------------------------
-def leaderboard(
-    report: Report, data: str, name: str, metrics: Sequence[str], methods: Sequence[str]
-) -> Markup | None:
+def leaderboard(report: Report, data: str, name: str, metrics: Sequence[str]) -> Markup | None:
     """Make the sortable table of one test table, best first by the first metric."""
     rows = [row for row in report.rows if row.data == data]
     metrics = [m for m in metrics if any(row.metrics[f"{name}/{m}"].n for row in rows)]
@@ -51,8 +49,7 @@ def leaderboard(
     lines = []
     for row in ranked(rows, keys[0], report.direction(keys[0])):
         n = max(row.metrics[key].n for key in keys)
-        index = methods.index(row.method)
-        name_cell = tag("th", label(row), scope="row", data_method=index, data_value=label(row))
+        name_cell = tag("th", label(row), scope="row", data_value=label(row))
         line: list[object] = [name_cell, tag("td", tag("span", n), data_value=n, data_name="n")]
         for key in keys:
             p = p_values[key].get(row.method, math.nan)
@@ -153,7 +150,11 @@ def groups(rows: Sequence[Row]) -> Markup | None:
             ]
             for i, name in enumerate(first["names"])
         ]
-        header = ["group", *counts, *(f"Q: {', '.join(names)}" for names in shares.values())]
+        header = [
+            "group",
+            *counts,
+            *(f"Q: {', '.join(names)}" if len(shares) > 1 else "Q" for names in shares.values()),
+        ]
         whose = f" ({', '.join(records)})" if len(alike) > 1 else ""
         caption = f"Rows of each group, and its share Q of the training weight{whose}"
         out.append(table(caption, header, lines))
