@@ -38,6 +38,7 @@ from frbench.runs.catalogue import import_all
 from frbench.runs.causes import one_line
 from frbench.runs.checkpoint import explained, read_description, restore, start_from
 from frbench.runs.environment import environment
+from frbench.runs.evaluation import evaluate_with_figures
 from frbench.runs.folder import choose_run_dir, give_back
 from frbench.runs.options import check_configs, known_options, option_values
 from frbench.runs.output import log_final_table, print_metrics, settle_loggers, write_new
@@ -231,7 +232,8 @@ class FrbenchCLI(LightningCLI):
         kwargs |= {"verbose": False, "weights_only": True}
         folder = Path(self._get(self.config, "run_dir"))
         folder.mkdir(parents=True, exist_ok=True)  # as in fit
-        getattr(self.trainer, subcommand)(**kwargs)
+        evaluate = partial(getattr(self.trainer, subcommand), **kwargs)
+        evaluate_with_figures(self.trainer, self.model, self.datamodule, evaluate)
         found = self.model.evaluation
         self.model.data_module = self.datamodule
         if self.trainer.is_global_zero:

@@ -116,7 +116,7 @@ def log_figures(loggers: Iterable[Any], kept: KeptPredictions, step: int) -> Non
         kept: Predictions on the tables.
         step: Optimiser step of the model.
     """
-    takers = [logger for logger in loggers if is_wandb(logger) or _is_tensorboard(logger)]
+    takers = figure_loggers(loggers)
     if not takers:
         return
     from frbench.report.error_plots import error_figures
@@ -133,5 +133,8 @@ def log_figures(loggers: Iterable[Any], kept: KeptPredictions, step: int) -> Non
                     logger.experiment.add_figure(name, figure, step)
 
 
-def _is_tensorboard(logger: Any) -> bool:
-    return hasattr(logger.experiment, "add_figure")
+def figure_loggers(loggers: Iterable[Any]) -> list[Any]:
+    """Return the loggers that take figures."""
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    return [one for one in loggers if is_wandb(one) or isinstance(one, TensorBoardLogger)]

@@ -13,8 +13,9 @@ import pytest
 
 from frbench.commands.report import main
 from frbench.contracts.errors import UserError
-from frbench.report.html.charts import dump
+from frbench.report.errors import ERRORS
 from frbench.report.html.markup import Markup, tag
+from frbench.report.predictions import FILE, KeptPredictions, Predictions, log_scores
 
 #: Names that would do harm in a page that does not escape them.
 HOSTILE = [
@@ -24,6 +25,12 @@ HOSTILE = [
     "__proto__",
 ]
 GROUPS = ["y=<b>a</b>,z=\u2028</script>", 'y="a",z=1']
+CLASSES, VALUES = ["<b>a</b>", '"a"'], ["\u2028</script>", "$1$"]
+#: A PNG of one pixel.
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAA"
+    "AABJRU5ErkJggg=="
+)
 
 
 def hostile_records(record):
@@ -52,9 +59,9 @@ def hostile_records(record):
     return [*out, failed | {"status": "failed"}]
 
 
-def write_run(folder: Path) -> None:
-    """Write the files of a run: curves of two groups with weights, and a configuration."""
-    folder.mkdir(parents=True)
+def write_run(folder: Path, image: bool = False) -> None:
+    """Write the files of a run: curves of two groups with weights, predictions, worst errors."""
+    folder.mkdir(parents=True, exist_ok=True)
     columns = [f"{t}/group_accuracy/{g}" for t in ("train", "val") for g in GROUPS]
     columns += [f"train/q/{g}" for g in GROUPS]
     with (folder / "metrics.csv").open("w", newline="") as file:
@@ -65,6 +72,21 @@ def write_run(folder: Path) -> None:
     (folder / "config.yaml").write_text(
         f"run_dir: {folder}\nmodel: <script>window.pwned=5</script>\n"
     )
+    rng = np.random.default_rng(0)
+    y, z = rng.integers(0, 2, (2, 200))
+    scores = log_scores(rng.normal(0, 1, (200, 2)) + np.eye(2)[y])
+    table = Predictions(scores, y, z, np.arange(200))
+    kept = KeptPredictions({"test/P": table, "val": table}, CLASSES, VALUES, np.ones((2, 2)))
+    kept.write(folder / FILE)
+    row = {"image": PIXEL} if image else {"values": ["<img src=x>", "<b>" * 50]}
+    errors = {
+        "y": 0,
+        "z": 0,
+        "accuracy": 0.25,
+        "columns": [] if image else ["<i>age</i>", "text"],
+        "rows": [{"index": k, "decision": 1, "probability": 0.9, **row} for k in range(8)],
+    }
+    (folder / ERRORS).write_text(json.dumps({"test/P": errors}))
 
 
 @pytest.fixture
@@ -113,12 +135,22 @@ def test_elements_nest_and_no_name_becomes_one(results):
     reader = Reader(page(results))
     names = {name for name, _ in reader.elements}
     assert not names & {"b", "i", "u", "em", "img", "hw", "sha"}
-    assert [name for name, _ in reader.elements].count("script") == 2
+    assert [name for name, _ in reader.elements].count("script") == 1
     allowed = {
         "http-equiv", "content", "charset", "name", "rel", "href", "lang", "class", "id", "type",
-        "tabindex", "role", "scope", "title", "hidden",
+        "tabindex", "role", "scope", "title", "open",
+    }  # fmt: skip
+    drawn = {
+        "viewbox", "xmlns", "d", "x", "y", "width", "height", "fill", "stroke", "stroke-width",
+        "stroke-dasharray", "stroke-dashoffset", "stroke-miterlimit", "opacity", "fill-opacity",
+        "stroke-opacity", "clip-path", "transform", "font-size", "text-anchor", "href", "id",
+        "role",
     }  # fmt: skip
     for name, attributes in reader.elements:
+        if name in ("svg", "g", "path", "use", "defs", "clippath", "rect", "text"):
+            assert attributes.keys() <= drawn | {"aria-label"}, (name, attributes)
+            assert attributes.get("href", "#").startswith("#")
+            continue
         for key in attributes:
             assert key in allowed or key.startswith(("aria-", "data-")), (name, key)
     headers = [text for text in reader.texts["th"] if text in HOSTILE]
@@ -147,32 +179,52 @@ def test_the_policy_allows_this_script_and_style_and_nothing_else(results):
     assert set(re.findall(r"https?://[^\"]*", text)) == {"http://www.w3.org/2000/svg"}
 
 
-def test_the_numbers_of_the_charts_are_those_of_the_report(results, capsys):
-    text = page(results, "--format", "json")
-    document = json.loads(capsys.readouterr().out)
-    content = json.loads(re.search(r'id="payload">(.*?)</script>', text, re.DOTALL)[1])
-    assert content["methods"] == ["ERM", *HOSTILE] and content["versus"] == "differences to ERM"
-    (data,) = content["data"]
-    assert data["tables"] == ["test/P", "test/<P0>"]
-    checked = 0
-    for row, expected in zip(data["rows"], document["rows"], strict=True):
-        for table in data["tables"]:
-            for i, metric in enumerate(data["metrics"][table]):
-                found = expected["metrics"].get(f"{table}/{metric}")
-                if found["mean"] is None:
-                    assert row["values"][table][i] is None
-                    continue
-                estimate = [found["mean"], found["low"], found["high"]]
-                assert row["values"][table][i] == pytest.approx(estimate, rel=1e-3)
-                checked += 1
-            assert data["grouped"][table] == {"group_accuracy": GROUPS}
-            assert row["grouped"][table]["group_accuracy"][0][0] == pytest.approx(
-                0.3 + 0.1 * row["method"]
-            )
-    assert checked == 5 * 2 * 3 - 2
-    assert len(data["curves"]) == 6
-    line = next(x for x in data["curves"][0]["lines"] if x["metric"] == "q")
-    assert line["steps"] == [10, 20, 30] and line["groups"][GROUPS[1]] == [0.2, 0.3, 0.4]
+def test_the_figures_show_what_is_there_and_no_more(results):
+    reader = Reader(page(results))
+    labels = [a["aria-label"] for name, a in reader.elements if name == "svg"]
+    assert len(set(labels)) == len(labels)
+    planes = [label for label in labels if label.startswith("accuracy against")]
+    assert planes == [
+        f"accuracy against {metric}: <i>a&b, test/{table}"
+        for table in ("P", "<P0>")
+        for metric in ("worst group accuracy", "demographic parity difference")
+    ]
+    texts = reader.texts["text"]
+    for name in HOSTILE:
+        assert texts.count(name.replace("__", "\u2009__", 1)) >= 4, name
+    runs = [label for label in labels if label.startswith("ROC curves, test P: ")]
+    assert len(runs) == 2 and "$1$" in " ".join(texts)  # a name, not a formula
+    assert sum(label.startswith("Accuracy of each group over training") for label in labels) == 2
+
+
+def test_rows_of_the_data_are_shown_or_left_out(results):
+    text = page(results)
+    assert text.count("lowest accuracy (0.250)") == 2 * 2  # caption and label
+    assert text.count(">row 5<") == 2 and ">row 6<" not in text
+    assert "&lt;i&gt;age&lt;/i&gt;" in text and "<i>age" not in text
+    assert "lowest accuracy" not in page(results, "--errors", "0")
+    with pytest.raises(UserError, match="--errors must be at least 0"):
+        main([str(results), "--errors", "-1"])
+    for entry in (results.parent / "runs").iterdir():
+        write_run(entry, image=True)
+    reader = Reader(page(results, "--errors", "3"))
+    sources = [attributes["src"] for name, attributes in reader.elements if name == "img"]
+    assert sources == [f"data:image/png;base64,{PIXEL}"] * 6
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[", "[]", '{"test/P": {"y": 9}}', '{"test/P": 3}', "hostile"],
+)
+def test_a_broken_file_of_errors_is_named(results, content):
+    for entry in (results.parent / "runs").iterdir():
+        errors = json.loads((entry / ERRORS).read_text())
+        for row in errors["test/P"]["rows"]:
+            row["image"] = '"><script>window.pwned=6</script>'
+        (entry / ERRORS).write_text(json.dumps(errors) if content == "hostile" else content)
+    text = page(results)
+    assert "errors.json cannot be read" in text.split("What this page lacks")[1]
+    assert "<script>window.pwned=6" not in text
 
 
 def test_marks_are_the_corrected_p_values(results, capsys):
@@ -198,7 +250,8 @@ def test_another_baseline_and_chosen_tables(results):
 def test_the_page_says_what_is_gone(record, write):
     text = page(write(hostile_records(record)))
     lacks = text.split("What this page lacks")[1]
-    assert "Training curves of 15 of 15 runs: no metrics.csv" in lacks
+    assert lacks.count("Training curves of") == 5 and lacks.count("metrics.csv") == 5
+    assert lacks.count("the run has kept no predictions") == 5
     assert lacks.count("no /") >= 6 and "grid.yaml" in lacks and "its hash is" in lacks
     assert ">Groups</h3>" in text  # they are in the records
     old = [
@@ -219,21 +272,7 @@ def test_the_page_of_whole_results_lacks_nothing(record, write):
     text = page(path)
     assert "lacks" not in text
     assert "run_dir: &lt;run&gt;" in text and str(path.parent / "runs") not in text
-    assert len(text) < 150_000
-
-
-def test_later_seeds_make_room(results, monkeypatch):
-    monkeypatch.setattr("frbench.report.html.charts.BUDGET", 10)
-    text = page(results)
-    content = json.loads(re.search(r'id="payload">(.*?)</script>', text, re.DOTALL)[1])
-    assert [run["name"] for run in content["data"][0]["curves"]] == ["seed 0", "seed 0"]
-    assert "Training curves of 4 runs of later seeds" in text
-
-
-def test_json_cannot_end_its_element():
-    text = dump({"a": "</script><!-- & \u2028"})
-    assert not set("<>&\u2028") & set(text)
-    assert json.loads(text) == {"a": "</script><!-- & \u2028"}
+    assert len(text) < 600_000
 
 
 def test_only_markup_is_not_escaped():

@@ -199,40 +199,23 @@ def test_a_single_run_is_plotted_without_bars(record, write, tmp_path, capsys):
         main([results, "--plot", str(tmp_path / "none.png")])
 
 
-def test_labels_do_not_cover_each_other_or_points():
-    import matplotlib
+def test_the_key_names_every_method_once_and_cuts_none():
+    from frbench.report.canvas import finish, keyed, panels, plain
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    from frbench.report.interval import estimate
-    from frbench.report.plot import _draw, _label, _overlap, _Point
-
-    rng = np.random.default_rng(0)
-    points = [
-        _Point(f"method {i}", *(estimate(rng.normal(0.5, 0.02, 3) + 0.01 * i) for _ in range(2)))
-        for i in range(9)
-    ]
-    styles = {point.name: ("#000000", "o") for point in points}
-    figure, ax = plt.subplots(figsize=(5, 4))
-    try:
-        _draw(ax, points, styles, (1, 1))
-        figure.draw_without_rendering()
-        _label(ax, points, styles)
-        figure.draw_without_rendering()
-        boxes = [np.array(text.get_window_extent().extents) for text in ax.texts]
-        texts = [text.get_text() for text in ax.texts]
-        assert texts == [point.name for point in points]
-        # The extent of a label with a leader holds the leader, too: compare the rest.
-        plain = [b for b, t in zip(boxes, ax.texts, strict=True) if t.arrow_patch is None]
-        assert len(plain) >= 2
-        for i, box in enumerate(plain):
-            assert all(_overlap(box, other) == 0 for other in plain[:i])
-            for point in points:
-                centre = ax.transData.transform((point.x.mean, point.y.mean))
-                assert _overlap(box, np.concatenate([centre - 3, centre + 3])) == 0
-    finally:
-        plt.close(figure)
+    names = [f"method {i} with a name of some length" for i in range(9)] + ["_a", "$b$", "c"]
+    figure, (one, other) = panels(2, (4.4, 3), below=keyed(names, 8.8))
+    for ax in (one, other):
+        for i, name in enumerate(names):
+            ax.plot([0, 1], [i, i], label=plain(name))
+    finish(figure, "a caption")
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [plain(name) for name in names]
+    box = legend.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+    for ax in (one, other):
+        assert box.y1 <= ax.get_tightbbox().y0
+    assert figure.texts[0].get_window_extent().y1 <= box.y0 + 3
 
 
 def test_no_torch_no_pandas_and_no_matplotlib_without_plot(results):

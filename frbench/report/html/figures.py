@@ -93,10 +93,11 @@ def inside(report: Report, data: str, errors: int) -> tuple[Markup, list[str]]:
     names = report.tables[data]
     rows = [row for row in report.rows if row.data == data]
     shown = sorted(rows, key=lambda row: -report.rule.sign * row.rule.mean)[:MOST_METHODS]
-    out, missing = [], []
+    out: list[Markup] = []
+    missing: list[str] = []
     for row in shown:
         run = min(row.runs, key=lambda run: (run.fold or 0, run.seed))
-        parts = []
+        parts: list[Markup] = []
         try:
             parts += _errors(run, names, errors)
         except UserError as error:
