@@ -8,7 +8,7 @@ from pathlib import Path
 
 from frbench.contracts.errors import UserError
 from frbench.metrics.own import directions, import_metrics
-from frbench.report.choice import default_rule
+from frbench.report.choice import at_checkpoints, default_rule
 from frbench.report.computed import ensembles, with_metrics
 from frbench.report.flips import flip_sheets
 from frbench.report.frontier import frontiers
@@ -62,6 +62,7 @@ def main(argv: list[str]) -> int:
     rule = parse_rule(
         args.select or default_rule(runs), {**own_directions(runs), **directions(own)}
     )
+    runs = at_checkpoints(runs, rule)
     known = {run.data for run in runs}
     for name in args.data or ():
         if name not in known:

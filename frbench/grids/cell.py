@@ -182,15 +182,15 @@ def tested(
     from frbench.runs.evaluation import evaluated
 
     monitor = next(c for c in fitted.checkpoint_callbacks if isinstance(c, BestCheckpoint))
-    best = monitor.best_model_path or str(folder / "checkpoints" / "last.ckpt")
-    metrics = evaluated(
-        cli.trainer,
-        cli.model,
-        cli.datamodule,
-        _kept_in(cell, folder),
-        ckpt_path=best,
-        weights_only=True,
-    )
+    checkpoints = folder / "checkpoints"
+    best = monitor.best_model_path or checkpoints / "last.ckpt"
+
+    def metrics_of(path: Any, keep: Path | None = None) -> dict[str, float]:
+        parts = cli.trainer, cli.model, cli.datamodule
+        return evaluated(*parts, keep, ckpt_path=str(path), weights_only=True)
+
+    selected = _selected(monitor.steps(), lambda name: metrics_of(checkpoints / name))
+    metrics = metrics_of(best, _kept_in(cell, folder))  # last: the model is then this one
     cli.model.data_module = cli.datamodule
     # As it was at the start: a continued run takes its model from the checkpoint.
     config = (folder / "config.yaml").read_text().replace(str(folder), "<run>")
@@ -198,6 +198,7 @@ def tested(
         "status": "ok",
         "selection": monitor.selection(fitted),
         "metrics": metrics,
+        **selected,
         **({"directions": directions(cli.metrics)} if cli.metrics else {}),
         "warnings": cli.warnings(),
         "steps": steps,
@@ -227,6 +228,33 @@ def tested(
     }
 
 
+def _selected(
+    steps: dict[str, int | None], metrics_of: Callable[[str], dict[str, float]]
+) -> dict[str, Any]:
+    """Return what a record says of the checkpoints by further metrics.
+
+    Args:
+        steps: The step of the best checkpoint by each metric, the one of the record first.
+        metrics_of: Given the name of a checkpoint's file, evaluates it.
+
+    Returns:
+        Nothing if there are none. Else under ``selected`` for each metric the step and, where it
+        is another one than the record's, the metrics.
+    """
+    from frbench.callbacks.also import file_of
+
+    (first, own), *further = steps.items()
+    if not further:
+        return {}
+    known: dict[int | None, dict[str, Any]] = {own: {}}
+    selected = {first: {"step": own}}
+    for monitor, step in further:
+        if step not in known:
+            known[step] = {"metrics": metrics_of(file_of(monitor))}
+        selected[monitor] = {"step": step, **known[step]}
+    return {"selected": selected}
+
+
 def _behind(cell: Cell, folder: Path, results: Results) -> dict[str, Any]:
     from frbench.data.fingerprint import fingerprint
     from frbench.runs.checkpoint import read_description
@@ -242,15 +270,23 @@ def _behind(cell: Cell, folder: Path, results: Results) -> dict[str, Any]:
         )
     reset_peak()
     request, out = request_of(cell.options), folder / "checkpoints" / "best.ckpt"
+    trained = results.heads()[cell.parent.key].record() or {}
+
+    def metrics_of(name: str) -> dict[str, float]:
+        model, data, _ = fit_behind(before / name, out.with_name(name), request, before)
+        return evaluate_tables(model, data)[0]
+
+    steps = {monitor: found["step"] for monitor, found in trained.get("selected", {}).items()}
+    selected = _selected(steps, metrics_of) if steps else {}
     model, data, fitted = fit_behind(before / "best.ckpt", out, request, before)
     metrics, warnings = evaluate_tables(model, data, _kept_in(cell, folder))
-    trained = results.heads()[cell.parent.key].record() or {}
     kept = {k: trained[k] for k in OF_THE_TRAINING if k in trained}
     return {
         **kept,
         "status": "ok",
         "selection": read_description(out)["selection"],
         "metrics": metrics,
+        **selected,
         "warnings": warnings,
         "attribute_use": model.attribute_use or "none",
         "after": cell.parent.key,

@@ -146,10 +146,11 @@ def read_grid(path: str | Path) -> list[Cell]:
     ``share``, which are fitted behind each run of that method), ``grid`` (option -> list of
     values), ``random`` (draws; seed; defaults, whether the first draw sets nothing; space:
     option -> uniform | log_uniform | int_uniform | choice), ``folds``, ``seeds`` (a list, or
-    ``search`` and ``final``: :mod:`frbench.grids.phases`), ``select`` (rules that choose what the
-    final seeds run), ``metrics`` (import paths of the user's own metrics), ``keep_predictions``
-    (whether runs keep the scores of all evaluated rows; true by default), and ``report`` (any
-    mapping; notes for tools outside of the package, which decide no run).
+    ``search`` and ``final``: :mod:`frbench.grids.phases`), ``select`` (rules that choose
+    steps, settings and what the final seeds run), ``metrics`` (import paths of the user's own
+    metrics), ``keep_predictions`` (whether runs keep the scores of all evaluated rows; true by
+    default), and ``report`` (any mapping; notes for tools outside of the package, which decide no
+    run).
 
     Args:
         path: The YAML file.
@@ -224,6 +225,7 @@ def cells_of(
     if "folds" in grid:
         folds = numbers(grid["folds"], f"{path}: folds")
     plan = read_seeds(grid, path)
+    base = plan.options | base
     seeds = plan.final if phase == "final" else plan.search
     _check_number(grid, shared, random, len(folds) * len(seeds), path)
     index = 0

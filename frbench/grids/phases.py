@@ -9,7 +9,7 @@ from pathlib import Path
 
 from frbench.grids.grid import KEYS, Cell, cells_of, read_file
 from frbench.grids.seeds import grid_directions, read_seeds, validation_rule
-from frbench.report.choice import choose_runs
+from frbench.report.choice import at_checkpoints, choose_runs
 from frbench.report.records import Results
 from frbench.report.results import run_of
 
@@ -80,7 +80,7 @@ class Phases:
         for data, method in dict.fromkeys((cell.data, cell.method) for cell in self.search):
             here = [run for run in runs if (run.data, run.method) == (data, method)]
             for rule in self._rules:
-                found, remarks = choose_runs(here, rule)
+                found, remarks = choose_runs(at_checkpoints(here, rule), rule)
                 named = [f"{data} {method}, {rule.text}: {remark}" for remark in remarks]
                 yield rule.text, [cells[run.cell] for run in found], named
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,17 +21,28 @@ class Seeds:
     Attributes:
         search: Seeds on which every setting runs.
         final: Seeds on which the chosen settings run after that; none in a grid of one phase.
-        select: The rules that choose a setting of each method for the final seeds.
+        select: The rules that choose steps and settings, those of the final seeds, too.
+        monitors: Metrics that a run keeps a checkpoint by, of the rules that are named.
     """
 
     search: list[int]
     final: list[int]
     select: list[str]
+    monitors: list[str] = field(default_factory=list)
 
     @property
     def record(self) -> dict[str, Any] | None:
         """What the record of each run says of it, None in a grid of one phase."""
-        return asdict(self) if self.final else None
+        names = ("search", "final", "select")
+        return {name: getattr(self, name) for name in names} if self.final else None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options by which each run keeps a checkpoint for each rule."""
+        if not self.monitors:
+            return {}
+        first, *also = self.monitors
+        return {"checkpoint.monitor": first, **({"checkpoint.also": also} if also else {})}
 
 
 def read_seeds(grid: dict[str, Any], path: Path) -> Seeds:
@@ -42,29 +53,31 @@ def read_seeds(grid: dict[str, Any], path: Path) -> Seeds:
         path: Its file, for messages.
 
     Raises:
-        UserError: If they have a wrong form, or ``select`` is given with one phase.
+        UserError: If they have a wrong form.
 
     Example:
         >>> read_seeds({"seeds": {"search": [0], "final": [1, 2]}}, Path("grid.yaml"))
-        Seeds(search=[0], final=[1, 2], select=['val/worst_group_accuracy'])
+        Seeds(search=[0], final=[1, 2], select=['val/worst_group_accuracy'], monitors=[])
+        >>> read_seeds({"select": ["val/accuracy", "val/loss"]}, Path("grid.yaml")).options
+        {'checkpoint.monitor': 'val/accuracy', 'checkpoint.also': ['val/loss']}
     """
-    given, select = grid.get("seeds", [0]), grid.get("select")
+    given, named = grid.get("seeds", [0]), grid.get("select", [])
+    select = (
+        [named]
+        if isinstance(named, str)
+        else texts(named, f"{path}: select", "rules, val/accuracy")
+    )
+    own = grid_directions(grid)
+    rules = [validation_rule(text, own, f"{path}: select:") for text in select]
+    monitors = list(dict.fromkeys(rule.monitor for rule in rules if rule.monitor))
     if not isinstance(given, dict):
-        if select is not None:
-            raise UserError(
-                f"{path}: select chooses what the final seeds run: write seeds as "
-                "{search: [0], final: [1, 2, 3]}, or leave select out."
-            )
-        return Seeds(numbers(given, f"{path}: seeds"), [], [])
+        return Seeds(numbers(given, f"{path}: seeds"), [], select, monitors)
     if given.keys() != {"search", "final"}:
         raise UserError(
             f"{path}: seeds is a list, or has the two lists search and final; got {short(given)}."
         )
-    rules = [DEFAULT] if select is None else [select] if isinstance(select, str) else select
-    for rule in texts(rules, f"{path}: select", "rules, val/accuracy"):
-        validation_rule(rule, grid_directions(grid), f"{path}: select:")
     search, final = (numbers(given[key], f"{path}: seeds.{key}") for key in ("search", "final"))
-    return Seeds(search, final, rules)
+    return Seeds(search, final, select or [DEFAULT], monitors)
 
 
 def grid_directions(grid: dict[str, Any]) -> Mapping[str, int]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from frbench.report.results import Run
+from frbench.metrics.names import direction
+from frbench.report.results import Run, numbers
 from frbench.report.rule import DEFAULT, Rule
 
 
@@ -31,6 +33,23 @@ def shown_runs(runs: Sequence[Run], rule: Rule) -> tuple[list[Run], list[str]]:
             f"seeds {some}: frbench bench continues, if the grid's `select` names the rule."
         )
     return final, remarks
+
+
+def at_checkpoints(runs: Sequence[Run], rule: Rule) -> list[Run]:
+    """Return the runs with the metrics of the checkpoint that a rule chooses inside each of them.
+
+    Runs that have kept no checkpoint by the rule stay as they are, with that of their own metric.
+    """
+    return [_at_checkpoint(run, rule.monitor) for run in runs]
+
+
+def _at_checkpoint(run: Run, monitor: str | None) -> Run:
+    if monitor not in run.selected:
+        return run
+    metrics = run.selected[monitor].get("metrics")
+    changed = run if metrics is None else replace(run, metrics=numbers(metrics))
+    way = "max" if direction(monitor, run.directions) > 0 else "min"
+    return replace(changed, monitor=f"{monitor} ({way})", oracle=monitor.startswith("test"))
 
 
 def choose_runs(runs: Sequence[Run], rule: Rule) -> tuple[list[Run], list[str]]:
@@ -78,4 +97,7 @@ def _ties(runs: Sequence[Run]) -> tuple[float, float]:
 
 def default_rule(runs: Sequence[Run]) -> str:
     """Return the rule of a report that names none: the first of its grid, if it names some."""
-    return next((run.phases["select"][0] for run in reversed(runs) if run.phases), DEFAULT)
+    for run in reversed(runs):
+        if run.phases or run.selected:
+            return str((run.phases.get("select") or [*run.selected])[0])
+    return DEFAULT

@@ -78,6 +78,15 @@ class Run:
         return self.record.get("phases") or {}
 
     @property
+    def selected(self) -> dict[str, dict[str, Any]]:
+        """Step and metrics of the checkpoint by each metric, where a run has kept several.
+
+        The one of the record comes first. Those of one step have the same metrics, which the
+        record's step leaves out.
+        """
+        return self.record.get("selected") or {}
+
+    @property
     def searched(self) -> bool:
         """Whether it may choose a setting; the final runs of two phases may not."""
         return not self.phases or self.seed in self.phases["search"]
@@ -191,6 +200,11 @@ def _amount(record: dict[str, Any], key: str) -> float:
     return value
 
 
+def numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    """Read metrics of a record, in which null stands for a number that is not finite."""
+    return {k: float("nan") if v is None else float(v) for k, v in metrics.items()}
+
+
 def run_of(record: dict[str, Any], out: Path) -> Run:
     """Read a record of a run whose folder is below ``out``."""
     failed = record["status"] != "ok"
@@ -210,7 +224,7 @@ def run_of(record: dict[str, Any], out: Path) -> Run:
         settings=dict(record["settings"]),
         seed=int(record["seed"]),
         fold=None if record.get("fold") is None else int(record["fold"]),
-        metrics={k: float("nan") if v is None else float(v) for k, v in metrics.items()},
+        metrics=numbers(metrics),
         monitor=f"{selection.get('monitor', 'unknown')} ({selection.get('mode', 'unknown')})",
         oracle=bool(selection.get("oracle", False)),
         attribute_as_input=bool(record.get("attribute_as_input", False)),

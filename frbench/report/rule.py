@@ -39,6 +39,13 @@ class Rule:
         """Compute the sum; NaN if a metric is missing."""
         return sum(weight * metrics.get(key, float("nan")) for weight, key in self.terms)
 
+    @property
+    def monitor(self) -> str | None:
+        """The metric of validation that a run can choose its checkpoint by, None for a sum."""
+        (factor, key), *more = self.terms
+        plain = not more and factor == 1 and self.sign == direction(key, self.own)
+        return key if plain and not self.oracle else None
+
     def against(self) -> list[str]:
         """Return the metrics that the rule drives in their worse direction."""
         return [

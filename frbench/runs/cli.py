@@ -24,7 +24,7 @@ from frbench.callbacks import (
     SanityCheck,
     ThreadRule,
 )
-from frbench.callbacks.checkpoints import optimised
+from frbench.callbacks.monitors import optimised
 from frbench.contracts.errors import UserError
 from frbench.contracts.spec import check_spec, differences
 from frbench.contracts.trust import check_trusted
@@ -158,7 +158,7 @@ class FrbenchCLI(LightningCLI):
         for name in ("checkpoint", "early_stopping"):  # which know the metrics of frbench alone
             rule = config[name]
             if split_key(rule.monitor, own)[1] in own:
-                rule.mode = optimised(name, rule.monitor, rule.mode, own)
+                rule.mode = optimised(f"{name}.monitor", rule.monitor, rule.mode, own)
         config.run_dir = choose_run_dir(config, str(self.subcommand), self.begins)
         for key in ("checkpoint", "rolling"):
             if config[key].dirpath is None:

@@ -274,11 +274,11 @@ ROWS = [
         split_table(lambda i: f"{'ab'[i % 2]},{i // 2 % 2 * (1 - i % 2)}", both), **T),
     Row("a group missing in val", (*COLUMN, "--checkpoint.monitor=val/group_accuracy/y=1,z=b"),
         ("group_accuracy/y=1,z=b", "no value on val", "choose another metric"),
-        ("frbench.callbacks.checkpoints:check_monitor", "has no value on"),
+        ("frbench.callbacks.monitors:check_monitor", "has no value on"),
         split_table(both, lambda i: f"a,{i // 2 % 2}"), **T),
     Row("selecting on test", (*GAUSS, "--checkpoint.monitor=test/accuracy"),
         ("would select on test data", "test_while_training"),
-        ("frbench.callbacks.checkpoints:check_monitor", "would select on test")),
+        ("frbench.callbacks.monitors:check_monitor", "would select on test")),
     Row("an empty split", COLUMN, ("the test split is empty", "change the split"),
         (SPLITS + "split_rows", "split is empty"),
         csv("x,z,y,part\n" + "".join(f"{i},{both(i)},{'train' if i < 30 else 'val'}\n"

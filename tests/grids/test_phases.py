@@ -142,7 +142,6 @@ def test_a_report_chooses_on_the_search_and_shows_the_final_seeds(in_tmp):
         ({"seeds": {"search": [0]}}, "search and final"),
         ({"seeds": {"search": [0], "final": []}}, "seeds.final must be a list of distinct"),
         ({"seeds": {"search": [0], "final": [1], "x": [1]}}, "search and final"),
-        ({"seeds": [0]}, "select chooses what the final seeds run"),
         ({"select": ["test/accuracy"]}, "test data"),
         ({"select": ["oracle: test/accuracy"]}, "test data"),
         ({"select": "val/acuracy"}, "accuracy"),

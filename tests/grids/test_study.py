@@ -142,4 +142,4 @@ def test_the_files_of_the_page_are_read(in_tmp: Path) -> None:
             whole += 1
         else:
             sizes.append(len(read_grid("file.yaml")))
-    assert whole == 1 and sizes == [18, 1, 3, 32, 1, 5]
+    assert whole == 1 and sizes == [18, 1, 3, 32, 1, 1, 5]
