@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from frbench.metrics.counts import Empty, count_values
-from frbench.metrics.estimates import Interval
+from frbench.metrics.estimates import Ends
 from frbench.metrics.names import OVERLAPPING, keys_of, overlapping_names
 from frbench.metrics.parallel import merged
 from frbench.metrics.table_intervals import count_intervals
@@ -65,7 +65,7 @@ def overlapping_intervals(
     empty: Empty = "ignore",
     min_group_rows: int = 0,
     rows: np.ndarray | None = None,
-) -> dict[str, Interval]:
+) -> dict[str, Ends]:
     """Compute the intervals of `overlapping_metrics`, as if groups shared no rows.
 
     Rows that two groups share make their difference less uncertain than that.
@@ -95,4 +95,4 @@ def overlapping_intervals(
     )
     wanted = {key: key.removesuffix("/overlapping") for key in
               overlapping_names(class_names, attribute_names)}  # fmt: skip
-    return {key: found[name] for key, name in wanted.items() if name in found}  # type: ignore[misc]
+    return {key: found[name] for key, name in wanted.items() if name in found}

@@ -281,9 +281,6 @@ def overlapping_groups(
         z: A column for each group: true or false, or a share, of which a half is enough.
         names: Names of the groups; by default those of the columns.
 
-    Raises:
-        UserError: For other values, lengths or names.
-
     Example:
         >>> codes, sets = overlapping_groups({"black": [0, 1], "male": [0.2, 0.8]})
         >>> codes.tolist(), sets
@@ -292,9 +289,9 @@ def overlapping_groups(
     columns = split_attributes(z)
     groups = check_names(names or list(columns), len(columns), "attribute_names")
     shares = [_floats(column, name) for name, column in columns.items()]
-    if len({len(share) for share in shares}) > 1:
-        raise UserError(f"Columns differ in length: {[len(share) for share in shares]}")
-    if any(share.min(initial=0) < 0 or share.max(initial=1) > 1 for share in shares):
+    if len(lengths := {len(share) for share in shares}) > 1:
+        raise UserError(f"Columns differ in length: {lengths}")
+    if any(((share < 0) | (share > 1)).any() for share in shares):
         raise UserError(f"{list(columns)} must hold true or false, or numbers from 0 to 1")
     codes, sets = group_sets(np.stack(shares, 1) >= 0.5, groups)
     return codes, tuple(sets)
