@@ -52,8 +52,8 @@ lint: install  ## check style
 types: install  ## check types
 	$(BIN)/mypy
 
-notebooks: install  ## execute the notebooks
-	$(BIN)/python -m pytest tests/docs/test_notebooks.py
+notebooks: install  ## execute the notebooks and store their outputs
+	$(BIN)/python docs/_tools/notebooks.py
 
 docs: install  ## build the pages and the API reference into build/site, every link checked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

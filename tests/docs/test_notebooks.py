@@ -1,13 +1,12 @@
-"""Every notebook runs from top to bottom, shows a plot, and is stored without outputs."""
+"""Every notebook runs from top to bottom, and is stored with the outputs of its own sources."""
 
-import os
+from pathlib import Path
 
 import nbformat
+import notebooks
 import pytest
-from nbclient import NotebookClient
-from paths import ROOT
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted(notebooks.FOLDER.glob("*.ipynb"))
 
 # The kernel's own machinery, not ours.
 pytestmark = [
@@ -16,26 +15,58 @@ pytestmark = [
 ]
 
 
+def outputs(notebook):
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def shows_a_picture(notebook) -> bool:
+    return any("image/png" in output.get("data", {}) for output in outputs(notebook))
+
+
 def test_there_are_notebooks():
     assert NOTEBOOKS
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_is_stored_without_outputs(path):
-    for cell in nbformat.read(path, as_version=4).cells:
-        assert not cell.get("outputs") and not cell.get("execution_count"), "strip the outputs"
+def test_its_outputs_are_those_of_its_sources(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert notebooks.stored_digest(notebook) == notebooks.digest(notebook), "run `make notebooks`"
+    assert shows_a_picture(notebook)
+    assert all(output.output_type != "error" for output in outputs(notebook))
+    assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_it_is_small_and_names_no_folder_of_the_machine(path):
+    text = path.read_text()
+    assert len(text) <= notebooks.LARGEST
+    assert "/tmp/" not in text and "/home/" not in text and "/root/" not in text
+
+
+def test_a_changed_source_is_seen():
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
+    notebooks.tidy(notebook, Path("/nowhere"))
+    assert notebooks.stored_digest(notebook) == notebooks.digest(notebook)
+    notebook.cells[0].source = "2"
+    assert notebooks.stored_digest(notebook) != notebooks.digest(notebook)
+
+
+def test_what_is_stored_has_neither_bars_nor_paths():
+    cell = nbformat.v4.new_code_cell("1")
+    bar = nbformat.v4.new_output("stream", name="stderr", text="50 %")
+    line = nbformat.v4.new_output("stream", name="stdout", text="written to /place/run/x.json")
+    cell.outputs = [bar, line]
+    notebooks.tidy(nbformat.v4.new_notebook(cells=[cell]), Path("/place"))
+    assert [output.text for output in cell.outputs] == ["written to run/x.json"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_runs(path, tmp_path, monkeypatch):
-    notebook = nbformat.read(path, as_version=4)
-    monkeypatch.delenv("MPLBACKEND", raising=False)  # plots are shown, not drawn for files
-    monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
-    NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
-    ).execute()
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert any("image/png" in output.get("data", {}) for output in outputs)
-    errors = [o["text"] for o in outputs if o.get("name") == "stderr" and "Error" in o["text"]]
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    notebook = notebooks.execute(path, tmp_path)
+    assert shows_a_picture(notebook)
+    errors = [
+        o["text"] for o in outputs(notebook) if o.get("name") == "stderr" and "Error" in o["text"]
+    ]
     assert not errors
