@@ -4,7 +4,8 @@ Tables are drawn from known populations: 2, 4, 8 or 16 groups, of equal or unequ
 or unequal rates, of 60 to 30,000 rows, unweighted or with weights 1 and 4. A method covers if the
 true value lies in its interval. ``python benchmarks/coverage.py`` runs the whole study (2,000
 tables of each population, about half an hour of one core; the methods that draw for each table
-are tried on fewer), ``--tables 200`` a quick one. It prints the tables of docs/metrics.md.
+are tried on fewer), ``--tables 200`` a quick one. It prints what
+docs/results/tables/interval-coverage.csv holds.
 
 The methods that were compared:
 
@@ -329,7 +330,7 @@ def _line(values: dict[str, Any]) -> Line:
 
 
 def report(lines: list[Line], tables: int) -> None:
-    """Print the tables of docs/metrics.md."""
+    """Print the tables of docs/results/tables/interval-coverage.csv."""
     found = rates_study(tables)
     print(
         "Proportions of n = 5 to 1000 rows, rates .05 to .95: "

@@ -45,7 +45,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Compute every metric of the predictions of any model.
 
-    docs/metrics.md gives each key's formula and convention. Keys depend on the names of classes
+    docs/metric_definitions.md gives each key's formula. Keys depend on the names of classes
     and attribute values alone (`frbench.metrics.metric_names` lists them); pass the names where a
     table may lack some of them.
 

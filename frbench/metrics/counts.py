@@ -2,7 +2,7 @@
 
 The table is ``counts[..., y, z, y_pred]`` of shape [..., C, A + 1, C]; its last attribute slot
 holds the rows whose attribute is unknown. Leading dimensions (bootstrap resamples) are carried
-through each metric by the same array operations. docs/metrics.md has the formulas in full.
+through each metric by the same array operations. docs/metric_definitions.md has the formulas.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -3,7 +3,7 @@
 A gap is the largest of the differences between two groups, a worst group the smallest of the
 accuracies, a disparate impact the smallest of the ratios. Such an extreme is not a smooth function
 of the rates: where groups are equal, its plug-in value is biased and resampling does not cover
-(docs/metrics.md, "What an interval means"). Here each contrast has an interval of its own, and
+(docs/intervals.md). Here each contrast has an interval of its own, and
 
 - the upper limit of a maximum is the largest of the upper limits of the contrasts. No correction
   is needed: it fails only if the limit of the true largest contrast fails (intersection-union);

@@ -191,7 +191,7 @@ class GroupCounts(Metric):
         self.losses.index_add_(1, level.clamp_(max=LOSS_BINS - 1), terms)
 
     def compute(self) -> dict[str, float]:
-        """Return every metric of docs/metrics.md; the keys depend on the names alone.
+        """Return every metric of docs/metric_definitions.md; the keys depend on the names alone.
 
         Raises:
             ValueError: If rows had labels or attributes that are out of range.
@@ -250,7 +250,7 @@ class GroupMetric(GroupCounts):
     ``self.log_dict(metric.compute())`` and for a `torchmetrics.MetricCollection`.
 
     Args:
-        name: Key of docs/metrics.md, ``worst_group_accuracy`` say.
+        name: Key of docs/metric_definitions.md, ``worst_group_accuracy`` say.
         num_classes: C.
         num_attributes: A.
         **kwargs: Further arguments of `GroupCounts`.

@@ -1,5 +1,6 @@
 """The pages build without a warning, name everything that is public, and their code runs."""
 
+import csv
 import doctest
 import importlib.util
 import os
@@ -26,6 +27,37 @@ SMALL = [
 ]
 
 pytestmark = pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning")
+
+
+#: Pages that a script writes from the code and the data.
+GENERATED = {"data_tables", "methods", "promises"}
+#: Pages that are looked up, not read from top to bottom: no guides.
+REFERENCE = GENERATED | {"metric_definitions", "penalty_options", "public_names", "results"}
+
+
+def words(page: Path) -> int:
+    """Count words outside of code blocks."""
+    return len(re.findall(r"\S*\w\S*", BLOCK.sub("", page.read_text())))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_a_guide_is_under_900_words(page):
+    assert page.stem in REFERENCE or words(page) < 900
+
+
+def test_all_pages_that_people_write_are_under_45000_words_together():
+    pages = [page for page in DOCS.rglob("*.md") if page.stem not in GENERATED]
+    assert sum(map(words, pages)) < 45_000
+
+
+def test_tables_beside_the_results_are_linked_and_rectangular():
+    text = "".join(page.read_text() for page in DOCS.rglob("*.md"))
+    for path in (DOCS / "results").rglob("*.csv"):
+        with path.open(encoding="utf-8", newline="") as file:
+            head, *rows = csv.reader(file)
+        assert len(set(head)) == len(head) and all(head) and rows, path
+        assert {len(row) for row in rows} == {len(head)}, path
+        assert path.parent.name != "tables" or f"tables/{path.name})" in text, path
 
 
 def blocks(page: Path, language: str) -> list[str]:

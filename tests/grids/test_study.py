@@ -124,7 +124,7 @@ def test_constraints_hold_at_their_bound(in_tmp: Path) -> None:
 
 
 # ---- the page ----------------------------------------------------------------------------------
-PAGE = (ROOT / "docs" / "bench.md").read_text()
+PAGE = "\n".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("bench", "tune"))
 
 
 @pytest.mark.parametrize("key", sorted({*KEYS, *SEARCH_KEYS, *DRAWS}))

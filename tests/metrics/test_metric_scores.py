@@ -26,7 +26,7 @@ def random_scores(seed, n=2000, num_classes=2, num_attributes=3, sharp=1.0):
 
 
 def auroc_bound(y, s, w):
-    """docs/metrics.md: pairs within one bin count one half and are wrong by at most one half."""
+    """docs/metric_definitions.md: pairs within one bin are wrong by at most one half."""
     bins = np.minimum((rank(s) * RANK_BINS).astype(int), RANK_BINS - 1)
     positive = np.bincount(bins, w * y, RANK_BINS)
     negative = np.bincount(bins, w * (1 - y), RANK_BINS)

@@ -206,7 +206,7 @@ def test_command_refuses_in_one_line(words, message, in_tmp, capsys):
 
 
 def test_the_examples_of_the_documentation_run():
-    path = ROOT / "docs" / "worst_case.md"
+    path = ROOT / "docs" / "private_alpha.md"
     found = doctest.testfile(str(path), module_relative=False)
     assert found.failed == 0 and found.attempted > 0
 

@@ -54,7 +54,7 @@ def test_what_is_written_is_read(tmp_path):
     assert found.tables["test/Q"].decision.tolist() == [0, 299, 0, 1, 1, 1]
     assert np.allclose(found.tables["val"].probabilities.sum(1), 1)
     assert list(read_predictions(file, ["test/Q", "nothing"]).tables) == ["test/Q"]
-    with np.load(file) as raw:  # the format is documented: docs/bench.md
+    with np.load(file) as raw:  # the format is documented: docs/grid_files.md
         assert raw["val/y"].dtype == np.uint8 and raw["val/z"].dtype == np.int8
         assert raw["test/Q/index"].dtype == np.uint32 and "val/index" not in raw.files
         assert "val/decision" not in raw.files and raw["test/Q/decision"].dtype == np.uint16

@@ -1,4 +1,4 @@
-"""Every count metric as a slow obvious loop over rows, written from docs/metrics.md alone."""
+"""Every count metric as a slow obvious loop over rows, from docs/metric_definitions.md alone."""
 
 import itertools
 import math
