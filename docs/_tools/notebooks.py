@@ -6,7 +6,9 @@ outputs that are older than the code (`make notebooks`).
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 import os
 import sys
@@ -17,6 +19,7 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 #: Largest stored notebook, in bytes.
@@ -45,6 +48,13 @@ def execute(path: Path, folder: Path) -> Any:
     return notebook
 
 
+def small(picture: str) -> str:
+    """Store a picture, PNG in base64, with 64 colours, where that is shorter."""
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as image, io.BytesIO() as file:
+        image.convert("RGB").quantize(64).save(file, "PNG", optimize=True)
+        return min(picture, base64.b64encode(file.getvalue()).decode(), key=len)
+
+
 def tidy(notebook: Any, folder: Path) -> None:
     """Keep what a reader needs: no progress bars, times, or paths of this machine."""
     for cell in notebook.cells:
@@ -54,6 +64,9 @@ def tidy(notebook: Any, folder: Path) -> None:
         kept = [o for o in cell.outputs if o.get("name") != "stderr"]
         text = json.dumps(kept).replace(f"{folder}/", "").replace(str(folder), ".")
         cell.outputs = [nbformat.from_dict(output) for output in json.loads(text)]
+        for data in (output.get("data", {}) for output in cell.outputs):
+            if "image/png" in data:
+                data["image/png"] = small(data["image/png"])
     notebook.metadata["frbench"] = {"sources": digest(notebook)}
 
 
