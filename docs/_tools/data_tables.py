@@ -36,9 +36,10 @@ SETS = [
 START = """\
 # Group tables
 
-Written by `python docs/_tools/data_tables.py` from the data themselves, with the default options (seed 0). A group is a
-cell (y, z); the smallest is that of the training rows, without empty ones. [Every group in every table](data_tables.csv), with the share Q of
-each group in what training sees. `frbench data` followed by the options prints the same for one data set.
+Written by `python docs/_tools/data_tables.py` from the data themselves, with the default options
+(seed 0). A group is a cell (y, z); the smallest is that of the training rows, without empty ones.
+[Every group in every table](data_tables.csv), with the share Q of each group in what training
+sees. `frbench data` followed by the options prints the same for one data set.
 [Data](data.md) says where files belong and how to bring your own.
 
 | options | source | classes, values of z | training rows | smallest group | tables |
