@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -63,6 +64,7 @@ def tidy(notebook: Any, folder: Path) -> None:
             continue
         kept = [o for o in cell.outputs if o.get("name") != "stderr"]
         text = json.dumps(kept).replace(f"{folder}/", "").replace(str(folder), ".")
+        text = re.sub(rf"{re.escape(tempfile.gettempdir())}/tmp\w+/", "", text)
         cell.outputs = [nbformat.from_dict(output) for output in json.loads(text)]
         for data in (output.get("data", {}) for output in cell.outputs):
             if "image/png" in data:
