@@ -42,6 +42,11 @@ def init_parameters(cls: type) -> list[str]:
 
     Not among them are arguments of a base that the class fixes, as it calls its constructor.
     """
+    return list(_parameters(cls))
+
+
+@cache
+def _parameters(cls: type) -> tuple[str, ...]:
     names: dict[str, None] = {}
     fixed: set[str] = set()
     for base in cls.__mro__:
@@ -57,7 +62,7 @@ def init_parameters(cls: type) -> list[str]:
         fixed |= _passed_on(init)
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
-    return list(names)
+    return tuple(names)
 
 
 def transient_arguments(cls: type) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import shutil
@@ -139,6 +140,7 @@ class _Stacks:
         self.trained = False
         self.logs = contextlib.ExitStack()
         self._log_of: dict[str, Any] = {}
+        self._first: _Run | None = None
 
     def _folder(self, cells: Sequence[Cell]) -> Path:
         keys = json.dumps([cell.key for cell in cells])
@@ -187,7 +189,6 @@ class _Stacks:
     def _build(self, cell: Cell) -> _Run | None:
         """Build a cell; one that fails is left to run by itself, which says why."""
         from frbench.runs.cli import train
-        from frbench.runs.prepared import Prepared
         from frbench.stacks.member import Member
 
         folder = self.queue.folder(cell)
@@ -195,12 +196,25 @@ class _Stacks:
             if not self.resumes:
                 clear(folder)
             try:
-                cli = train(fit_words(cell, folder), kind=Prepared)
+                cli = train(fit_words(cell, folder), kind=self._command(cell, folder))
             except (UserError, SystemExit):
                 return None
             member = Member(cli.trainer, cli.model, cli.datamodule)
             member.recorded = not self.queue.is_open(cell)
-            return _Run(cell, folder, cli, member)
+            run = _Run(cell, folder, cli, member)
+            self._first = self._first or run
+            return run
+
+    def _command(self, cell: Cell, folder: Path) -> Any:
+        """Return the command line of a cell, which reads only what the first one has not read."""
+        from frbench.runs.prepared import Alike, Prepared, changed
+
+        if (first := self._first) is None:
+            return Prepared
+        before, after = ({**c.options, "run_dir": str(f)} for c, f in
+                         ((first.cell, first.folder), (cell, folder)))  # fmt: skip
+        config = changed(first.cli, before, after, " ".join(cell.extra))
+        return Prepared if config is None else functools.partial(Alike, first.cli, config)
 
     def _train(self, runs: Sequence[_Run], start: float) -> float:
         """Train a stack and record its cells; return the time at the end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator, Sequence
+from functools import cache
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,8 @@ def check_configs(argv: list[str]) -> list[str]:
     return argv
 
 
-def known_options() -> list[str]:
+@cache
+def known_options() -> tuple[str, ...]:
     """List the options of the command, those of frbench's data sets and objectives included."""
     classes = {
         "trainer": Trainer,
@@ -117,4 +119,4 @@ def known_options() -> list[str]:
         named += [
             (kind, n) for name in exported(kind) for n in init_parameters(import_all()[name])
         ]
-    return fixed + [f"{key}.{name}" for key, name in dict.fromkeys(named)]
+    return (*fixed, *(f"{key}.{name}" for key, name in dict.fromkeys(named)))

@@ -27,7 +27,8 @@ class RecordRun(SaveConfigCallback):
         """Save once the loaders stand, which check the inputs; never over another run's file."""
         if not trainer.is_global_zero:
             return
-        text = self.parser.dump(self.config, skip_none=False)
+        # The parser has read it, and need not check it again.
+        text = self.parser.dump(self.config, skip_none=False, skip_check=True)
         folder = Path(self.config.run_dir)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "config.yaml"

@@ -17,6 +17,17 @@ from frbench.data.module import GroupDataModule
 from frbench.training.objective import Objective
 
 
+class Metrics(dict[str, Any]):
+    """The latest metrics, none of which is ever changed in place: copies share them.
+
+    Lightning's checkpoints copy all of them after every validation.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Metrics:
+        """Return a copy with the same values."""
+        return Metrics(self)
+
+
 class MemberTrainer:
     """The stack's trainer as one run sees it.
 
@@ -34,7 +45,7 @@ class MemberTrainer:
         self.datamodule = data
         self.callbacks: list[Callback] = list(own.callbacks)
         self.loggers: list[Logger] = list(own.loggers)
-        self.callback_metrics: dict[str, Any] = {}
+        self.callback_metrics: dict[str, Any] = Metrics()
         self.optimizers: list[Any] = []
         self.should_stop = False
         self.train_dataloader: Any = None
