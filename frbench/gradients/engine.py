@@ -201,8 +201,8 @@ class GradientSimilarity:
             found = {
                 p: f"{owner}.{name}" if owner else name
                 for owner, module in owners.items()
-                for name, p in module.named_parameters(recurse=False)
-                if p.requires_grad
+                for name, p in module._parameters.items()
+                if p is not None and p.requires_grad
             }
             self._chosen = {name: p for p, name in found.items()}  # a shared parameter once
         return self._chosen

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -53,7 +54,18 @@ class Layer(ABC):
 
     def take(self, rows: Tensor) -> Layer:
         """Return the same for some rows."""
-        return type(self)(self.module, self.a[rows], self.d[rows])
+        return self.of(self.a[rows], self.d[rows])
+
+    def of(self, a: Tensor, d: Tensor) -> Layer:
+        """Return a call of the same layer with other sides, of types as these have.
+
+        Args:
+            a: The input [B, ...].
+            d: The cotangent [B, ...].
+        """
+        other = object.__new__(type(self))
+        vars(other).update(vars(self), a=a, d=d)
+        return other
 
     @staticmethod
     def supports(module: Any) -> bool:
@@ -76,18 +88,16 @@ class Layer(ABC):
     def _per_sample(self) -> Tensor:
         """Instantiate the gradients [B, P]."""
 
-    @property
+    @cached_property
     def trains(self) -> tuple[bool, bool]:
         """Whether weight and bias are trained."""
-        weight, bias = getattr(self.module, "weight", None), getattr(self.module, "bias", None)
-        return (weight is not None and weight.requires_grad,
-                bias is not None and bias.requires_grad)  # fmt: skip
+        return "weight" in self.trained, "bias" in self.trained
 
-    @property
+    @cached_property
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that are trained, by their names in the module."""
-        names = zip(("weight", "bias"), self.trains, strict=True)
-        return {name: getattr(self.module, name) for name, trained in names if trained}
+        found = ((name, getattr(self.module, name, None)) for name in ("weight", "bias"))
+        return {name: p for name, p in found if p is not None and p.requires_grad}
 
     def pairwise_is_cheaper(self, rows: int) -> bool:
         """Whether products with ``rows`` samples cost less than with their summed gradient."""

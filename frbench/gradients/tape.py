@@ -29,7 +29,7 @@ def select(model: nn.Module, layers: str | list[str]) -> dict[str, nn.Module]:
     owners = {
         name: module
         for name, module in model.named_modules()
-        if any(p.requires_grad for p in module.parameters(recurse=False))
+        if any(p is not None and p.requires_grad for p in module._parameters.values())
     }
     if layers == "all":
         return owners

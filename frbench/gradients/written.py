@@ -33,7 +33,8 @@ class _Written(torch.autograd.Function):
     def forward(
         ctx: Any, losses: Tensor, coef: Tensor, layers: list[Layer], *parameters: nn.Parameter
     ) -> Tensor:
-        ctx.made = [(type(layer), layer.module) for layer in layers]
+        nothing = coef.new_empty(0)
+        ctx.calls = [layer.of(nothing, nothing) for layer in layers]
         # Not attributes: autograd frees what is saved so once it has been used.
         ctx.save_for_backward(coef, *(side for layer in layers for side in (layer.a, layer.d)))
         return coef @ losses
@@ -45,10 +46,9 @@ class _Written(torch.autograd.Function):
         grads: list[Tensor] = []
         with torch.autocast(coef.device.type, enabled=False):
             coef = coef * grad
-            for (cls, module), a, d in zip(ctx.made, sides[::2], sides[1::2], strict=True):
-                layer = cls(module, a, d)
-                found = layer.weighted(coef.to(layer.d.dtype))
-                grads += [found[name] for name in layer.trained]
+            for call, a, d in zip(ctx.calls, sides[::2], sides[1::2], strict=True):
+                found = call.of(a, d).weighted(coef.to(d.dtype))
+                grads += [found[name] for name in call.trained]
         return None, None, None, *grads
 
 
