@@ -40,10 +40,10 @@ DATA = {
 }
 SEARCH = """
 random:
-  draws: 48
+  draws: {draws}
   space:
-    model.lr: {log_uniform: [0.0003, 0.03]}
-    model.weight_decay: {log_uniform: [0.00001, 0.1]}
+    model.lr: {{log_uniform: [0.0003, 0.03]}}
+    model.weight_decay: {{log_uniform: [0.00001, 0.1]}}
 """
 
 
@@ -84,15 +84,19 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=["digits", "gaussians", "search"])
     parser.add_argument("--before", type=Path, help="checkout of an earlier commit")
     parser.add_argument("--methods", nargs="*", help="of all by default")
+    parser.add_argument("--draws", type=int, default=48, help="of the search")
+    parser.add_argument("--runs", type=int, help="seeds of each grid; 16 and 32 by default")
     args = parser.parse_args()
     more = " at the earlier commit | ratio |" if args.before else ""
     print(f"| cells | CPU s one by one | in stacks | ratio |{more}")
     for what, runs in (("digits", 16), ("gaussians", 32)):
         for method in args.methods or METHODS if what in args.what else ():
-            rest = f"seeds: {list(range(runs))}\n"
-            compare(f"{runs} x {what}", what, method, rest, runs, args.before)
+            seeds = args.runs or runs
+            rest = f"seeds: {list(range(seeds))}\n"
+            compare(f"{seeds} x {what}", what, method, rest, seeds, args.before)
     for method in args.methods or MORE if "search" in args.what else ():
-        compare("48 draws, digits", "digits", method, SEARCH, 16, args.before)
+        search = SEARCH.format(draws=args.draws)
+        compare(f"{args.draws} draws, digits", "digits", method, search, 16, args.before)
 
 
 if __name__ == "__main__":

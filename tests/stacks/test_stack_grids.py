@@ -100,6 +100,17 @@ def test_records_logs_and_checkpoints(tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_divide_the_stacks(tmp_path):
+    """Both have their own cells of the same grid: the records are those of one process."""
+    grid = ERM.replace("methods: {", "methods: {ARL: {model: ARL}, LfF: {model: LfF}, ")
+    alone = bench(tmp_path / "one", grid, "--stack=8")
+    mine = bench(tmp_path / "two", grid, "--stack=8", "--jobs=2")
+    compare(tmp_path / "two", tmp_path / "one", mine, alone)
+    assert all(r["stack"]["runs"] == 3 for r in mine.values())
+    assert not list((tmp_path / "two" / "out" / "stacks").glob("*"))
+
+
+@pytest.mark.slow
 def test_a_random_search_with_early_stopping(tmp_path):
     """Runs that stop at different times, with rates and decays of their own; a second method."""
     grid = BASE + (
