@@ -97,8 +97,9 @@ def evaluate_rows(
     empty: Empty = "ignore",
     metrics: Sequence[CountMetric] = (),
     min_group_rows: int = 0,
+    noise_floor: bool = True,
 ) -> dict[str, float]:
-    """Compute every metric of coded rows, see `evaluate`.
+    """Compute every metric of coded rows, see `evaluate` and `evaluate_counts`.
 
     Example:
         >>> evaluate_rows(to_rows([0, 1], [0, 1], [0, 1]))["worst_group_accuracy"]
@@ -121,6 +122,7 @@ def evaluate_rows(
         min_group_rows,
         _cells(rows) if min_group_rows else None,
         None if rows.scores is None else _ranking(rows),
+        noise_floor,
     )
 
 
@@ -146,6 +148,7 @@ def evaluate_counts(
     min_group_rows: int = 0,
     rows: np.ndarray | None = None,
     ranks: Ranking | None = None,
+    noise_floor: bool = True,
 ) -> dict[str, float]:
     """Compute every metric of one table from what is counted of it, see `evaluate`.
 
@@ -160,6 +163,7 @@ def evaluate_counts(
         min_group_rows: As in `evaluate`.
         rows: Rows of each group [C, A], if the counts are weighted.
         ranks: The sorted scores; None gives the AUROC of binned ones.
+        noise_floor: Whether to compute ``score_kl_noise_floor``, which takes as long as all others.
     """
     names = class_names, attribute_names
     out = count_metrics(counts, *names, train_counts, empty, min_group_rows, rows)
@@ -167,7 +171,8 @@ def evaluate_counts(
         out |= score_metrics(state, attribute_names)
         if ranks is not None:
             out |= exact_ranks(ranks, attribute_names)
-        out["score_kl_noise_floor"] = np.asarray(score_kl_noise_floor(state.histogram))
+        if noise_floor:
+            out["score_kl_noise_floor"] = np.asarray(score_kl_noise_floor(state.histogram))
     out |= parallel_metrics(counts, state, attribute_names, empty, min_group_rows, rows)
     out |= overlapping_metrics(counts, *names, empty, min_group_rows, rows)
     out |= evaluate_own(metrics, counts)

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.metrics.api import evaluate
+from frbench.metrics.api import evaluate_rows
 from frbench.metrics.names import COUNTS, NOISE_FLOOR, SCORES, group_of, split_key, split_of
 from frbench.metrics.own import CountMetric, directions
+from frbench.metrics.rows import to_rows
 from frbench.report.predictions import FILE, KeptPredictions, Predictions, read_predictions
 from frbench.report.results import Run
 
@@ -38,6 +39,7 @@ def table_metrics(
     min_group_rows: int,
     own: Sequence[CountMetric] = (),
     scores: bool = True,
+    noise_floor: bool = True,
 ) -> dict[str, float]:
     """Compute the metrics of one table from kept predictions.
 
@@ -47,20 +49,13 @@ def table_metrics(
         min_group_rows: Rows that a group needs to take part in minima, gaps and ratios.
         own: Metrics of one's own.
         scores: Whether to compute those of scores, which take most of the time.
+        noise_floor: Whether ``score_kl_noise_floor`` is among them.
     """
     table = kept.tables[name]
     p = table.probabilities if scores else None
-    return evaluate(
-        table.y,
-        table.decision,
-        table.z,
-        p if p is None or p.shape[1] > 2 else p[:, 1],
-        class_names=kept.class_names,
-        attribute_names=kept.attribute_names,
-        train_counts=kept.train_counts,
-        metrics=own,
-        min_group_rows=min_group_rows,
-    )
+    columns = table.y, table.decision, table.z, p
+    rows = to_rows(*columns, None, kept.class_names, kept.attribute_names)
+    return evaluate_rows(rows, kept.train_counts, "ignore", own, min_group_rows, noise_floor)
 
 
 def all_metrics(
@@ -113,8 +108,9 @@ def with_metrics(
         found: dict[str, float] = {}
         for name in kept.tables:
             asked = [metric for table, metric in lacking if table == name]
-            soft = any(metric.partition("/")[0] in OF_SCORES for metric in asked)
-            values = table_metrics(kept, name, run.min_group_rows, own, soft)
+            wanted = {metric.partition("/")[0] for metric in asked}
+            soft, floor = bool(OF_SCORES & wanted), bool(NOISE_FLOOR.keys() & wanted)
+            values = table_metrics(kept, name, run.min_group_rows, own, soft, floor)
             found |= {f"{name}/{metric}": values[metric] for metric in asked if metric in values}
         both = {**run.directions, **signs}
         out.append(replace(run, metrics={**run.metrics, **found}, directions=both))
