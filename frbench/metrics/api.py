@@ -163,7 +163,7 @@ def evaluate_counts(
         min_group_rows: As in `evaluate`.
         rows: Rows of each group [C, A], if the counts are weighted.
         ranks: The sorted scores; None gives the AUROC of binned ones.
-        noise_floor: Whether to compute ``score_kl_noise_floor``, which takes as long as all others.
+        noise_floor: Whether to compute ``score_kl_noise_floor``, which takes much time.
     """
     names = class_names, attribute_names
     out = count_metrics(counts, *names, train_counts, empty, min_group_rows, rows)

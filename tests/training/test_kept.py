@@ -29,7 +29,7 @@ def tables(first=0, step=1, size=2):
     """Give a collector the rows of one process, batch by batch."""
     kept = Kept()
     for rows in torch.arange(first, N, step).split(size):
-        batch = Batch(None, Y[rows], Z[rows], None, None, None, rows)
+        batch = Batch.of(torch.zeros(len(rows), 1), Y[rows], Z[rows], 2)._replace(index=rows)
         kept.add("val", batch, Outcome(LOGITS[rows]))
         later = batch._replace(index=rows + (rows > 4) * 4)  # a part of the table is not visited
         kept.add("test", later, Outcome(LOGITS[rows], None, (Y[rows] + 1) % 3))
