@@ -23,14 +23,14 @@ OF_SCORES = {name.partition("/")[0] for name in (*SCORES, *NOISE_FLOOR)}
 
 
 def read_kept(run: Run, only: Sequence[str] | None = None) -> KeptPredictions | None:
-    """Read what a run has kept; None if it has kept nothing.
+    """Read what a run has kept; None if it has kept nothing of the checkpoint that it is at.
 
     Args:
         run: The run.
         only: Names of tables; all by default.
     """
     path = run.folder / FILE
-    return read_predictions(path, only) if path.is_file() else None
+    return read_predictions(path, only) if run.keeps and path.is_file() else None
 
 
 def table_metrics(
@@ -119,7 +119,7 @@ def with_metrics(
         for metric, count in added.items()
     ]
     notes += [
-        f"{metric}: {count} runs have neither it nor kept predictions ({FILE})."
+        f"{metric}: {count} runs have neither it nor kept predictions of this checkpoint ({FILE})."
         for metric, count in without.items()
     ]
     return out, notes

@@ -87,6 +87,11 @@ class Run:
         return self.record.get("selected") or {}
 
     @property
+    def keeps(self) -> bool:
+        """Whether its metrics are of the checkpoint whose predictions it keeps, the first."""
+        return "metrics" not in self.selected.get(self.monitor.rpartition(" (")[0], {})
+
+    @property
     def searched(self) -> bool:
         """Whether it may choose a setting; the final runs of two phases may not."""
         return not self.phases or self.seed in self.phases["search"]

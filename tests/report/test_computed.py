@@ -9,8 +9,12 @@ import pytest
 from frbench.commands.report import main
 from frbench.contracts.errors import UserError
 from frbench.metrics import evaluate
+from frbench.report.choice import at_checkpoints
+from frbench.report.computed import read_kept, with_metrics
 from frbench.report.flips import flips
 from frbench.report.predictions import FILE, KeptPredictions, Predictions, log_scores
+from frbench.report.results import run_of
+from frbench.report.rule import parse_rule
 
 CLASSES, VALUES = ["no", "yes"], ["f", "m"]
 OWN = """
@@ -116,12 +120,30 @@ def test_without_predictions_the_metric_is_missing(folder, capsys):
     for file in files[:3]:
         file.unlink()
     found = shown(path, capsys, "--metrics", "accuracy", "auroc")
-    assert any(f"auroc: 3 runs have neither it nor kept predictions ({FILE})" in n
+    assert any("auroc: 3 runs have neither it nor kept predictions" in n
                for n in found["notes"])  # fmt: skip
     for file in files[3:]:
         file.unlink()
     with pytest.raises(UserError, match="No run has the test metric 'auroc'"):
         main([str(path), "--metrics", "auroc"])
+
+
+def test_predictions_of_another_checkpoint_are_not_taken(record, tmp_path):
+    """Those of the first rule are kept; another rule may have chosen another step."""
+    rng = np.random.default_rng(0)
+    metrics = {"val/accuracy": 0.5, "test/accuracy": 0.5}
+    later = {"step": 4, "metrics": metrics}
+    made = record(metrics=metrics, selected={"val/accuracy": {"step": 3},
+                                             "val/balanced_accuracy": later,
+                                             "val/worst_group_accuracy": {"step": 3}})  # fmt: skip
+    run = run_of(made, tmp_path)
+    run.folder.mkdir(parents=True)
+    tables = {name: rows(rng, 50, name) for name in ("val", "test")}
+    KeptPredictions(tables, CLASSES, VALUES, np.ones((2, 2))).write(run.folder / FILE)
+    for rule, kept in (("accuracy", 1), ("balanced_accuracy", 0), ("worst_group_accuracy", 1)):
+        (there,) = at_checkpoints([run], parse_rule(f"val/{rule}"))
+        (found,), _ = with_metrics([there], ["auroc"])
+        assert ("test/auroc" in found.metrics) == kept == (read_kept(there) is not None)
 
 
 def test_an_ensemble_is_a_further_row(folder, capsys):
