@@ -57,7 +57,7 @@ GRID = {
     "data": {"d": {"data": "Digits"}},
     "methods": {"ERM": {"model": "ERM"},
                 "AFR": {"after": "ERM", "postprocess": "AFR", "share": 0.5}},
-    "grid": {"model.lr": [0.02, 0.3]},
+    "grid": {"model.lr": [0.02]},
     "seeds": [0, 1],
 }  # fmt: skip
 
@@ -75,7 +75,7 @@ def bench(out: str, *words: str, **changes) -> dict:
 def test_a_grid_of_rules_has_the_numbers_of_a_grid_for_each(in_tmp, words):
     together = bench("all", *words, select=RULES)
     differs = 0
-    for rule in RULES:
+    for rule in RULES[1:]:
         alone = bench("one" + rule.replace("/", ""), *words,
                       base={**GRID["base"], "checkpoint.monitor": rule})  # fmt: skip
         for name, record in alone.items():
