@@ -76,12 +76,16 @@ class BestCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=False,
         )
 
+    def monitors(self, trainer: Trainer) -> list[str]:
+        """Return the metrics by which the checkpoint is chosen or training stops."""
+        stops = [c for c in trainer.early_stopping_callbacks if c.patience < NEVER]
+        return [self.also.writing or str(self.monitor), *(c.monitor for c in stops)]
+
     def selection(self, trainer: Trainer) -> dict[str, Any]:
         """Say by what rule the checkpoint was chosen, and whether test data had a part in it."""
-        stops = [c for c in trainer.early_stopping_callbacks if c.patience < NEVER]
-        monitor = self.also.writing or str(self.monitor)
-        monitors = [monitor, *(c.monitor for c in stops)]
+        monitors = self.monitors(trainer)
         oracle = any(monitor.startswith("test") for monitor in monitors)
+        monitor = monitors[0]
         return {
             "monitor": monitor,
             "mode": self._modes.get(monitor, self.mode),

@@ -113,7 +113,7 @@ def main(argv: list[str]) -> int:
     elif args.flips:
         _put(document(differing, form, color=color), args.out)
     else:
-        _put(render(report, metrics, form, color=color), args.out)
+        _put(render(report, metrics, form, color, args.group_by is not None), args.out)
     if args.html:
         from frbench.report.html import html_page
 
@@ -187,6 +187,9 @@ examples:
         help="a further row for each method: mean probabilities over its seeds")  # fmt: skip
     add("--postprocess", nargs="+", metavar=("NAME", "OPTION=VALUE"),
         help="further rows: a postprocessor fitted on kept validation scores")  # fmt: skip
+    add("--group_by", choices=("attributes",),
+        help="a leaderboard for each way of reading the attribute: in training, selection, "
+        "fitting behind a run, at test")  # fmt: skip
     add("--folds", type=int, metavar="K",
         help="folds per repetition of cross-validation (default: all)")  # fmt: skip
     add("--format", choices=("table", "markdown", "latex", "csv", "json"),

@@ -62,6 +62,18 @@ def target_distribution(p: np.ndarray, balance: Balance, marginals: Marginals) -
     return q
 
 
+def reads_attribute(balance: Balance, marginals: Marginals = "keep") -> bool:
+    """Whether the weight of a row depends on its attribute, Q / P differing within a class.
+
+    Example:
+        >>> reads_attribute("class"), reads_attribute("joint")
+        (False, True)
+    """
+    p = np.array([[0.4, 0.1], [0.2, 0.3]])
+    ratio = target_distribution(p, balance, marginals) / p
+    return not np.allclose(ratio, ratio[:, :1])
+
+
 def cell_weights(
     p: np.ndarray,
     balance: Balance,

@@ -178,6 +178,7 @@ def tested(
     from frbench.data.describe import group_table, remarks
     from frbench.data.fingerprint import fingerprint
     from frbench.metrics.own import directions
+    from frbench.runs.attributes import attributes_read
     from frbench.runs.environment import environment
     from frbench.runs.evaluation import evaluated
 
@@ -217,6 +218,7 @@ def tested(
         "effective_sample_size": round(effective_sample_size(cli.datamodule.training.weight), 1),
         "attribute_as_input": cli.datamodule.attribute_as_input,
         "attribute_use": cli.model.attribute_use or "none",
+        "attributes": attributes_read(cli.model, cli.datamodule, monitor.monitors(fitted)),
         "config_hash": hashlib.sha256(config.encode()).hexdigest()[:16],
         "data_hash": fingerprint(cli.datamodule),
         "data_files": file_hashes(cli.datamodule.files),
@@ -257,6 +259,7 @@ def _selected(
 
 def _behind(cell: Cell, folder: Path, results: Results) -> dict[str, Any]:
     from frbench.data.fingerprint import fingerprint
+    from frbench.runs.attributes import attributes_behind
     from frbench.runs.checkpoint import read_description
     from frbench.runs.environment import environment
     from frbench.runs.postprocess import evaluate_tables, fit_behind, request_of
@@ -289,6 +292,7 @@ def _behind(cell: Cell, folder: Path, results: Results) -> dict[str, Any]:
         **selected,
         "warnings": warnings,
         "attribute_use": model.attribute_use or "none",
+        "attributes": attributes_behind(trained, request.method, model),
         "after": cell.parent.key,
         "postprocess": fitted,
         "data_hash": fingerprint(data),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from frbench.report.interval import Estimate
-from frbench.report.sheets import footer, sheets
+from frbench.report.sheets import footer, sheets, told_of, use_of
 from frbench.report.signatures import signatures
 from frbench.report.significance import corrected
 from frbench.report.summary import Report
@@ -17,7 +17,9 @@ from frbench.support.sheet import Sheet, Value, document
 _CAPTION = "Mean ± sd over n seeds or folds, 95 % t-interval of the mean."
 
 
-def render(report: Report, metrics: Sequence[str], form: str, color: bool = False) -> str:
+def render(
+    report: Report, metrics: Sequence[str], form: str, color: bool = False, grouped: bool = False
+) -> str:
     """Write a report as text.
 
     Args:
@@ -25,13 +27,14 @@ def render(report: Report, metrics: Sequence[str], form: str, color: bool = Fals
         metrics: Columns of the tables, names without split and table.
         form: table, markdown, latex, csv or json.
         color: Whether a table may hold terminal codes.
+        grouped: Whether there is a leaderboard for each way of reading the attribute.
     """
     if form == "json":
         return json.dumps(_as_json(report, metrics), indent=2, allow_nan=False) + "\n"
     if form == "csv":
         return _long(report, metrics).render("csv")
     caption = [_CAPTION] * (form == "latex")
-    tables = [sheet._replace(lines=caption) for sheet in sheets(report, metrics)]
+    tables = [sheet._replace(lines=caption) for sheet in sheets(report, metrics, grouped)]
     return document([*tables, Sheet(lines=footer(report))], form, color=color)
 
 
@@ -58,6 +61,7 @@ def _as_json(report: Report, metrics: Sequence[str]) -> dict[str, Any]:
             "cells": [run.cell for run in row.runs],
             "seeds": sorted({run.seed for run in row.runs}),
             "oracle_checkpoint": row.oracle,
+            "attribute_read_in": list(use_of(row, report)) if told_of(row) else None,
             "rule": _numbers(row.rule),
             "metrics": {
                 key: _numbers(row.metrics[key])

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from frbench.metrics.names import reads_attribute
 from frbench.report.interval import Estimate
 from frbench.report.results import Run
 from frbench.report.signatures import signatures
@@ -14,8 +15,15 @@ from frbench.report.summary import Report, Row
 from frbench.support.sheet import Cell, Sheet, Value
 
 
-def sheets(report: Report, metrics: Sequence[str]) -> list[Sheet]:
-    """Lay out leaderboard and differences of each test table, and the choices of each data set."""
+def sheets(report: Report, metrics: Sequence[str], grouped: bool = False) -> list[Sheet]:
+    """Lay out leaderboard and differences of each test table, and the choices of each data set.
+
+    Args:
+        report: The report.
+        metrics: Columns, names without split and table.
+        grouped: Whether methods that read the attribute in different parts have a leaderboard
+            each.
+    """
     oracle = "ORACLE (settings chosen on test data): " if report.rule.oracle else ""
     names = [metric.replace("_", " ") for metric in metrics]
     out = []
@@ -24,8 +32,14 @@ def sheets(report: Report, metrics: Sequence[str]) -> list[Sheet]:
         for table in tables:
             keys = [f"{table}/{metric}" for metric in metrics]
             title = f"{oracle}{data}, {table.replace('/', ' ')}"
-            lines = _leaderboard(report, rows, keys)
-            out.append(Sheet(title, ["method", "n", *names], lines))
+            told = any(map(told_of, rows))
+            header = ["method", *(["attribute read in"] * told), "n", *names]
+            uses = dict.fromkeys(sorted((use_of(row, report) for row in rows), key=len))
+            for use in uses if grouped and told else [None]:
+                here = [row for row in rows if use is None or use_of(row, report) == use]
+                lines = _leaderboard(report, here, keys, told)
+                of = "" if use is None else f"; attribute read in {', '.join(use) or 'nothing'}"
+                out.append(Sheet(title + of, header, lines))
             if lines := _differences(rows, keys):
                 versus = f"{title}: difference to {report.baseline}"
                 out.append(Sheet(versus, ["method", "n", *names], lines))
@@ -37,13 +51,34 @@ def sheets(report: Report, metrics: Sequence[str]) -> list[Sheet]:
     return out
 
 
-def _leaderboard(report: Report, rows: Sequence[Row], keys: Sequence[str]) -> list[list[Value]]:
+#: Parts of a run that may read the attribute.
+PARTS = ("train", "select", "fit", "test")
+
+
+def told_of(row: Row) -> bool:
+    """Whether the records of a row say what reads the attribute; older ones do not."""
+    return any("attributes" in run.record for run in row.runs)
+
+
+def use_of(row: Row, report: Report) -> tuple[str, ...]:
+    """Return the parts of a row's runs that read the attribute; the report's rule selects, too."""
+    found = {p for run in row.runs for p, by in run.record.get("attributes", {}).items() if by}
+    found -= {"select"} if report.rule.monitor and row.runs[0].selected else set()
+    if any(reads_attribute(key) for _, key in report.rule.terms):
+        found.add("select")
+    return tuple(part for part in PARTS if part in found)
+
+
+def _leaderboard(
+    report: Report, rows: Sequence[Row], keys: Sequence[str], told: bool
+) -> list[list[Value]]:
     """Sort the methods by the first metric; the best values of each metric stand out."""
     lines: list[list[Value]] = []
     for row in ranked(rows, keys[0], report.direction(keys[0])):
         n = max((row.metrics[key].n for key in keys), default=0)
         cells = [cell(row.metrics[k], n)._replace(style="bold" * (k in row.leads)) for k in keys]
-        lines.append([label(row), n, *cells])
+        use = [", ".join(use_of(row, report)) or "nothing"] * told
+        lines.append([label(row), *use, n, *cells])
     return lines
 
 

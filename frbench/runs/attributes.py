@@ -1,0 +1,75 @@
+"""Where a run reads the attribute: in training, selection, fitting behind it, and at test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from frbench.data import balance
+from frbench.metrics.names import reads_attribute
+
+if TYPE_CHECKING:
+    from frbench.data.module import GroupDataModule
+    from frbench.objectives import Objective
+
+
+def attributes_read(
+    model: Objective, data: GroupDataModule, monitors: list[str]
+) -> dict[str, list[str]]:
+    """Name what reads the attribute in each part of a run, from what the classes declare.
+
+    Objectives and penalties say so by ``properties.attributes``, inference and mixing by
+    ``sees_attribute``, balances by their weights, steps and postprocessors by
+    ``reads_attribute``. Where groups are inferred, objective and penalties read these.
+
+    Args:
+        model: The trained model.
+        data: Its data.
+        monitors: Metrics by which a checkpoint is chosen or training stops.
+
+    Returns:
+        Names by ``train``, ``select`` and ``test``, no names where nothing reads it.
+    """
+    parts: list[Any] = [model, *(p for p in model.penalties if float(p.weight))]
+    train = [_name(p) for p in parts if p.properties.attributes != "unseen"]
+    if model.infer is not None:
+        train = [_name(model.infer)] if model.infer.sees_attribute else []
+    if model.mixing is not None and model.mixing.sees_attribute and model.infer is None:
+        train.append(_name(model.mixing))
+    if balance.reads_attribute(data.balance, data.marginals):
+        train.append(f"balance: {data.balance}")
+    train += map(_name, [*(data.augment or ()), *(data.transforms or ())])
+    if data.attribute_as_input:
+        train.append("the inputs")
+    return {
+        "train": train,
+        "select": [monitor for monitor in monitors if reads_attribute(monitor)],
+        "test": _at_test(model),
+    }
+
+
+def attributes_behind(
+    before: dict[str, Any], method: Any, model: Objective
+) -> dict[str, list[str]]:
+    """Name what reads the attribute in a run and in what was fitted behind it.
+
+    Args:
+        before: Record of the run.
+        method: The postprocessor; its fit reads the attribute of held-out rows if it needs z.
+        model: The model with it.
+    """
+    inferred = getattr(method, "attribute", None)  # known, inferred, or a group inference
+    reads = "z" in method.needs and getattr(inferred, "sees_attribute", True)
+    earlier = before.get("attributes", {})
+    return {
+        **earlier,
+        "fit": [*earlier.get("fit", []), *([_name(method)] if reads else [])],
+        "test": _at_test(model),
+    }
+
+
+def _at_test(model: Objective) -> list[str]:
+    return [model.attribute_use] if model.attribute_use else []
+
+
+def _name(part: Any) -> str:
+    return type(part).__name__
