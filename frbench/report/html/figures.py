@@ -130,14 +130,25 @@ def _errors(run: Run, names: Sequence[str], most: int) -> Iterator[Markup]:
         return
     for title, figure in error_figures(kept, name):
         yield drawn(figure, f"{title}, {words(name.replace('/', ' '))}", run.name)
-    if most and (gallery := _gallery(run, name, kept.class_names, kept.attribute_names, most)):
-        yield gallery
+    if most and (shown := gallery(run, name, kept.class_names, kept.attribute_names, most)):
+        yield shown
 
 
-def _gallery(
+def gallery(
     run: Run, name: str, classes: Sequence[str], values: Sequence[str], most: int
 ) -> Markup | None:
-    """Show rows of the worst group that were decided wrongly, as they were kept."""
+    """Show rows of the worst group that were decided wrongly, as they were kept.
+
+    Args:
+        run: The run.
+        name: The test table.
+        classes: Names of the classes.
+        values: Names of the attribute's values.
+        most: Rows at most.
+
+    Raises:
+        UserError: If the file is not of the form that a run writes.
+    """
     path = run.folder / ERRORS
     if not path.is_file():
         return None
