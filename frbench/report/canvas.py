@@ -117,14 +117,18 @@ def tidy(ax: Axes, title: str = "") -> None:
     ax.locator_params(nbins=6)
 
 
+def _letters(name: str) -> int:
+    return max(map(len, name.split("\n")))
+
+
 def _key_columns(names: Sequence[str], width: float) -> int:
     """Return how many columns of these names fit into so many inches."""
-    return max(1, int(width / (0.5 + 0.068 * max(map(len, names), default=1))))
+    return max(1, int(width / (0.5 + 0.068 * max(map(_letters, names), default=1))))
 
 
-def keyed(names: Sequence[str], width: float = WIDTH) -> float:
+def keyed(names: Sequence[str], width: float = WIDTH, lines: int = 1) -> float:
     """Return the inches below the panels that a key of these names and a caption take."""
-    return 0.3 + 0.18 * -(-len(names) // _key_columns(names, width))
+    return 0.17 + 0.13 * lines + 0.18 * -(-len(names) // _key_columns(names, width))
 
 
 def finish(figure: Figure, note: str) -> None:
@@ -133,9 +137,10 @@ def finish(figure: Figure, note: str) -> None:
     for ax in figure.axes:
         marks |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     width, height = figure.get_size_inches()
+    low = 0.09 + 0.13 * (note.count("\n") + 1)
     if marks:
         figure.legend(marks.values(), marks, loc="lower left", ncols=_key_columns([*marks], width),
-                      fontsize=8.5, bbox_to_anchor=(0, 0.2 / height), frameon=False, borderpad=0.2,
+                      fontsize=8.5, bbox_to_anchor=(0, low / height), frameon=False, borderpad=0.2,
                       borderaxespad=0.1, labelspacing=0.3, columnspacing=1.2)  # fmt: skip
     figure.text(0.08 / width, 0.07 / height, note, fontsize=8, color=GREY)
 

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PANEL = (WIDTH, 3.9)  # inches
-_OUTSIDE = ", outside: at the nearest edge"
 _CAPTION = (
-    "Points: settings, means with 95 % intervals. Lines: Pareto front of each method.\n"
-    "Broad: the best unconstrained model, its constraint relaxed after training."
+    "Points: settings, means with 95 % intervals over seeds.\n"
+    "Lines: Pareto front of each method.\n"
+    "Broad: the best unconstrained model, its constraint relaxed."
 )
 
 
@@ -43,7 +43,7 @@ def frontier_figure(found: Sequence[Frontier], columns: int = 2) -> Figure:
     """
     columns = min(columns, len(found))
     names = list(dict.fromkeys(name for one in found for name in one.methods))
-    below = keyed([*names, "unprocessed " * 2, _OUTSIDE], WIDTH * columns) + 0.3
+    below = keyed([*names, "unprocessed", "constant", "outside"], WIDTH * columns, 3)
     figure, axes = panels(len(found), _PANEL, columns, Margins(top=0.3), below)
     for ax, one in zip(axes, found, strict=True):
         _draw(ax, one, names)
@@ -86,7 +86,8 @@ def _draw(ax: Axes, one: Frontier, names: Sequence[str]) -> None:
             right = ax.transAxes.inverted().transform(ax.transData.transform(point.mean))[0] > 0.5
             ax.annotate(plain(point.name), point.mean, xytext=(-8 if right else 8, 0), va=side,
                         textcoords="offset points", ha="right" if right else "left",
-                        fontsize=7, color=GREY)  # fmt: skip
+                        fontsize=7, color=GREY, zorder=6,
+                        bbox={"fc": "white", "alpha": 0.7, "lw": 0, "pad": 0.3})  # fmt: skip
     tidy(ax, plain(f"{one.data}, {one.table.replace('/', ' ')}"))
     ax.set_xlabel(axis_name(one.metrics[0], one.signs[0]))
     ax.set_ylabel(axis_name(one.metrics[1], one.signs[1]))
@@ -100,7 +101,7 @@ def _mark(ax: Axes, constant: tuple[float, float]) -> None:
         place, where = constant, ""
     else:
         held = [min(max(v, low), high) for v, (low, high) in zip(constant, limits, strict=True)]
-        place, where = (held[0], held[1]), _OUTSIDE
+        place, where = (held[0], held[1]), ",\noutside, at the edge"
         ax.set_xlim(limits[0])
         ax.set_ylim(limits[1])
     label = f"constant class ({constant[0]:.3g}, {constant[1]:.3g}){where}"

@@ -207,6 +207,9 @@ def test_a_continued_run_keeps_its_id(offline: Path) -> None:
     steps = [x.values("trainer/global_step") for x in found[:2]]
     assert max(steps[0]) == 3 < min(step for step in steps[1] if step > 3)
     assert found[2].values("test/P0/accuracy")
+    logged = {key for row in found[2].history for key in row if key.startswith("errors/")}
+    for name in ("confusion matrices", "reliability", "roc curves"):
+        assert any(key.startswith(f"errors/test P0 {name}") for key in logged), logged
 
 
 def test_an_id_that_is_given_is_kept(offline: Path) -> None:
