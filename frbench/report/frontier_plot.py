@@ -43,7 +43,7 @@ def frontier_figure(found: Sequence[Frontier], columns: int = 2) -> Figure:
     """
     columns = min(columns, len(found))
     names = list(dict.fromkeys(name for one in found for name in one.methods))
-    below = keyed([*names, "unprocessed", "constant", "outside"], WIDTH * columns, 3)
+    below = keyed([*names, "unprocessed", "constant", "outside, at"], WIDTH * columns, 3)
     figure, axes = panels(len(found), _PANEL, columns, Margins(top=0.3), below)
     for ax, one in zip(axes, found, strict=True):
         _draw(ax, one, names)
@@ -101,7 +101,7 @@ def _mark(ax: Axes, constant: tuple[float, float]) -> None:
         place, where = constant, ""
     else:
         held = [min(max(v, low), high) for v, (low, high) in zip(constant, limits, strict=True)]
-        place, where = (held[0], held[1]), ",\noutside, at the edge"
+        place, where = (held[0], held[1]), ",\noutside, at the nearest edge"
         ax.set_xlim(limits[0])
         ax.set_ylim(limits[1])
     label = f"constant class ({constant[0]:.3g}, {constant[1]:.3g}){where}"

@@ -130,7 +130,7 @@ def test_the_figure_is_made_for_the_methods(results):
     """A constant class that is far from all of them stands at the edge, with its values."""
     one = found(results)
     near, far = (axes_of(replace(one, constant=c)) for c in ((0.6, 0.0), (0.1, 0.0)))
-    labels = [[t.get_text() for t in ax.get_legend().get_texts()] for ax in (near, far)]
+    labels = [ax.get_legend_handles_labels()[1] for ax in (near, far)]
     assert labels[0][-1] == "constant class (0.6, 0)"
     assert labels[1][-1] == "constant class (0.1, 0),\noutside, at the nearest edge"
     means = np.array([p.mean for points in one.methods.values() for p in points])

@@ -63,7 +63,8 @@ def comparison(
         y: Vertical axis.
     """
     where = f"{data}, {name}"
-    planes = dict.fromkeys([x, *metrics])
+    y = y if y in every else metrics[0]
+    planes = [metric for metric in dict.fromkeys([x, *metrics]) if metric in every]
     out = []
     for metric in planes:
         if metric != y and (figure := plane(report, data, name, metric, y)) is not None:
