@@ -202,8 +202,7 @@ examples:
         help="one page with leaderboards, figures, errors, warnings",
     )
     add("--errors", type=int, default=6, metavar="N",
-        help="rows of the worst group's errors that the page shows of a run (default: "
-        "%(default)s; 0: none of the data's rows)")  # fmt: skip
+        help="worst errors of a run that the page shows (default: 6)")  # fmt: skip
     add("--plot", type=Path, metavar="FILE", help=f"scatter of two metrics ({' '.join(PLOTS)})")
     add("--curves", type=Path, metavar="FILE",
         help="the metric --y over the shift family, one line per method")  # fmt: skip

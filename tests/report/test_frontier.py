@@ -90,7 +90,7 @@ def test_it_is_printed_and_drawn(results, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "unprocessed Gap w=1" in text and "constant class" in text and "tolerance 0.1" in text
     page = (tmp_path / "p.html").read_text()
-    assert 'id="frontier"' in page and "data:image/png;base64," in page
+    assert 'id="frontier"' in page and 'aria-label="Trade-offs of all settings' in page
     assert (tmp_path / "f.png").stat().st_size > 5000
     assert main([*words, "--format", "json"]) == 0
     rows = json.loads(capsys.readouterr().out)

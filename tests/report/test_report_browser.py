@@ -203,7 +203,7 @@ def test_runs_are_opened_and_their_figures_are_drawn(page):
     for svg in figures:
         # Marks are references: they are seen where these are followed.
         marks = svg.find_elements(By.TAG_NAME, "use")
-        assert all(mark.rect["height"] > 0 for mark in marks)
+        assert all(mark.rect["height"] + mark.rect["width"] > 0 for mark in marks)
         assert svg.rect["width"] > 250
 
 
