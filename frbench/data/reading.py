@@ -227,8 +227,6 @@ def table_parts(
     import pandas as pd
 
     cells = cells or Cells()
-    if is_source(source):
-        source = read_table(source, cells, folders)
     if not isinstance(source, pd.DataFrame):
         path = str(source)
         file = find_table(path, folders)

@@ -84,7 +84,7 @@ def read_source(path: str, folders: Sequence[Path] = (Path(),)) -> Source:
     """Read a data set of another package: ``PACKAGE:NAME?OPTION=VALUE&OPTION=VALUE``.
 
     Options of every package: ``train``, ``val`` and ``test`` name the package's splits that stand
-    for these; ``columns`` is the path of a table with further columns, one row for each row in
+    for these; ``columns`` is the path of a CSV file of further columns, one row for each row in
     the order train, val, test. Others are handed to the package.
 
     Args:
@@ -150,10 +150,10 @@ def _joined(
     if left := [name for name in by_name if all(name != part.name for part in chosen)]:
         notes.append(f"{path}: split {', '.join(left)} is not used; see docs/bridges.md")
     if columns is not None:
-        from frbench.data.reading import read_table
-
-        near = next((str(f / columns) for f in folders if (f / columns).is_file()), columns)
-        more = read_table(near)
+        near = next((f / columns for f in folders if (f / columns).is_file()), None)
+        if near is None:
+            raise UserError(f"{path}: there is no file {columns} (columns).")
+        more = pd.read_csv(near)
         if len(more) != len(frame):
             raise UserError(f"{path} has {len(frame)} rows, {columns} has {len(more)}.")
         frame = frame.assign(**{str(name): more[name].to_numpy() for name in more.columns})

@@ -1,5 +1,8 @@
 """An installation from a wheel, from an sdist or editable holds all files and configurations."""
 
+import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -124,6 +127,65 @@ def test_a_wheel_holds_everything_and_resolves_names(checkout: Path, tmp_path: P
     pip(python, "install", "--no-deps", "--no-index", wheel)
     site = next((tmp_path / "venv").rglob("site-packages"))
     check_names(python, tmp_path / "empty", site / "frbench" / "configs")
+
+
+#: Options that make a run of the README short, by a word of its command.
+SHORT = {
+    "Digits": ["--data.n=200", "--data.n_eval=200"],
+    "data/digits": ["--data.n=200", "--data.n_eval=200"],
+    "TableData": ["--data.drop=[predicted, probability]"],
+    "fit": ["--trainer.max_epochs=1"],
+    "--trainer.max_epochs": ["--trainer.max_epochs=2"],
+    "demo": ["--index=0", "--data.n=200", "--data.n_eval=200", "--trainer.max_epochs=1"],
+}
+
+
+def readme_commands() -> list[list[str]]:
+    """Return the commands of the README, each with options that make it short."""
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"```\n(.*?)```", text, flags=re.S)
+    lines = [line for block in blocks for line in block.splitlines()]
+    found = [shlex.split(line)[1:] for line in lines if line.startswith("frbench ")]
+    trained = {"fit": ["--trainer.accelerator=cpu"], "test": ["--trainer.accelerator=cpu"]}
+    return [
+        [*words, *(more for word, options in SHORT.items() if word in words for more in options),
+         *trained.get(words[0], [])]
+        for words in found
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_wheel_runs_the_commands_of_the_readme(checkout: Path, tmp_path: Path) -> None:
+    """In an empty folder but for the files that the README names as one's own."""
+    python, where = environment(tmp_path / "venv"), tmp_path / "empty"
+    pip(python, "install", "--no-deps", "--no-index", wheel_of(checkout, tmp_path))
+    where.mkdir()
+    rows = [f"{'fm'[i % 2]},{'ns'[i // 2 % 2]},{i % 70},{i % 3 // 2},{i % 5 // 3},.{i % 9}"
+            for i in range(240)]  # fmt: skip
+    table = "\n".join(["sex,region,income,repaid,predicted,probability", *rows])
+    for name in ("loans.csv", "predictions.csv"):
+        (where / name).write_text(table)
+    method = re.search(
+        r"```python\n(# my_method.py\n.*?)```", (ROOT / "README.md").read_text(), re.S
+    )
+    assert method is not None
+    (where / "my_method.py").write_text(method[1])
+    commands = readme_commands()
+    assert len(commands) == 10
+    code = (
+        "import json, sys; from frbench.__main__ import main; import frbench\n"
+        "for words in json.loads(sys.argv[1]):\n    assert main(words) == 0, words\n"
+        "print(frbench.__file__)"
+    )
+    done = say(python, where, "-c", code, json.dumps(commands))
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1].startswith(str(tmp_path / "venv"))
+    for made in (
+        "runs/Digits-GroupDRO/0/test.json",
+        "runs/TableData-ERM/0/test.json",
+        "page.html",
+    ):
+        assert (where / made).is_file()
 
 
 @pytest.mark.slow

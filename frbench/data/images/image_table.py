@@ -135,13 +135,11 @@ class ImageTable(ImageData):
 
     def images(self, names: np.ndarray, place: Any = None) -> ImageFiles:
         """Return images by name, or by position where another package decodes them."""
-        if place is None and self._package is not None:
-            place = self._package
-        if not isinstance(place, Source):
+        found = self._package
+        if place is not None or found is None or found.images is None:
             return super().images(names, place)
-        assert place.images is not None
         shape = self.image_size, self.crop, self.channels
-        return SourceImages(place.images, names, self.root, *shape)
+        return SourceImages(found.images, names, self.root, *shape)
 
     def _renamed(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Take the column names of SubpopBench and WILDS for the default ones that lack."""
@@ -152,12 +150,6 @@ class ImageTable(ImageData):
 
     def new_parts(self, source: Any, chunk: int = CHUNK) -> Iterator[Any]:
         """Read a folder of images, a table of file names in their folder, or take an array."""
-        if is_source(source):
-            found = read_source(source, self.folders)
-            frame = self._renamed(_with_positions(found, source, self.file))
-            for start in range(0, len(frame), chunk):
-                yield found, frame.iloc[start : start + chunk]
-            return
         for part in super().new_parts(source, chunk):
             yield (part[0], self._renamed(part[1])) if isinstance(part, tuple) else part
 
