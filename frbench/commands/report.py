@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from frbench.contracts.errors import UserError
 from frbench.metrics.own import directions, import_metrics
@@ -17,6 +19,7 @@ from frbench.report.render import render
 from frbench.report.results import own_directions, read
 from frbench.report.rule import DEFAULT, parse_rule
 from frbench.report.summary import (
+    Spread,
     finished_runs,
     metrics_on_test,
     near,
@@ -93,7 +96,7 @@ def main(argv: list[str]) -> int:
 
         curves(report, args.y, args.curves)
         print(f"curves: {args.curves}", file=sys.stderr)
-    report = show_tables(report, args.tables)
+    report = replace(show_tables(report, args.tables), spread=args.spread)
 
     form = args.format or FORMATS.get(args.out.suffix if args.out else "", "table")
     color = args.out is None and sys.stdout.isatty()
@@ -187,9 +190,10 @@ examples:
         help="a further row for each method: mean probabilities over its seeds")  # fmt: skip
     add("--postprocess", nargs="+", metavar=("NAME", "OPTION=VALUE"),
         help="further rows: a postprocessor fitted on kept validation scores")  # fmt: skip
+    add("--spread", choices=get_args(Spread), default="both",
+        help="what stands beside a mean (default: sd and interval)")  # fmt: skip
     add("--group_by", choices=("attributes",),
-        help="a leaderboard for each way of reading the attribute: in training, selection, "
-        "fitting behind a run, at test")  # fmt: skip
+        help="a leaderboard for each way of reading the attribute")  # fmt: skip
     add("--folds", type=int, metavar="K",
         help="folds per repetition of cross-validation (default: all)")  # fmt: skip
     add("--format", choices=("table", "markdown", "latex", "csv", "json"),

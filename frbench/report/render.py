@@ -8,13 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from frbench.report.interval import Estimate
-from frbench.report.sheets import footer, sheets, told_of, use_of
+from frbench.report.sheets import footer, said_of, sheets, told_of, use_of
 from frbench.report.signatures import signatures
 from frbench.report.significance import corrected
 from frbench.report.summary import Report
 from frbench.support.sheet import Sheet, Value, document
-
-_CAPTION = "Mean ± sd over n seeds or folds, 95 % t-interval of the mean."
 
 
 def render(
@@ -33,7 +31,8 @@ def render(
         return json.dumps(_as_json(report, metrics), indent=2, allow_nan=False) + "\n"
     if form == "csv":
         return _long(report, metrics).render("csv")
-    caption = [_CAPTION] * (form == "latex")
+    words = said_of(report.spread).format(seeds="seeds or folds")
+    caption = [words[0].upper() + words[1:] + "."] * (form == "latex")
     tables = [sheet._replace(lines=caption) for sheet in sheets(report, metrics, grouped)]
     return document([*tables, Sheet(lines=footer(report))], form, color=color)
 

@@ -11,7 +11,7 @@ from frbench.metrics.names import reads_attribute
 from frbench.report.interval import Estimate
 from frbench.report.results import Run
 from frbench.report.signatures import signatures
-from frbench.report.summary import Report, Row
+from frbench.report.summary import Report, Row, Spread
 from frbench.support.sheet import Cell, Sheet, Value
 
 
@@ -40,12 +40,15 @@ def sheets(report: Report, metrics: Sequence[str], grouped: bool = False) -> lis
                 lines = _leaderboard(report, here, keys, told)
                 of = "" if use is None else f"; attribute read in {', '.join(use) or 'nothing'}"
                 out.append(Sheet(title + of, header, lines))
-            if lines := _differences(rows, keys):
+            if lines := _differences(report, rows, keys):
                 versus = f"{title}: difference to {report.baseline}"
                 out.append(Sheet(versus, ["method", "n", *names], lines))
         if all(row.given == 1 for row in rows):
             continue
-        lines = [[row.method, row.given, row.runs[0].setting, cell(row.rule)] for row in rows]
+        lines = [
+            [row.method, row.given, row.runs[0].setting, cell(row.rule, spread=report.spread)]
+            for row in rows
+        ]
         header = ["method", "settings", "chosen", report.rule.text.replace("_", " ")]
         out.append(Sheet(f"{oracle}{data}: chosen settings", header, lines))
     return out
@@ -76,7 +79,9 @@ def _leaderboard(
     lines: list[list[Value]] = []
     for row in ranked(rows, keys[0], report.direction(keys[0])):
         n = max((row.metrics[key].n for key in keys), default=0)
-        cells = [cell(row.metrics[k], n)._replace(style="bold" * (k in row.leads)) for k in keys]
+        shown = [cell(row.metrics[key], n, spread=report.spread) for key in keys]
+        bold = ["bold" * (key in row.leads) for key in keys]
+        cells = [c._replace(style=style) for c, style in zip(shown, bold, strict=True)]
         use = [", ".join(use_of(row, report)) or "nothing"] * told
         lines.append([label(row), *use, n, *cells])
     return lines
@@ -100,7 +105,7 @@ def ranked(rows: Sequence[Row], key: str, sign: int) -> list[Row]:
     return sorted(rows, key=rank)
 
 
-def _differences(rows: Sequence[Row], keys: Sequence[str]) -> list[list[Value]]:
+def _differences(report: Report, rows: Sequence[Row], keys: Sequence[str]) -> list[list[Value]]:
     """List the paired differences; those whose interval leaves out 0 stand out."""
     lines: list[list[Value]] = []
     for row in rows:
@@ -108,14 +113,16 @@ def _differences(rows: Sequence[Row], keys: Sequence[str]) -> list[list[Value]]:
             n = max(row.differences[key].n for key in keys)
             found = [row.differences[key] for key in keys]
             cells = [
-                cell(e, n, signed=True)._replace(style="bold" * (e.low > 0 or e.high < 0))
+                cell(e, n, True, report.spread)._replace(style="bold" * (e.low > 0 or e.high < 0))
                 for e in found
             ]
             lines.append([row.method, n, *cells])
     return lines
 
 
-def cell(found: Estimate, n: int | None = None, signed: bool = False) -> Cell:
+def cell(
+    found: Estimate, n: int | None = None, signed: bool = False, spread: Spread = "both"
+) -> Cell:
     """Show an estimate; its number of values too where that differs from the row's."""
     if not found.n:
         return Cell("–")
@@ -123,7 +130,21 @@ def cell(found: Estimate, n: int | None = None, signed: bool = False) -> Cell:
     if found.n == 1:
         return Cell(show(found.mean, signed) + few)
     interval = f"[{show(found.low, signed)}, {show(found.high, signed)}]"
-    return Cell(f"{show(found.mean, signed)} ± {found.sd:.3f}{few}", interval)
+    width = found.sd / math.sqrt(found.n) if spread == "se" else found.sd
+    around = "" if spread == "interval" else f" ± {width:.3f}"
+    beside = (interval,) if spread in ("both", "interval") else ()
+    return Cell(f"{show(found.mean, signed)}{around}{few}", *beside)
+
+
+def said_of(spread: Spread) -> str:
+    """Say what stands beside a mean, ``{seeds}`` for what it is over."""
+    interval = "95 % t-interval of the mean, cut where no value can be (0 and 1)"
+    sd = "sd of one run with n − 1 in the denominator"
+    if spread == "interval":
+        return f"mean over n {{seeds}} and {interval}"
+    if spread == "se":
+        return f"mean ± standard error over n {{seeds}}, {sd} over the square root of n"
+    return f"mean ± sd over n {{seeds}}, {sd}" + f"; {interval}" * (spread == "both")
 
 
 def show(value: float, signed: bool = False) -> str:
@@ -169,8 +190,7 @@ def protocol(report: Report) -> list[str]:
         f"Settings: of those given to a method ({tried}), the one with the {sense} mean "
         f"{rule.text} on {split} data; only its test metrics are shown. Checkpoint inside a run: "
         f"{monitors}.",
-        f"Values: mean ± sd over n seeds ({seeds}), sd of one run with n − 1 in the denominator; "
-        "95 % t-interval of the mean, cut where no value can be (0 and 1); bold: the "
+        f"Values: {said_of(report.spread).format(seeds=f'seeds ({seeds})')}; bold: the "
         "best, and what is not clearly behind it, if anything is (the interval of paired "
         "differences leaves out 0). Undefined values (NaN, infinite) are left out, and n says so.",
     ]

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from frbench.report.choice import shown_runs
 from frbench.report.interval import Estimate, estimate
 from frbench.report.results import Run, own_directions
 from frbench.report.rule import Rule
+
+Spread = Literal["both", "sd", "se", "interval"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Report:
         runs: All runs, failed ones included.
         notes: What the reader must know to trust or distrust the numbers.
         own: Directions of the user's own metrics, by name.
+        spread: What stands beside a mean: standard deviation, standard error, the interval, or
+            standard deviation and interval.
     """
 
     rows: list[Row]
@@ -75,6 +80,7 @@ class Report:
     runs: list[Run]
     notes: list[str]
     own: dict[str, int]
+    spread: Spread = "both"
 
     def direction(self, key: str) -> int:
         """Return 1 if higher is better, -1 if lower is better, 0 if neither or not known."""

@@ -9,7 +9,7 @@ import torch
 
 from frbench.data import Digits, Table
 from frbench.data.balance import Balance, balance_weights, reads_attribute
-from frbench.group_inference import SSA, Errors
+from frbench.group_inference import Errors, PseudoLabels
 from frbench.metrics import evaluate
 from frbench.metrics.names import reads_attribute as metric_reads
 from frbench.mixing import LISA, Mixup
@@ -63,7 +63,7 @@ def test_a_run_reads_what_its_parts_declare():
     assert use(of(GroupDRO), data, plain) == (True, False, False)
     # Inferred groups take the place of the attribute, unless the inference sees it.
     assert use(of(GroupDRO, infer=Errors()), data, plain) == (False, False, False)
-    assert use(of(GroupDRO, infer=SSA()), data, plain) == (True, False, False)
+    assert use(of(GroupDRO, infer=PseudoLabels()), data, plain) == (True, False, False)
     assert use(of(ERM, penalties=[ConditionalMMD(weight=1.0)]), data) == (True, False, False)
     assert use(of(ERM, penalties=[ConditionalMMD(weight=0.0)]), data) == (False, False, False)
     assert use(of(ERM, mixing=Mixup()), data) == (False, False, False)
