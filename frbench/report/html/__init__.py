@@ -74,7 +74,8 @@ def html_page(
         _warnings(report),
         tag("section", tag("h2", "Configurations and versions"), tables.settings(report),
             tables.origins(report), listings, id="configurations"),
-        tag("section", tag("h2", "What this page lacks"), _list(missing), id="lacks") if missing else None,
+        tag("section", tag("h2", "What this page lacks"), _list(missing), id="lacks")
+        if missing else None,
         tag("p", f"Written by frbench {__version__}.", class_="soft"),
     ]  # fmt: skip
     return "<!doctype html>\n" + _document(f"frbench: {title}", join(body), _versus(report))
