@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from frbench.data import balance
-from frbench.metrics.names import reads_attribute
+from frbench.metrics.attribute_use import reads_attribute
 
 if TYPE_CHECKING:
     from frbench.data.module import GroupDataModule

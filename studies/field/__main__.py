@@ -1,4 +1,4 @@
-"""``python -m studies.field PLAN.yaml RESULTS ... --out FOLDER``: answer the questions of a plan."""
+"""Answer a plan: ``python -m studies.field PLAN.yaml RESULTS ... --out FOLDER``."""
 
 from __future__ import annotations
 

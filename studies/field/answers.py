@@ -102,7 +102,8 @@ def overall(field: Field) -> Answer:
     names = list(field.data)
     shared = [m for m in field.methods(names[0]) if all(m in field.methods(n) for n in names)]
     scores = np.array([
-        [field.sign(n) * field.score(n, m, field.data[n].known).mean for m in shared] for n in names
+        [field.sign(n) * field.score(n, m, field.data[n].known).mean for m in shared]
+        for n in names
     ])  # fmt: skip
     whole = np.isfinite(scores).all(0)
     shared = [m for m, there in zip(shared, whole, strict=True) if there]
@@ -169,8 +170,8 @@ def selection(field: Field) -> Answer:
                 [data.title, label, rule, span(mean), span(less), f"{same:.2f}", str(less.n)]
             )
             quantities[f"selection.{name}.{label}"] = less
-    header = ["data", "chosen", "rule", "mean score of the methods", "lost against with attributes",
-              "same setting", "methods"]  # fmt: skip
+    header = ["data", "chosen", "rule", "mean score of the methods",
+              "lost against with attributes", "same setting", "methods"]  # fmt: skip
     return Answer("Choice with and without attributes", header, rows, quantities)
 
 
@@ -291,7 +292,8 @@ def advice(field: Field) -> Answer:
         for method in own:
             less = gain(field.chosen(name, order[0], data.known),
                         field.chosen(name, method, data.known), data.outside)  # fmt: skip
-            rows.append([data.title, f"{found.action}{'' if found.certified else ', no certificate'}",
+            doubt = "" if found.certified else ", no certificate"
+            rows.append([data.title, f"{found.action}{doubt}",
                          method, str(order.index(method) + 1), str(len(order)), order[0],
                          span(less)])  # fmt: skip
         regret = scores[order[0]] - max(scores[m] for m in own)
