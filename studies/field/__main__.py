@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,7 +37,7 @@ def read_plan(path: Path) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write ``tables.md`` and the figures; return the exit status."""
+    """Write ``tables.md``, a CSV file of each table, and figures; return the exit status."""
     parser = Parser("python -m studies.field", description=__doc__)
     parser.add_argument("plan", type=Path, help="YAML file with the plan")
     parser.add_argument("results", type=Path, nargs="+", help="folders of finished grids")
@@ -48,10 +51,15 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f"No run is of a data set of {arguments.plan}.")
         check_writable(arguments.out, "--out")
         arguments.out.mkdir(parents=True, exist_ok=True)
-        found = answers(field)
+        found = list(answers(field))
         text = "\n\n".join(answer.render() for answer in found)
         write_text(arguments.out / "tables.md", text + "\n")
-        print(f"wrote {arguments.out / 'tables.md'}")
+        for answer in found:
+            file = io.StringIO()
+            csv.writer(file, lineterminator="\n").writerows([answer.header, *answer.rows])
+            name = re.sub(r"\W+", "-", re.sub(r" \(.*?\)|: \d.*|, \d+ %", "", answer.title)).lower()
+            write_text(arguments.out / f"field-{name}.csv", file.getvalue())
+        print(f"wrote {arguments.out / 'tables.md'} and {len(found)} CSV files")
         draw(field, arguments.out)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -68,7 +68,7 @@ def leaderboards(field: Field) -> Iterator[Answer]:
                 found = field.chosen(name, method, rule)
                 if not found or (view == "unknown" and field.reads(method)):
                     continue
-                score = estimate([value(run, data.score) for run in found.values()])
+                score = field.score(name, method, rule)
                 more = gain(found, base, data.score)
                 seconds = float(np.mean([run.seconds for run in found.values()]))
                 inside = estimate([value(run, data.inside) for run in found.values()])

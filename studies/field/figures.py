@@ -69,6 +69,7 @@ def _scatter(field: Field, path: Path, kind: str) -> None:
                 ]
                 points += [(method, *pair)] if pair else []
             axis.set(xlabel="equalized odds difference", ylabel="worst group accuracy")
+        axis.set_visible(bool(points))
         for reads in (False, True):
             own_points = [p[1:] for p in points if field.reads(p[0]) == reads]
             if own_points:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from frbench.metrics.names import direction
+from frbench.metrics.names import bounds, direction
 from frbench.report import Estimate, Run, estimate, parse_rule
 from frbench.report.choice import choose_runs
 
@@ -136,8 +136,8 @@ class Field:
 
     def score(self, data: str, method: str, rule: str, key: str = "") -> Estimate:
         """Estimate a metric of the chosen setting over the final seeds; the score by default."""
-        found = self.chosen(data, method, rule)
-        return estimate([value(run, key or self.data[data].score) for run in found.values()])
+        found, key = self.chosen(data, method, rule), key or self.data[data].score
+        return estimate([value(run, key) for run in found.values()], within=bounds(key))
 
     def sign(self, data: str) -> int:
         """Return 1 if a higher score is better, -1 if a lower one is."""
