@@ -265,6 +265,8 @@ def main(argv: list[str]) -> int:
     grid = Phases(args.grid, tuple(extra))
     out = Path(args.out or Path("results") / Path(args.grid).stem)
     file = out / "results.jsonl"
+    if not (args.list or args.check):
+        check_writable(out, "--out")
     cells = grid.cells(Results(file))
     if args.list:
         return _list(grid, cells)
@@ -277,7 +279,6 @@ def main(argv: list[str]) -> int:
     if args.check:
         return _check(Queue(cells, out, Results(file)), args.jobs)
     try:
-        check_writable(out, "--out")
         (out / "runs").mkdir(parents=True, exist_ok=True)
         file.open("a").close()
         if Path(args.grid).resolve() != (out / "grid.yaml").resolve():

@@ -28,7 +28,7 @@ FIELDS = {
     "warnings", "steps", "attribute_as_input", "training", "effective_sample_size",
     "config_hash", "data_hash", "hardware", "versions", "peak_memory_mb", "seconds",
     "groups", "commit", "finished", "data_files", "threads", "deterministic",
-    "attribute_use",
+    "attribute_use", "attributes",
 }  # fmt: skip
 
 
