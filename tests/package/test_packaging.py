@@ -143,7 +143,7 @@ SHORT = {
 def readme_commands() -> list[list[str]]:
     """Return the commands of the README, each with options that make it short."""
     text = (ROOT / "README.md").read_text()
-    blocks = re.findall(r"```\n(.*?)```", text, flags=re.S)
+    blocks = re.findall(r"```\w*\n(.*?)```", text, flags=re.S)
     lines = [line for block in blocks for line in block.splitlines()]
     found = [shlex.split(line)[1:] for line in lines if line.startswith("frbench ")]
     trained = {"fit": ["--trainer.accelerator=cpu"], "test": ["--trainer.accelerator=cpu"]}
