@@ -106,7 +106,7 @@ def _index(grids: list[Path], pages: dict[Path, tuple[Page, list[Run]]]) -> Iter
         own = [grid for grid in grids if grid.parent.name == work]
         yield f"### {entry['title']}"
         lines = [_line(grid, pages.get(grid), entry.get("by_hand") or {}) for grid in own]
-        yield table(["grid", "runs, time, hardware", "predictions", "published numbers"], lines)
+        yield table(["grid", "runs, time", "predictions", "published numbers"], lines)
         for grid in own:
             page, runs = pages.get(grid, (None, []))
             if page and (page.claims or page.published or page.reason):
@@ -123,7 +123,7 @@ def _line(grid: Path, done: tuple[Page, list[Run]] | None, by_hand: dict[str, st
     measured = Measured(page, runs)
     link = f"[`{'/'.join(grid.parts[-2:])}`](results/records/{name_of(grid)}.csv)"
     link += f": {page.title}" * bool(page.title)
-    return [link, how(runs), tally(measured.outcomes()), farthest(measured)]
+    return [link, how(runs).partition(", on ")[0], tally(measured.outcomes()), farthest(measured)]
 
 
 def main(argv: list[str] | None = None) -> int:
