@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -15,6 +16,8 @@ from frbench.report.computed import ensembles, with_metrics
 from frbench.report.flips import flip_sheets
 from frbench.report.frontier import frontiers
 from frbench.report.frontier import sheets as frontier_sheets
+from frbench.report.merging import check_alike, check_complete
+from frbench.report.records import Results
 from frbench.report.render import render
 from frbench.report.results import own_directions, read
 from frbench.report.rule import DEFAULT, parse_rule
@@ -58,7 +61,14 @@ def main(argv: list[str]) -> int:
     """
     args = _parser().parse_args(argv)
     _check_files(args)
+    if args.complete:
+        return _complete(args.results)
     runs, notes = read(args.results)
+    if len(args.results) > 1:
+        check_alike({
+            str(path): [run for run in read([path])[0] if run.data in (args.data or {run.data})]
+            for path in args.results
+        })  # fmt: skip
     paths = [metric for metric in args.metrics or () if "." in metric.partition("/")[0]]
     own = import_metrics(paths)
     args.metrics = [m.rpartition(".")[2] if m in paths else m for m in args.metrics or ()]
@@ -152,6 +162,22 @@ def _put(text: str, out: Path | None) -> None:
     print(f"report: {out}", file=sys.stderr)
 
 
+def _complete(results: Sequence[Path]) -> int:
+    """Say whether results hold the runs of the grids beside them, and no other."""
+    from frbench.grids.phases import Phases
+
+    for path in results:
+        folder = path if path.is_dir() else path.parent
+        grid = folder / "grid.yaml"
+        if not grid.is_file():
+            raise UserError(f"There is no {grid}: --complete needs the grid beside its results.")
+        cells = Phases(grid).cells(Results(folder / "results.jsonl"))
+        wanted = {cell.key: f"{cell.data} {cell.method} seed {cell.seed}" for cell in cells}
+        check_complete(wanted, read([folder / "results.jsonl"])[0], str(folder), str(grid))
+        print(f"complete: {len(cells)} runs of {grid}")
+    return 0
+
+
 def _parser() -> Parser:
     parser = Parser(
         "frbench report",
@@ -166,6 +192,8 @@ examples:
     )
     add = parser.add_argument
     add("results", nargs="+", type=Path, metavar="RESULTS", help="results.jsonl or its folder")
+    add("--complete", action="store_true",
+        help="only check that the results hold every run of the grid beside them")  # fmt: skip
     add("--select", metavar="RULE",
         help="val/METRIC, or a sum or difference of such, which is maximised; prefix max: or min: "
         "to say otherwise; test data only by oracle:test/.. (default: the first rule of the "
