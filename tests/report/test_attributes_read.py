@@ -11,7 +11,7 @@ from frbench.data import Digits, Table
 from frbench.data.balance import Balance, balance_weights, reads_attribute
 from frbench.group_inference import Errors, PseudoLabels
 from frbench.metrics import evaluate
-from frbench.metrics.names import reads_attribute as metric_reads
+from frbench.metrics.attribute_use import reads_attribute as metric_reads
 from frbench.mixing import LISA, Mixup
 from frbench.objectives import ERM, CVaR, GroupDRO
 from frbench.penalties import ConditionalMMD
