@@ -53,7 +53,9 @@ def main(words: list[str]) -> int:
         venv.create(folder, with_pip=True)
         python = str(Path(folder) / "bin" / "python")
         constraints = Path(folder) / "lowest.txt"
-        constraints.write_text("\n".join(bounds) + "\n")
+        # Later releases of pyarrow need numpy 2.
+        compiled = lowest(setup["options.extras_require"]["parquet"])
+        constraints.write_text("\n".join([*bounds, *compiled]) + "\n")
         install = [python, "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
         subprocess.run([*install, "--editable", f"{ROOT}[dev]"], check=True)
         subprocess.run([python, "-m", "pip", "list"], check=True)
