@@ -32,7 +32,7 @@ def few(name: str, folder: Path) -> Path:
     if "random" in grid:
         grid["random"]["draws"] = 2
     two = isinstance(grid["seeds"], dict)
-    grid["seeds"] = {"search": [0], "final": [1]} if two else [0, 1]
+    grid["seeds"] = {"search": [0], "final": [1, 2]} if two else [0, 1]
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(grid, sort_keys=False))
     return path
