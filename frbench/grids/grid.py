@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from frbench.contracts.errors import UserError
 from frbench.contracts.text import short
-from frbench.grids.seeds import numbers, read_seeds, texts
+from frbench.grids.seeds import metric_paths, numbers, read_seeds
 from frbench.grids.space import MAX_CELLS, mapping, points, product
 from frbench.support.yaml_files import read_yaml
 
@@ -214,9 +214,7 @@ def cells_of(
         mapping(read_yaml(config, f"{path}: configs"), config)
     base = mapping(grid.get("base"), "base")
     if "metrics" in grid:
-        base["metrics"] = texts(
-            grid["metrics"], f"{path}: metrics", "import paths, my_file.my_metric"
-        )
+        base["metrics"] = metric_paths(grid["metrics"], path)
     keep = grid.get("keep_predictions", True)
     if not isinstance(keep, bool):
         raise UserError(f"{path}: keep_predictions must be true or false, got {short(keep)}.")

@@ -34,7 +34,7 @@ class Phases:
         self._words = words
         self._grid = read_file(self._path, KEYS)
         seeds = read_seeds(self._grid, self._path)
-        own = grid_directions(self._grid)
+        own = grid_directions(self._grid, self._path)
         self._rules = [validation_rule(text, own, "select:") for text in seeds.select]
         self.final_seeds = seeds.final
         cells = cells_of(self._grid, self._path)

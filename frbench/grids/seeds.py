@@ -67,7 +67,7 @@ def read_seeds(grid: dict[str, Any], path: Path) -> Seeds:
         if isinstance(named, str)
         else texts(named, f"{path}: select", "rules, val/accuracy")
     )
-    own = grid_directions(grid)
+    own = grid_directions(grid, path)
     rules = [validation_rule(text, own, f"{path}: select:") for text in select]
     monitors = list(dict.fromkeys(rule.monitor for rule in rules if rule.monitor))
     if not isinstance(given, dict):
@@ -80,13 +80,18 @@ def read_seeds(grid: dict[str, Any], path: Path) -> Seeds:
     return Seeds(search, final, select or [DEFAULT], monitors)
 
 
-def grid_directions(grid: dict[str, Any]) -> Mapping[str, int]:
-    """Return the directions of the user's own metrics that a grid names."""
+def grid_directions(grid: dict[str, Any], path: Path) -> Mapping[str, int]:
+    """Return the directions of the user's own metrics that a grid file names."""
     if not grid.get("metrics"):
         return NO_METRICS
     from frbench.metrics.own import directions, import_metrics
 
-    return directions(import_metrics(grid["metrics"]))
+    return directions(import_metrics(metric_paths(grid["metrics"], path)))
+
+
+def metric_paths(value: Any, path: Path) -> list[str]:
+    """Check the import paths of the user's own metrics in a grid file."""
+    return texts(value, f"{path}: metrics", "import paths, my_file.my_metric")
 
 
 def validation_rule(text: str, own: Mapping[str, int], where: str) -> Rule:

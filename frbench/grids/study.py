@@ -162,7 +162,7 @@ def read_study(path: Path, extra: tuple[str, ...] = ()) -> list[Study]:
     if len(mapping(grid["data"], "data")) > 1:
         raise UserError(f"{path}: a search is on one data set; write a file for each.")
     shared = mapping(search.pop("space", None), "search.space")
-    plan = _plan(search, grid)
+    plan = _plan(search, grid, path)
     studies = []
     for method, given in methods.items():
         options = dict(mapping(given, f"methods.{method}"))
@@ -183,7 +183,7 @@ def read_study(path: Path, extra: tuple[str, ...] = ()) -> list[Study]:
     return studies
 
 
-def _plan(search: dict[str, Any], grid: dict[str, Any]) -> Plan:
+def _plan(search: dict[str, Any], grid: dict[str, Any], path: Path) -> Plan:
     if unknown := sorted(search.keys() - SEARCH_KEYS):
         raise UserError(f"search: unknown keys {unknown}; it has {sorted(SEARCH_KEYS)}.")
     sampler, storage = search.get("sampler", "tpe"), search.get("storage")
@@ -202,7 +202,7 @@ def _plan(search: dict[str, Any], grid: dict[str, Any]) -> Plan:
         raise UserError(f"search.sampler must be one of {SAMPLERS}, got {short(sampler)}.")
     if storage is not None and (not isinstance(storage, str) or "://" not in storage):
         raise UserError(f"search.storage must be a URL, postgresql://..., got {short(storage)}.")
-    own = grid_directions(grid)
+    own = grid_directions(grid, path)
     rules = _texts(search, "objectives", [DEFAULT])
     objectives = tuple(validation_rule(text, own, "search:") for text in rules)
     constraints = tuple(_constraint(text, own) for text in _texts(search, "constraints", []))
