@@ -18,6 +18,7 @@ import frbench
 from frbench.contracts.errors import UserError
 from frbench.contracts.text import one_line
 from frbench.grids.grid import Cell
+from frbench.grids.memory import free_earlier_runs
 from frbench.report.predictions import FILE
 from frbench.report.records import Results
 from frbench.support.atomic import no_space
@@ -60,6 +61,7 @@ def run_cell(
     Returns:
         The record of the results file; ``status`` is ``ok``, ``failed`` or ``pruned``.
     """
+    free_earlier_runs()
 
     def run() -> dict[str, Any]:
         if cell.parent is None:

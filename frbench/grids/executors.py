@@ -19,6 +19,7 @@ from typing import Any
 
 from frbench.grids.cell import run_cell
 from frbench.grids.grid import Cell
+from frbench.grids.memory import many_runs
 from frbench.grids.queue import Queue
 from frbench.report.records import Results
 from frbench.support.cores import CORES, available_cores
@@ -28,6 +29,7 @@ from frbench.support.stops import undisturbed
 OnDone = Callable[[Cell, dict[str, Any]], None]
 
 
+@many_runs()
 def in_process(queue: Queue, on_done: OnDone, keep_last: bool = False) -> None:
     """Run the open cells of a queue one after the other, in this process.
 

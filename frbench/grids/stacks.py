@@ -18,12 +18,14 @@ from frbench.contracts.errors import UserError
 from frbench.grids.cell import clear, fit_words, recorded, tested
 from frbench.grids.executors import OnDone, in_process
 from frbench.grids.grid import Cell
+from frbench.grids.memory import free_earlier_runs, many_runs
 from frbench.grids.outlook import SEEDS
 from frbench.grids.queue import Queue, claimed
 from frbench.support.atomic import no_space, write_text
 from frbench.support.stops import interruptible, undisturbed
 
 
+@many_runs()
 def in_stacks(queue: Queue, on_done: OnDone, keep_last: bool, size: int) -> None:
     """Run the open cells of a queue in stacks, and one after the other what fits into none.
 
@@ -154,6 +156,7 @@ class _Stacks:
     def _run(self) -> list[tuple[Cell, str]]:
         from frbench.stacks.forming import form
 
+        free_earlier_runs()
         start = time.monotonic()
         runs = [run for cell in self.cells if (run := self._build(cell)) is not None]
         with self._into(self.cells[0]):
