@@ -57,7 +57,8 @@ def main(argv: list[str] | None = None) -> int:
         for answer in found:
             file = io.StringIO()
             csv.writer(file, lineterminator="\n").writerows([answer.header, *answer.rows])
-            name = re.sub(r"\W+", "-", re.sub(r" \(.*?\)|: \d.*|, \d+ %", "", answer.title)).lower()
+            title = re.sub(r" \(.*?\)|: \d.*|, \d+ %", "", answer.title)
+            name = re.sub(r"\W+", "-", title).lower()
             write_text(arguments.out / f"field-{name}.csv", file.getvalue())
         print(f"wrote {arguments.out / 'tables.md'} and {len(found)} CSV files")
         draw(field, arguments.out)
