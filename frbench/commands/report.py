@@ -19,7 +19,7 @@ from frbench.report.frontier import sheets as frontier_sheets
 from frbench.report.merging import check_alike, check_complete
 from frbench.report.records import Results
 from frbench.report.render import render
-from frbench.report.results import own_directions, read
+from frbench.report.results import own_directions, read, read_each, together
 from frbench.report.rule import DEFAULT, parse_rule
 from frbench.report.summary import (
     Spread,
@@ -63,12 +63,13 @@ def main(argv: list[str]) -> int:
     _check_files(args)
     if args.complete:
         return _complete(args.results)
-    runs, notes = read(args.results)
-    if len(args.results) > 1:
+    groups, notes = read_each(args.results)
+    if len(groups) > 1:
+        chosen = args.data or {run.data for runs in groups.values() for run in runs}
         check_alike({
-            str(path): [run for run in read([path])[0] if run.data in (args.data or {run.data})]
-            for path in args.results
+            name: [run for run in runs if run.data in chosen] for name, runs in groups.items()
         })  # fmt: skip
+    runs, notes = together(groups, notes)
     paths = [metric for metric in args.metrics or () if "." in metric.partition("/")[0]]
     own = import_metrics(paths)
     args.metrics = [m.rpartition(".")[2] if m in paths else m for m in args.metrics or ()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,21 +128,41 @@ def read(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     Raises:
         UserError: If a path or all records are missing, or a line cannot be read.
     """
-    cells: dict[str, Run] = {}
+    groups, notes = read_each(paths)
+    return together(groups, notes)
+
+
+def read_each(paths: Sequence[Path]) -> tuple[dict[str, list[Run]], list[str]]:
+    """Read the runs of each path, by its name; see :func:`read`."""
+    groups: dict[str, list[Run]] = {}
     notes: list[str] = []
-    for file in [file for path in paths for file in _files(path)]:
-        for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
-            if not line.strip():
-                continue
-            run = _parse(line, f"{file}:{number}", file.parent)
-            if run is None:
-                notes.append(f"{file}:{number} was cut short (its writer was killed): left out.")
-                continue
-            cells.pop(run.cell, None)  # the latest also comes last
-            cells[run.cell] = run
-    if not cells:
+    for path in paths:
+        cells: dict[str, Run] = {}
+        for file in _files(path):
+            for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
+                if not line.strip():
+                    continue
+                run = _parse(line, f"{file}:{number}", file.parent)
+                if run is None:
+                    notes.append(
+                        f"{file}:{number} was cut short (its writer was killed): left out."
+                    )
+                    continue
+                cells.pop(run.cell, None)  # the latest also comes last
+                cells[run.cell] = run
+        groups[str(path)] = list(cells.values())
+    if not any(groups.values()):
         where = ", ".join(map(str, paths))
         raise UserError(f"{where} holds no finished run; `frbench bench GRID.yaml` writes some.")
+    return groups, notes
+
+
+def together(groups: Mapping[str, Sequence[Run]], notes: list[str]) -> tuple[list[Run], list[str]]:
+    """Put the runs of several paths together, with notes on what differs; see :func:`read`."""
+    cells: dict[str, Run] = {}
+    for run in (run for group in groups.values() for run in group):
+        cells.pop(run.cell, None)
+        cells[run.cell] = run
     named = {(r.data, r.method, r.setting, r.seed, r.fold): r for r in cells.values()}
     if stale := len(cells) - len(named):
         notes.append(

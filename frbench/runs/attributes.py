@@ -18,8 +18,9 @@ def attributes_read(
     """Name what reads the attribute in each part of a run, from what the classes declare.
 
     Objectives and penalties say so by ``properties.attributes``, inference and mixing by
-    ``sees_attribute``, balances by their weights, steps and postprocessors by
-    ``reads_attribute``. Where groups are inferred, objective and penalties read these.
+    ``sees_attribute``, and balances by their weights. Augmentations and input transforms are given
+    the attribute of the training rows, so each of them counts. Where groups are inferred,
+    objective and penalties read these.
 
     Args:
         model: The trained model.

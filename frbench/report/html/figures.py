@@ -106,11 +106,7 @@ def inside(report: Report, data: str, errors: int) -> tuple[Markup, list[str]]:
         curves = read_curves(run.folder / "metrics.csv")
         if not curves:
             missing.append(f"Training curves of {run.name}: no {run.folder / 'metrics.csv'}.")
-        for metric, title in (
-            ("group_accuracy", "Accuracy of each group over training"),
-            ("q", "Group weights q"),
-            ("group_loss", "Training loss of each group"),
-        ):
+        for metric, title in TRAINING.items():
             if (figure := training_figure(curves, metric)) is not None:
                 parts.append(drawn(figure, title, run.name))
         if parts:
