@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from command import SMALL
 
 from frbench.__main__ import main
 from frbench.data import Digits
-from tests.support.command import SMALL
 
 
 @pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning")

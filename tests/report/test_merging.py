@@ -4,9 +4,9 @@ import json
 
 import pytest
 import yaml
+from command import SMALL
 
 from frbench.__main__ import main
-from tests.support.command import SMALL
 
 COUNTS = {"train": [5, 5, 5, 5], "test": [10, 20, 30, 40]}
 

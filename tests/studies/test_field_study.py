@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from command import run
 
 from studies.field.__main__ import main
-from tests.support.command import run
 
 STUDY = Path(__file__).parents[2] / "studies/field"
 pytestmark = pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning")
