@@ -130,11 +130,14 @@ class Dense(Layer):
         if not isinstance(self.module, nn.Linear) or self.d.ndim > 2:
             return super().toward(rows, coef)
         weight, bias = self.trains
-        products = self.d @ (self.d[rows] * coef[:, None]).T
+        # The few rows in front: a matrix product with few columns is slower.
+        products = (self.d.index_select(0, rows) * coef[:, None]) @ self.d.T
         if weight:
-            inputs = self.a @ self.a[rows].T
-            products *= inputs.add_(1) if bias else inputs
-        return products.sum(1)
+            inputs = self.a.index_select(0, rows) @ self.a.T
+            if bias:
+                return products.addcmul_(products, inputs).sum(0)
+            products *= inputs
+        return products.sum(0)
 
     # ---- gradients --------------------------------------------------------------------------
     def _per_sample_bias(self) -> Tensor:

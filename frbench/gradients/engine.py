@@ -249,12 +249,26 @@ class GradientSimilarity:
         Returns:
             Scores of this process's samples [B].
         """
+        coef, rows = member.topk(min(size, len(member)))
+        return self.toward(rows, coef)
+
+    @torch.no_grad()
+    def toward(self, rows: Tensor, coef: Tensor) -> Tensor:
+        """Return s_i = <g_i, G> with G = sum_k coef_k g_rows_k over all processes.
+
+        Args:
+            rows: Positions in this process's share, each once [k].
+            coef: Their coefficients [k].
+
+        Returns:
+            Scores of this process's samples [B].
+        """
         assert self._graph is not None, "study a batch first"
         if self._calls is None:
+            member = torch.zeros_like(self._graph).index_copy_(0, rows, coef)
             with self._explained(), torch.enable_grad():
                 vector = self.gradient(self._graph, member)
             return self._forward(summed(vector))
-        coef, rows = member.topk(min(size, len(member)))
         pairs: dict[str, Layer] = {}
         sums: dict[str, Layer] = {}
         for name, layer in self._calls.items():

@@ -54,7 +54,7 @@ class Layer(ABC):
 
     def take(self, rows: Tensor) -> Layer:
         """Return the same for some rows."""
-        return self.of(self.a[rows], self.d[rows])
+        return self.of(self.a.index_select(0, rows), self.d.index_select(0, rows))
 
     def of(self, a: Tensor, d: Tensor) -> Layer:
         """Return a call of the same layer with other sides, of types as these have.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
@@ -44,7 +45,9 @@ class _Written(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         coef, *sides = ctx.saved_tensors
         grads: list[Tensor] = []
-        with torch.autocast(coef.device.type, enabled=False):
+        kind = coef.device.type
+        plain = torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else None
+        with plain or contextlib.nullcontext():
             coef = coef * grad
             for call, a, d in zip(ctx.calls, sides[::2], sides[1::2], strict=True):
                 found = call.of(a, d).weighted(coef.to(d.dtype))

@@ -213,14 +213,17 @@ class IRW(Objective):
         size = len(losses)
         if self._plain_weights:  # the size of S is known without looking
             size = self._round(self.alpha * len(everyone))
-            worst = torch.zeros_like(everyone).index_fill_(0, everyone.topk(size).indices, 1.0)
+            rows = everyone.topk(size).indices
+            coef = torch.ones_like(rows, dtype=losses.dtype)
+            worst = torch.zeros_like(everyone).index_copy_(0, rows, coef)
         else:
             worst = self.worst(everyone, all_gather(mass))
-        member = worst.chunk(world_size())[rank()]
-        scores = self.engine.scores(member, size)
+        if not self._plain_weights or world_size() > 1:
+            coef, rows = worst.chunk(world_size())[rank()].topk(min(size, len(losses)))
+        scores = self.engine.toward(rows, coef)
         if self.similarity == "cosine":
             # |G| is the same for all of the batch; <G, G> = sum over S of the scores.
-            norm = all_sum((member * scores).sum()).clamp(min=0).sqrt()
+            norm = all_sum(coef @ scores[rows]).clamp(min=0).sqrt()
             scores = scores / (self.engine.norms() * norm).clamp(min=1e-30)
         return scores.clamp(min=0)
 
@@ -231,16 +234,16 @@ class IRW(Objective):
         weights = self._studied_weights(out, batch)
         applied = batch.weight * weights
         wide = applied.double()  # squares of weights, fourth powers of gradients, underflow
-        sums = all_sum(torch.stack([wide.sum(), wide.square().sum()]))
+        total, squares = all_sum(torch.stack([wide.sum(), wide @ wide]))
         count = len(applied) * world_size()
-        # The sum is zero only where G is: there, the loss and its gradient are zero.
-        total = sums[0].to(applied.dtype).clamp(min=torch.finfo(applied.dtype).tiny)
-        self.stage(effective_share=(sums[0].square() / sums[1] / count).nan_to_num(0.0))
+        self.stage(effective_share=(total * total / (squares * count)).nan_to_num(0.0))
+        tiny = torch.finfo(applied.dtype).tiny
         if self.normalise == "sum1":
-            # Divided first: where losses are huge, weights are their squares.
-            coef = applied / total * world_size()
+            # Divided first: where losses are huge, weights are their squares. The sum is zero
+            # only where G is: there, the loss and its gradient are zero.
+            coef = (wide * (world_size() / total.clamp(min=tiny))).to(applied.dtype)
         elif self.normalise == "max1":
-            largest = all_gather(weights).max().clamp(min=torch.finfo(total.dtype).tiny)
+            largest = all_gather(weights).max().clamp(min=tiny)
             coef = applied / largest / len(applied)
         else:
             coef = applied / len(applied)
