@@ -14,7 +14,12 @@ from frbench.contracts.errors import UserError
 from frbench.distributed import all_gather, world_size
 from frbench.gradients.forward import Recall, directional_losses
 from frbench.gradients.layer import Layer, mirror
-from frbench.gradients.settings import Conditions, batch_statistics, frozen_statistics
+from frbench.gradients.settings import (
+    Conditions,
+    batch_statistics,
+    explained,
+    frozen_statistics,
+)
 from frbench.gradients.tape import NotCovered, Tape, select, unknown_layer
 from frbench.gradients.vectors import Vector, gradient, proved, summed, weighted
 from frbench.gradients.written import leaves, written_sum
@@ -266,7 +271,7 @@ class GradientSimilarity:
         assert self._graph is not None, "study a batch first"
         if self._calls is None:
             member = torch.zeros_like(self._graph).index_copy_(0, rows, coef)
-            with self._explained(), torch.enable_grad():
+            with explained(self.name, self.problem), torch.enable_grad():
                 vector = self.gradient(self._graph, member)
             return self._forward(summed(vector))
         pairs: dict[str, Layer] = {}
@@ -304,26 +309,11 @@ class GradientSimilarity:
         assert self._conditions is not None
         parameters = self._parameters()
         frozen = frozen_statistics(self.model) if self._freezes else contextlib.nullcontext()
-        with self._explained(), frozen:
+        with explained(self.name, self.problem), frozen:
             return directional_losses(
                 self.model, self.losses, self._batch, parameters, vector, self._conditions,
                 self._recall or Recall(self.model),
             )  # fmt: skip
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Say in one line what autograd cannot do."""
-        try:
-            yield
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, NotImplementedError) as error:
-            raise UserError(
-                f"{self.name}: this network allows neither layer-local products ({self.problem}) "
-                f"nor forward mode ({' '.join(str(error).split())[:200]}). Use layers: last, "
-                "batchnorm: frozen where SyncBatchNorm trains, or other layers (no reentrant "
-                "checkpointing, LSTM, or function without a jvp)."
-            ) from error
 
     def _layer_local(self, what: str) -> dict[str, Layer]:
         if self._calls is None:

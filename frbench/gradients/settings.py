@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from frbench.contracts.errors import UserError
+
 NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
@@ -107,3 +109,27 @@ def forward_mode(modules: list[nn.Module], autocast: bool) -> Iterator[None]:
                     handle = module.register_forward_pre_hook(to_float)
                     stack.callback(handle.remove)
         yield
+
+
+@contextlib.contextmanager
+def explained(name: str, problem: str | None) -> Iterator[None]:
+    """Say in one line what autograd cannot do.
+
+    Args:
+        name: Who asks.
+        problem: Why layer-local products are not used.
+
+    Raises:
+        UserError: For an error of autograd's inside.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, NotImplementedError) as error:
+        raise UserError(
+            f"{name}: this network allows neither layer-local products ({problem}) "
+            f"nor forward mode ({' '.join(str(error).split())[:200]}). Use layers: last, "
+            "batchnorm: frozen where SyncBatchNorm trains, or other layers (no reentrant "
+            "checkpointing, LSTM, or function without a jvp)."
+        ) from error

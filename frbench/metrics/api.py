@@ -111,19 +111,10 @@ def evaluate_rows(
         # Mean weight 1, so that the noise floor shuffles about as many rows as there are.
         weight = None if rows.weight is None else rows.weight / rows.weight.mean()
         state = score_state(rows.y, rows.z, rows.scores, *rows.sizes, weight)
-    names = rows.class_names, rows.attribute_names
-    return evaluate_counts(
-        counts,
-        state,
-        *names,
-        train_counts,
-        empty,
-        metrics,
-        min_group_rows,
-        _cells(rows) if min_group_rows else None,
-        None if rows.scores is None else _ranking(rows),
-        noise_floor,
-    )
+    cells = _cells(rows) if min_group_rows else None
+    ranks = None if rows.scores is None else _ranking(rows)
+    options = train_counts, empty, metrics, min_group_rows, cells, ranks, noise_floor
+    return evaluate_counts(counts, state, rows.class_names, rows.attribute_names, *options)
 
 
 def _cells(rows: Rows) -> np.ndarray:
@@ -166,17 +157,41 @@ def evaluate_counts(
         noise_floor: Whether to compute ``score_kl_noise_floor``, which takes much time.
     """
     names = class_names, attribute_names
+    out = evaluate_tables(
+        counts, state, *names, train_counts, empty, metrics, min_group_rows, rows
+    )
+    if state is not None and ranks is not None:
+        out |= exact_ranks(ranks, attribute_names)
+    if state is not None and noise_floor:
+        out["score_kl_noise_floor"] = np.asarray(score_kl_noise_floor(state.histogram))
+    return {key: float(value) for key, value in out.items()}
+
+
+def evaluate_tables(
+    counts: np.ndarray,
+    state: ScoreState | None,
+    class_names: Sequence[str],
+    attribute_names: Sequence[str],
+    train_counts: np.ndarray | None = None,
+    empty: Empty = "ignore",
+    metrics: Sequence[CountMetric] = (),
+    min_group_rows: int = 0,
+    rows: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Compute the metrics of `evaluate_counts` of several tables, with no exact ranks or floor.
+
+    The arguments are those of `evaluate_counts`, each with the same leading dimensions.
+
+    Returns:
+        Metric key -> value [...].
+    """
+    names = class_names, attribute_names
     out = count_metrics(counts, *names, train_counts, empty, min_group_rows, rows)
     if state is not None:
         out |= score_metrics(state, attribute_names)
-        if ranks is not None:
-            out |= exact_ranks(ranks, attribute_names)
-        if noise_floor:
-            out["score_kl_noise_floor"] = np.asarray(score_kl_noise_floor(state.histogram))
     out |= parallel_metrics(counts, state, attribute_names, empty, min_group_rows, rows)
     out |= overlapping_metrics(counts, *names, empty, min_group_rows, rows)
-    out |= evaluate_own(metrics, counts)
-    return {key: float(value) for key, value in out.items()}
+    return out | evaluate_own(metrics, counts)
 
 
 def intervals(

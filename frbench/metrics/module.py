@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from frbench.contracts.errors import UserError
-from frbench.metrics.api import evaluate_counts
+from frbench.metrics.api import evaluate_counts, evaluate_tables
 from frbench.metrics.names import check_names, direction, metric_names
 from frbench.metrics.own import CountMetric, check_metrics, directions
 from frbench.metrics.ranking import Ranking, ranking
@@ -47,6 +47,8 @@ class GroupCounts(Metric):
         min_group_rows: Rows that a group needs to take part in minima, gaps and ratios, see
             `frbench.metrics.count_metrics`.
         expected: Whether `update` is given probabilities of decisions, whose sums are counted.
+        noise_floor: Whether ``score_kl_noise_floor`` is among the metrics; it takes more time
+            than all others.
         **kwargs: Passed to `torchmetrics.Metric`.
 
     Raises:
@@ -86,6 +88,7 @@ class GroupCounts(Metric):
         exact: bool = False,
         min_group_rows: int = 0,
         expected: bool = False,
+        noise_floor: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -93,6 +96,7 @@ class GroupCounts(Metric):
         self.num_attributes = num_attributes
         self.exact = exact
         self.min_group_rows = min_group_rows
+        self.noise_floor = noise_floor
         #: Largest error of the AUROC of the last `compute`; 0 if it is exact.
         self.rank_error = 0.0
         self.class_names = check_names(class_names, num_classes, "class_names")
@@ -201,14 +205,7 @@ class GroupCounts(Metric):
                 f"{bad} rows had y outside 0..{self.num_classes - 1} "
                 f"or z outside -1..{self.num_attributes - 1}"
             )
-        state = ScoreState(
-            _numpy(self.histogram),
-            _numpy(self.ranks),
-            _numpy(self.score_sum),
-            _numpy(self.loss_sum),
-            _numpy(self.calibration),
-            _numpy(self.losses),
-        )
+        state = self._scores()
         names = self.class_names, self.attribute_names
         counts = _numpy(self.counts)
         ranks = self._ranking() if self.exact and counts.sum() else None
@@ -222,7 +219,11 @@ class GroupCounts(Metric):
             min_group_rows=self.min_group_rows,
             rows=counts[:, :-1].sum(-1).round() if counts.dtype.kind == "f" else None,
             ranks=ranks,
+            noise_floor=self.noise_floor,
         )
+
+    def _scores(self) -> ScoreState:
+        return ScoreState(*(_numpy(getattr(self, name)) for name in ScoreState._fields))
 
     def _ranking(self) -> Ranking:
         scores, cells = (
@@ -241,6 +242,44 @@ class GroupCounts(Metric):
             self.scores = [torch.zeros(0, scored, dtype=torch.float64, device=self.device)]
             self.cells = [torch.zeros(0, dtype=torch.int64, device=self.device)]
         super()._sync_dist(*args, **kwargs)
+
+
+def compute_together(evaluators: Sequence[GroupCounts]) -> None:
+    """Compute several metrics on one process at once; each returns its own in its `compute`.
+
+    Those that hold exact scores or expected decisions, or have the noise floor, are left out, as
+    are rows out of range: they are computed, or refused, by themselves.
+
+    Args:
+        evaluators: Metrics of the same sizes.
+
+    Example:
+        >>> pair = [GroupCounts(2, 1, noise_floor=False) for _ in range(2)]
+        >>> for metric, y in zip(pair, (0, 1)):
+        ...     metric.update(torch.tensor([[1.0, 0.0]]), torch.tensor([y]), torch.tensor([0]))
+        >>> compute_together(pair)
+        >>> [metric.compute()["accuracy"] for metric in pair]
+        [1.0, 0.0]
+    """
+    alike: dict[Any, list[GroupCounts]] = {}
+    for each in evaluators:
+        if not (each.exact or each.noise_floor or each.counts.is_floating_point() or each.invalid):
+            names = tuple(each.class_names), tuple(each.attribute_names)
+            known = each.train_counts is not None
+            key = names, each.min_group_rows, each.metrics, known
+            alike.setdefault(key, []).append(each)
+    for ((classes, attributes), least, metrics, known), group in alike.items():
+        state = ScoreState(*map(np.stack, zip(*(each._scores() for each in group), strict=True)))
+        train = np.stack([np.asarray(each.train_counts) for each in group]) if known else None
+        counts = np.stack([_numpy(each.counts) for each in group])
+        found = evaluate_tables(
+            counts, state, classes, attributes, train, "ignore", metrics, least
+        )
+        keys, rows = list(found), np.stack(list(found.values()), -1).tolist()
+        for each, values, ranks in zip(group, rows, state.ranks, strict=True):
+            # The cache of torchmetrics, which update and reset clear.
+            each._computed = dict(zip(keys, values, strict=True))  # type: ignore[assignment]
+            each.rank_error = rank_bound(ranks)
 
 
 class GroupMetric(GroupCounts):

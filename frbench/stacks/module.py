@@ -13,6 +13,7 @@ from torch import Tensor
 
 from frbench.contracts.batch import Batch
 from frbench.contracts.checkpoint_format import read_section, write_section
+from frbench.metrics.module import compute_together
 from frbench.stacks.loader import RunBatch, partners
 from frbench.stacks.member import BeforeSaving, Member
 from frbench.stacks.optimizer import Schedules, StackedOptimizer, own_state
@@ -47,9 +48,7 @@ class StackModule(LeanModule):
     ) -> None:
         super().__init__()
         self.keep_last = keep_last
-        self.members = members
-        self.tensors = tensors
-        self.into = into
+        self.members, self.tensors, self.into = members, tensors, into
         self.wasted = 0
         self.flat = tensors.flat
         groups = members[0].objective.data_sizes.num_groups
@@ -245,6 +244,8 @@ class StackModule(LeanModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log every run's metrics."""
+        for tables in zip(*(m.objective.evaluators() for _, m in self.live()), strict=True):
+            compute_together(tables)
         self.each(lambda run, member: member.objective.on_validation_epoch_end())
 
     def end_validation(self) -> None:
@@ -311,9 +312,8 @@ class StackModule(LeanModule):
             own: dict[str, Any] = {}
             member.call("on_save_checkpoint", own)
             member.objective.on_save_checkpoint(own)
-            runs.append(
-                {"own": own, "callbacks": member.callback_states(), "finished": member.finished}
-            )
+            states = member.callback_states()
+            runs.append({"own": own, "callbacks": states, "finished": member.finished})
         write_section(
             checkpoint, "frbench_stack", runs=runs, tensors=self.tensors.state_dict(),
             wasted=self.wasted,
@@ -326,7 +326,7 @@ class StackModule(LeanModule):
         (optimizer,) = self.trainer.optimizers
         assert isinstance(optimizer, StackedOptimizer)
         checkpoint["optimizer_states"] = [own_state(optimizer, run)]
-        schedules: list[Any] = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        schedules: Any = [config.scheduler for config in self.trainer.lr_scheduler_configs]
         checkpoint["lr_schedulers"] = [each.own[run].state_dict() for each in schedules]
         for loader in checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", []):
             loader.update(loader.pop("loaders")[run])

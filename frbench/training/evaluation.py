@@ -52,25 +52,29 @@ class Evaluated(Deciding):
         self._evaluated: list[str] = []
         self._evaluators = nn.ModuleList()
 
-    def build_evaluators(self, data: Any, names: list[str], exact: bool = False) -> None:
+    def build_evaluators(
+        self, data: Any, names: list[str], exact: bool = False, noise_floor: bool = True
+    ) -> None:
         """Make an evaluator for each table, in the order of the loaders.
 
         Args:
             data: The datamodule.
             names: Names of the tables.
             exact: Whether to hold all scores, for exact AUROC and average precision.
+            noise_floor: Whether ``score_kl_noise_floor`` is among the metrics.
         """
         self._evaluated = names
         self._evaluators = nn.ModuleList(
-            self.evaluator(data, exact).to(self.device) for _ in names
+            self.evaluator(data, exact, noise_floor).to(self.device) for _ in names
         )
 
-    def evaluator(self, data: Any, exact: bool) -> GroupCounts:
+    def evaluator(self, data: Any, exact: bool, noise_floor: bool = True) -> GroupCounts:
         """Make the metric of one table of a data set.
 
         Args:
             data: The data set, for the names of classes and attributes.
             exact: Whether to hold all scores, for exact AUROC and average precision.
+            noise_floor: Whether ``score_kl_noise_floor`` is among the metrics.
         """
         return GroupCounts(
             self.num_classes,
@@ -82,6 +86,7 @@ class Evaluated(Deciding):
             exact=exact,
             min_group_rows=self.min_group_rows,
             expected=self.expected_decisions,
+            noise_floor=noise_floor,
         )
 
     def _evaluate(self, batch: Batch, dataloader_idx: int) -> None:
@@ -100,7 +105,7 @@ class Evaluated(Deciding):
         if self.kept is not None:
             self.kept.add(self._evaluated[dataloader_idx], batch, found)
         counted = found.shares if self.expected_decisions else found.decision
-        self._metrics()[dataloader_idx].update(found.logits, batch.y, batch.z, counted)
+        self.evaluators()[dataloader_idx].update(found.logits, batch.y, batch.z, counted)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count predictions; no collective runs here."""
@@ -119,11 +124,12 @@ class Evaluated(Deciding):
         found["probabilities"] = logits.float().softmax(1)
         return found if decision is None else {**found, "decision": decision}
 
-    def _metrics(self) -> list[GroupCounts]:
+    def evaluators(self) -> list[GroupCounts]:
+        """Return the metric of each table, in the order of the loaders."""
         return list(self._evaluators)
 
     def _log_evaluation(self) -> None:
-        for name, evaluator in zip(self._evaluated, self._metrics(), strict=True):
+        for name, evaluator in zip(self._evaluated, self.evaluators(), strict=True):
             metrics = evaluator.compute()
             self._say_rank_error(name, evaluator.rank_error)
             self.last_counts[name] = all_sum(evaluator.counts).cpu().numpy().copy()

@@ -307,7 +307,7 @@ class Objective(CheckedArguments, Optimized):
                 check_compiler(type(self).__name__, records, self.trainer.strategy)
                 self.network.compile()  # in place: the names of parameters stay
         names = data.val_names if stage in ("fit", "validate") else data.test_names
-        self.build_evaluators(data, names, exact=stage == "test")
+        self.build_evaluators(data, names, stage == "test", noise_floor=stage != "fit")
 
     def on_fit_start(self) -> None:
         """Fix the seed of the run (rank 0's) and the sums of the epoch."""

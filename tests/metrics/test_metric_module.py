@@ -9,6 +9,7 @@ from paths import ROOT
 
 from frbench.contracts.errors import UserError
 from frbench.metrics import GroupCounts, evaluate
+from frbench.metrics.module import compute_together
 from frbench.metrics.names import DEBIASING, DIRECTION
 
 
@@ -118,6 +119,38 @@ def test_logits_that_are_not_finite_are_seen_in_the_likelihood_alone():
         lost = [k for k in values if k.startswith(("negative_log", "worst_alpha_loss"))]
         assert len(lost) == 7 and all(np.isnan(values.pop(key)) for key in lost)
         assert np.isfinite(list(values.values())).all()
+
+
+def positives(counts):
+    return counts[1].sum()
+
+
+@pytest.mark.parametrize("num_classes", (2, 3))
+def test_together_equals_one_by_one(num_classes):
+    crossed = ["f&old", "f&new", "m&old", "m&new"]
+    options = {"attribute_names": crossed, "noise_floor": False, "min_group_rows": 5}
+    counted = [np.arange(num_classes * 4).reshape(num_classes, 4) + run for run in range(3)]
+    together = [
+        GroupCounts(num_classes, 4, train_counts=c, metrics=[positives], **options)
+        for c in counted
+    ]
+    together += [GroupCounts(num_classes, 4, exact=True), GroupCounts(num_classes, 4, **options)]
+    for seed, metric in enumerate(together):
+        metric.update(*batch(seed, 100 + seed, num_classes, 4))
+    bad = GroupCounts(num_classes, 4, **options)
+    bad.update(torch.zeros(1, num_classes), torch.tensor([num_classes]), torch.tensor([0]))
+    alone = [copy.deepcopy(metric).compute() for metric in together]
+    compute_together([*together, bad])
+    assert [metric._computed is not None for metric in together] == [True] * 3 + [False, True]
+    for metric, wanted in zip(together, alone, strict=True):
+        found = metric.compute()
+        assert list(found) == list(wanted)
+        assert ("score_kl_noise_floor" in found) == metric.exact
+        np.testing.assert_allclose(list(found.values()), list(wanted.values()), rtol=1e-12)
+        metric.update(*batch(9, 10, num_classes, 4))
+        assert metric.compute()["accuracy"] != wanted["accuracy"]
+    with pytest.raises(ValueError, match="outside"):
+        bad.compute()
 
 
 def test_names_must_fit():
