@@ -254,8 +254,7 @@ class GradientSimilarity:
         Returns:
             Scores of this process's samples [B].
         """
-        coef, rows = member.topk(min(size, len(member)))
-        return self.toward(rows, coef)
+        return self.toward(*reversed(member.topk(min(size, len(member)))))
 
     @torch.no_grad()
     def toward(self, rows: Tensor, coef: Tensor) -> Tensor:

@@ -156,14 +156,8 @@ def evaluate_counts(
         ranks: The sorted scores; None gives the AUROC of binned ones.
         noise_floor: Whether to compute ``score_kl_noise_floor``, which takes much time.
     """
-    names = class_names, attribute_names
-    out = evaluate_tables(
-        counts, state, *names, train_counts, empty, metrics, min_group_rows, rows
-    )
-    if state is not None and ranks is not None:
-        out |= exact_ranks(ranks, attribute_names)
-    if state is not None and noise_floor:
-        out["score_kl_noise_floor"] = np.asarray(score_kl_noise_floor(state.histogram))
+    options = train_counts, empty, metrics, min_group_rows, rows, ranks, noise_floor
+    out = evaluate_tables(counts, state, class_names, attribute_names, *options)
     return {key: float(value) for key, value in out.items()}
 
 
@@ -177,10 +171,13 @@ def evaluate_tables(
     metrics: Sequence[CountMetric] = (),
     min_group_rows: int = 0,
     rows: np.ndarray | None = None,
+    ranks: Ranking | None = None,
+    noise_floor: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Compute the metrics of `evaluate_counts` of several tables, with no exact ranks or floor.
+    """Compute the metrics of `evaluate_counts` of several tables.
 
-    The arguments are those of `evaluate_counts`, each with the same leading dimensions.
+    The arguments are those of `evaluate_counts`, each with the same leading dimensions; exact
+    ranks and the noise floor are for one table.
 
     Returns:
         Metric key -> value [...].
@@ -189,6 +186,10 @@ def evaluate_tables(
     out = count_metrics(counts, *names, train_counts, empty, min_group_rows, rows)
     if state is not None:
         out |= score_metrics(state, attribute_names)
+        if ranks is not None:
+            out |= exact_ranks(ranks, attribute_names)
+        if noise_floor:
+            out["score_kl_noise_floor"] = np.asarray(score_kl_noise_floor(state.histogram))
     out |= parallel_metrics(counts, state, attribute_names, empty, min_group_rows, rows)
     out |= overlapping_metrics(counts, *names, empty, min_group_rows, rows)
     return out | evaluate_own(metrics, counts)
