@@ -202,7 +202,9 @@ examples:
     add("--data", nargs="+", metavar="D", help="data sets to show (default: all)")
     add("--metrics", nargs="+", metavar="M",
         help="test metrics to show; of your own: my_file.my_metric")  # fmt: skip
-    add("--baseline", metavar="METHOD", help="paired differences to it (default: ERM)")
+    add("--baseline", metavar="METHOD",
+        help="paired differences to it, or to a baseline of equal-information each "
+        "(default: ERM)")  # fmt: skip
     add("--tables", nargs="+", metavar="T",
         help="test tables to show, P0 say (default: all); train, end/train, end/test where "
         "`frbench gan metrics` added them")  # fmt: skip

@@ -180,7 +180,7 @@ def tested(
     from frbench.data.describe import group_table, remarks
     from frbench.data.fingerprint import fingerprint
     from frbench.metrics.own import directions
-    from frbench.runs.attributes import attributes_read
+    from frbench.runs.attributes import attributes_read, trains_as_erm
     from frbench.runs.environment import environment
     from frbench.runs.evaluation import evaluated
 
@@ -212,6 +212,7 @@ def tested(
             "infer": type(cli.model.infer).__name__ if cli.model.infer else None,
             "inferred": cli.model.inferred_groups(),
             "mixing": type(cli.model.mixing).__name__ if cli.model.mixing else None,
+            "erm": trains_as_erm(cli.model, cli.datamodule),
             "penalties": {
                 name: float(penalty.weight)
                 for name, penalty in zip(cli.model.penalty_names, cli.model.penalties, strict=True)
@@ -294,7 +295,7 @@ def _behind(cell: Cell, folder: Path, results: Results) -> dict[str, Any]:
         **selected,
         "warnings": warnings,
         "attribute_use": model.attribute_use or "none",
-        "attributes": attributes_behind(trained, request.method, model),
+        "attributes": attributes_behind(trained, request.method),
         "after": cell.parent.key,
         "postprocess": fitted,
         "data_hash": fingerprint(data),

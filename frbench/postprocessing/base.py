@@ -105,6 +105,8 @@ class Postprocessor(CheckedArguments, ABC):
     #: Whether it takes all rows of the split and makes its own choices on parts of them; of others
     #: a half fits and only the other half selects.
     uses_all: ClassVar[bool] = False
+    #: Whether a decision depends on the attribute of its row; outputs then say so.
+    reads_attribute = False
 
     @abstractmethod
     def fit(self, rows: HeldOut) -> Any:
@@ -135,8 +137,6 @@ class OutputMap(Postprocessor, nn.Module):
 
     #: Whether the map reads the features; else it is given an empty tensor [B, 0].
     uses_features = False
-    #: Whether a decision depends on the attribute of its row; outputs then say so.
-    reads_attribute = False
     #: Seed of randomised decisions.
     seed = 0
 

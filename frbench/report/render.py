@@ -7,8 +7,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from frbench.report.information import told_of, use_of
 from frbench.report.interval import Estimate
-from frbench.report.sheets import footer, said_of, sheets, told_of, use_of
+from frbench.report.sheets import footer, said_of, sheets
 from frbench.report.signatures import signatures
 from frbench.report.significance import corrected
 from frbench.report.summary import Report
@@ -60,8 +61,11 @@ def _as_json(report: Report, metrics: Sequence[str]) -> dict[str, Any]:
             "cells": [run.cell for run in row.runs],
             "seeds": sorted({run.seed for run in row.runs}),
             "oracle_checkpoint": row.oracle,
-            "attribute_read_in": list(use_of(row, report)) if told_of(row) else None,
+            "attribute_read_in": (
+                list(use_of(row.runs, report.rule)) if told_of(row.runs) else None
+            ),
             "rule": _numbers(row.rule),
+            "compared_with": row.against or None,
             "metrics": {
                 key: _numbers(row.metrics[key])
                 for table in report.tables[row.data]
@@ -90,7 +94,7 @@ def _long(report: Report, metrics: Sequence[str]) -> Sheet:
     names = list(Estimate._fields)
     columns = ["data", "table", "method", "metric", *names, *(f"difference_{n}" for n in names)]
     return Sheet(
-        columns=[*columns, "settings_given", "settings", "select", "oracle"],
+        columns=[*columns, "settings_given", "settings", "select", "oracle", "compared_with"],
         rows=list(_lines(report, metrics)),
     )
 
@@ -104,5 +108,5 @@ def _lines(report: Report, metrics: Sequence[str]) -> Iterator[list[Value]]:
                 found = _numbers(row.metrics[key]).values()
                 against = row.differences.get(key)
                 paired = _numbers(against).values() if against else [None] * len(Estimate._fields)
-                chosen = (row.given, row.runs[0].setting, report.rule.text, oracle)
+                chosen = (row.given, row.runs[0].setting, report.rule.text, oracle, row.against)
                 yield [row.data, table, row.method, metric, *found, *paired, *chosen]

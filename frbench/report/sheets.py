@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from frbench.metrics.attribute_use import reads_attribute
+from frbench.report.information import EQUAL, told_of, use_of
 from frbench.report.interval import Estimate
 from frbench.report.results import Run
 from frbench.report.signatures import signatures
@@ -32,17 +32,19 @@ def sheets(report: Report, metrics: Sequence[str], grouped: bool = False) -> lis
         for table in tables:
             keys = [f"{table}/{metric}" for metric in metrics]
             title = f"{oracle}{data}, {table.replace('/', ' ')}"
-            told = any(map(told_of, rows))
+            told = any(told_of(row.runs) for row in rows)
+            use = {row.method: use_of(row.runs, report.rule) for row in rows}
             header = ["method", *(["attribute read in"] * told), "n", *names]
-            uses = dict.fromkeys(sorted((use_of(row, report) for row in rows), key=len))
-            for use in uses if grouped and told else [None]:
-                here = [row for row in rows if use is None or use_of(row, report) == use]
+            uses = dict.fromkeys(sorted(use.values(), key=len))
+            for kind in uses if grouped and told else [None]:
+                here = [row for row in rows if kind is None or use[row.method] == kind]
                 lines = _leaderboard(report, here, keys, told)
-                of = "" if use is None else f"; attribute read in {', '.join(use) or 'nothing'}"
+                of = "" if kind is None else f"; attribute read in {', '.join(kind) or 'nothing'}"
                 out.append(Sheet(title + of, header, lines))
             if lines := _differences(report, rows, keys):
-                versus = f"{title}: difference to {report.baseline}"
-                out.append(Sheet(versus, ["method", "n", *names], lines))
+                versus = f"{title}: difference to {reference(report)}"
+                own = ["baseline"] * (report.baseline == EQUAL)
+                out.append(Sheet(versus, ["method", *own, "n", *names], lines))
         if all(row.given == 1 for row in rows):
             continue
         lines = [
@@ -54,22 +56,10 @@ def sheets(report: Report, metrics: Sequence[str], grouped: bool = False) -> lis
     return out
 
 
-#: Parts of a run that may read the attribute.
-PARTS = ("train", "select", "fit", "test")
-
-
-def told_of(row: Row) -> bool:
-    """Whether the records of a row say what reads the attribute; older ones do not."""
-    return any("attributes" in run.record for run in row.runs)
-
-
-def use_of(row: Row, report: Report) -> tuple[str, ...]:
-    """Return the parts of a row's runs that read the attribute; the report's rule selects, too."""
-    found = {p for run in row.runs for p, by in run.record.get("attributes", {}).items() if by}
-    found -= {"select"} if report.rule.monitor and row.runs[0].selected else set()
-    if any(reads_attribute(key) for _, key in report.rule.terms):
-        found.add("select")
-    return tuple(part for part in PARTS if part in found)
+def reference(report: Report) -> str:
+    """Name what the methods are compared with."""
+    equal = "the best baseline of equal information"
+    return equal if report.baseline == EQUAL else str(report.baseline)
 
 
 def _leaderboard(
@@ -82,7 +72,7 @@ def _leaderboard(
         shown = [cell(row.metrics[key], n, spread=report.spread) for key in keys]
         bold = ["bold" * (key in row.leads) for key in keys]
         cells = [c._replace(style=style) for c, style in zip(shown, bold, strict=True)]
-        use = [", ".join(use_of(row, report)) or "nothing"] * told
+        use = [", ".join(use_of(row.runs, report.rule)) or "nothing"] * told
         lines.append([label(row), *use, n, *cells])
     return lines
 
@@ -116,7 +106,8 @@ def _differences(report: Report, rows: Sequence[Row], keys: Sequence[str]) -> li
                 cell(e, n, True, report.spread)._replace(style="bold" * (e.low > 0 or e.high < 0))
                 for e in found
             ]
-            lines.append([row.method, n, *cells])
+            own = [row.against] * (report.baseline == EQUAL)
+            lines.append([row.method, *own, n, *cells])
     return lines
 
 
@@ -157,7 +148,7 @@ def footer(report: Report) -> list[str]:
     lines = protocol(report)
     if any(row.differences for row in report.rows):
         lines.append(
-            f"Differences to {report.baseline} are paired by seed or fold; bold: the interval "
+            f"Differences to {reference(report)} are paired by seed or fold; bold: the interval "
             "leaves out 0 (not corrected for several comparisons)."
         )
     lines += report.notes

@@ -13,6 +13,7 @@ import numpy as np
 from frbench.contracts.errors import UserError
 from frbench.metrics.names import bounds, direction, split_key, split_of
 from frbench.report.choice import shown_runs
+from frbench.report.information import EQUAL, baselines
 from frbench.report.interval import Estimate, estimate
 from frbench.report.results import Run, own_directions
 from frbench.report.rule import Rule
@@ -32,6 +33,7 @@ class Row:
         rule: Value of the selection rule.
         metrics: Test metrics of the chosen setting by key, ``test/accuracy``.
         differences: Paired differences to the baseline's chosen setting, by key.
+        against: That baseline; empty if there is none.
         leads: Keys in which it is the best or not to be told from the best, where another method
             is clearly behind: the 95 % interval of the paired differences leaves out 0.
     """
@@ -43,6 +45,7 @@ class Row:
     rule: Estimate
     metrics: dict[str, Estimate]
     differences: dict[str, Estimate] = field(default_factory=dict)
+    against: str = ""
     leads: set[str] = field(default_factory=set)
 
     @property
@@ -65,7 +68,8 @@ class Report:
         tables: Tables of each data set: ``test`` or ``test/<name>``; where `frbench gan metrics`
             added them also ``train``, and ``end/<table>`` of the last checkpoint.
         rule: The selection rule.
-        baseline: Method that the others are compared with, or None.
+        baseline: Method that the others are compared with, ``equal-information`` where each has
+            its own, or None.
         runs: All runs, failed ones included.
         notes: What the reader must know to trust or distrust the numbers.
         own: Directions of the user's own metrics, by name.
@@ -101,7 +105,8 @@ def summarise(
         runs: Runs of one or several grids.
         rule: Chooses the setting, by its mean over runs.
         metrics: Names without split and table, ``accuracy``.
-        baseline: Method to compare with; by default the one named ERM, if there is one.
+        baseline: Method to compare with, or ``equal-information``, see
+            :func:`frbench.report.information.baselines`; by default ERM, if there is one.
         folds: Folds of one repetition of cross-validation; by default all folds seen.
         extend: Makes of the runs of a row those of a further row, ensembles say, that is neither
             compared nor selected from.
@@ -111,8 +116,8 @@ def summarise(
     """
     finished = finished_runs(runs)
     methods = list(dict.fromkeys(run.method for run in finished))
-    if baseline is not None and baseline not in methods:
-        raise UserError(f"--baseline: no method {baseline!r}; {near(baseline, methods)}")
+    if baseline is not None and baseline not in (EQUAL, *methods):
+        raise UserError(f"--baseline: no method {baseline!r}; {near(baseline, [EQUAL, *methods])}")
     if baseline is None and "ERM" in methods:
         baseline = "ERM"
     own_metrics = own_directions(finished)
@@ -145,7 +150,9 @@ def summarise(
             if chosen:
                 given = len({r.setting for r in runs if (r.data, r.method) == (data, method)})
                 found.append(_row(chosen, given, rule, keys, k))
-        rows += _compare(found, baseline, k)
+        against = _against(found, baseline, rule)
+        found = [_compared(row, against.get(row.method), k) for row in found]
+        rows += found
         for key in keys:
             _find_leaders(found, key, direction(key, own_metrics), k)
         notes += _remarks(data, found, baseline)
@@ -252,16 +259,24 @@ def _row(runs: list[Run], given: int, rule: Rule, keys: Iterable[str], k: int | 
     return Row(runs[0].data, runs[0].method, runs, given, found, metrics)
 
 
-def _compare(rows: list[Row], baseline: str | None, k: int | None) -> list[Row]:
-    """Add the paired differences to the baseline over common seeds or folds."""
-    reference = next((row for row in rows if row.method == baseline), None)
-    if reference is None:
-        return rows
-    for row in rows:
-        if row is not reference:
-            for key in row.metrics:
-                row.differences[key] = _difference(row, reference, key, k)
-    return rows
+def _against(rows: Sequence[Row], baseline: str | None, rule: Rule) -> dict[str, Row]:
+    """Return the row that each method is compared with, by its name."""
+    by_name = {row.method: row for row in rows}
+    if baseline == EQUAL:
+        chosen = {name: row.runs for name, row in by_name.items()}
+        own = baselines(chosen, {name: row.rule.mean for name, row in by_name.items()}, rule)
+        return {method: by_name[name] for method, name in own.items()}
+    if baseline not in by_name:
+        return {}
+    return {method: by_name[baseline] for method in by_name if method != baseline}
+
+
+def _compared(row: Row, other: Row | None, k: int | None) -> Row:
+    """Add the paired differences to another row over common seeds or folds."""
+    if other is None:
+        return row
+    found = {key: _difference(row, other, key, k) for key in row.metrics}
+    return replace(row, differences=found, against=other.method)
 
 
 def _difference(row: Row, other: Row, key: str, k: int | None) -> Estimate:
@@ -284,7 +299,13 @@ def _find_leaders(rows: Sequence[Row], key: str, sign: int, k: int | None) -> No
 
 def _remarks(data: str, rows: Sequence[Row], baseline: str | None) -> Iterable[str]:
     """Say where the rows of a data set are not on a par."""
-    if baseline and rows and baseline not in {row.method for row in rows}:
+    if baseline == EQUAL:
+        if alone := [row.method for row in rows if not row.against]:
+            yield (
+                f"{data}: no other baseline of equal information, so no difference: "
+                f"{', '.join(alone)} (records of an older frbench do not tell baselines)."
+            )
+    elif baseline and rows and baseline not in {row.method for row in rows}:
         yield f"{data}: no result of the baseline {baseline}, so no differences."
     most = max((len(row.runs) for row in rows), default=0)
     for row in rows:

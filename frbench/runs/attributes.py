@@ -44,32 +44,41 @@ def attributes_read(
     return {
         "train": train,
         "select": [monitor for monitor in monitors if reads_attribute(monitor)],
-        "test": _at_test(model),
+        "test": [model.attribute_use] if model.attribute_use else [],
     }
 
 
-def attributes_behind(
-    before: dict[str, Any], method: Any, model: Objective
-) -> dict[str, list[str]]:
+def trains_as_erm(model: Objective, data: GroupDataModule) -> bool:
+    """Whether a run minimises ERM's risk on rows that are weighted, drawn or left out at most.
+
+    The objective says so by its ``properties.erm``, and steps by what they change; there is no
+    group inference, mixing or penalty, and no transform of the inputs.
+
+    Args:
+        model: The trained model.
+        data: Its data.
+    """
+    others = model.infer or model.mixing or any(float(p.weight) for p in model.penalties)
+    steps = [step.properties for step in data.augment or ()]
+    real = all(s.rows in ("kept", "subset") and {*s.changes} <= {"weight"} for s in steps)
+    return {} in model.properties.erm and not others and not data.transforms and real
+
+
+def attributes_behind(before: dict[str, Any], method: Any) -> dict[str, list[str]]:
     """Name what reads the attribute in a run and in what was fitted behind it.
 
     Args:
         before: Record of the run.
         method: The postprocessor; its fit reads the attribute of held-out rows if it needs z.
-        model: The model with it.
     """
     inferred = getattr(method, "attribute", None)  # known, inferred, or a group inference
     reads = "z" in method.needs and getattr(inferred, "sees_attribute", True)
     earlier = before.get("attributes", {})
     return {
         **earlier,
-        "fit": [*earlier.get("fit", []), *([_name(method)] if reads else [])],
-        "test": _at_test(model),
+        "fit": [*earlier.get("fit", []), *[_name(method)] * reads],
+        "test": [*earlier.get("test", []), *[_name(method)] * method.reads_attribute],
     }
-
-
-def _at_test(model: Objective) -> list[str]:
-    return [model.attribute_use] if model.attribute_use else []
 
 
 def _name(part: Any) -> str:

@@ -17,6 +17,7 @@ from frbench.postprocessing.base import draw
 from frbench.report.computed import all_metrics, read_kept
 from frbench.report.predictions import FILE, KeptPredictions, Predictions, log_scores
 from frbench.report.results import Run
+from frbench.runs.attributes import attributes_behind
 from frbench.runs.postprocess import build_method
 from frbench.training.decisions import decided
 from frbench.training.postprocess import split_for
@@ -54,7 +55,8 @@ def postprocessed_runs(
         elif any(table.decisions is not None for table in kept.tables.values()):
             why = "another postprocessor makes their decisions"
         else:
-            made.append(_behind(run, fitted(kept, _map(given)), label, own))
+            method = _map(given)
+            made.append(_behind(run, fitted(kept, method), method, own))
             continue
         skipped[why] = skipped.get(why, 0) + 1
     notes = [f"{label} is behind none of {count} runs: {why}." for why, count in skipped.items()]
@@ -71,7 +73,10 @@ def _map(words: Sequence[str]) -> OutputMap:
     return method
 
 
-def _behind(run: Run, kept: KeptPredictions, label: str, own: Sequence[CountMetric]) -> Run:
+def _behind(run: Run, kept: KeptPredictions, method: OutputMap, own: Sequence[CountMetric]) -> Run:
+    label = type(method).__name__
+    told = "attributes" in run.record
+    use = {"attributes": attributes_behind(run.record, method)} if told else {}
     return replace(
         run,
         cell=f"{run.cell}+{label}",
@@ -79,6 +84,7 @@ def _behind(run: Run, kept: KeptPredictions, label: str, own: Sequence[CountMetr
         metrics=all_metrics(kept, run.min_group_rows, own),
         directions={**run.directions, **directions(own)},
         warnings={},
+        record={**run.record, **use},
         seconds=0.0,
     )
 

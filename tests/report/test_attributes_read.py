@@ -1,13 +1,16 @@
 """Where runs read the attribute: what the classes declare, and the leaderboards by it."""
 
 import itertools
+import json
+import re
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from frbench.data import Digits, Table
+from frbench.__main__ import main
+from frbench.data import CorrelationRemover, Digits, Massaging, Reweigh, Subset, Table
 from frbench.data.balance import Balance, balance_weights, reads_attribute
 from frbench.group_inference import Errors, PseudoLabels
 from frbench.metrics import evaluate
@@ -18,7 +21,7 @@ from frbench.penalties import ConditionalMMD
 from frbench.postprocessing import DFR, SELF, ThresholdOptimizer
 from frbench.report import parse_rule, read, summarise
 from frbench.report.sheets import sheets
-from frbench.runs.attributes import attributes_behind, attributes_read
+from frbench.runs.attributes import attributes_behind, attributes_read, trains_as_erm
 
 
 def test_metrics_that_read_no_attribute_have_a_value_without_it():
@@ -73,11 +76,12 @@ def test_a_run_reads_what_its_parts_declare():
         assert use(of(ERM), other) == (balance == "joint", False, False)
     model = of(ERM, postprocess=ThresholdOptimizer())
     before = {"attributes": attributes_read(of(ERM), data, [groups])}
-    found = attributes_behind(before, model.postprocess, model)
-    assert found["fit"] == ["ThresholdOptimizer"] and found["select"] == [groups]
-    assert "reads the attribute" in found["test"][0]
-    assert attributes_behind(before, DFR(), of(ERM))["fit"] == ["DFR"]
-    assert attributes_behind(before, SELF(), of(ERM))["fit"] == []
+    found = attributes_behind(before, model.postprocess)
+    assert found["fit"] == found["test"] == ["ThresholdOptimizer"] and found["select"] == [groups]
+    assert "reads the attribute" in attributes_read(model, data, [])["test"][0]
+    for method, fit in ((DFR(), ["DFR"]), (SELF(), [])):
+        found = attributes_behind(before, method)
+        assert (found["fit"], found["test"]) == (fit, [])
 
 
 def test_the_leaderboard_is_grouped_by_where_it_is_read(record, write):
@@ -109,3 +113,107 @@ def test_the_leaderboard_is_grouped_by_where_it_is_read(record, write):
 def test_records_that_do_not_say_it_get_no_column(grid, write):
     report = summarise(read([write(grid)])[0], parse_rule("val/accuracy"), ["accuracy"])
     assert all("attribute read in" not in s.columns for s in sheets(report, ["accuracy"], True))
+
+
+def test_what_trains_as_erm():
+    data = Digits(n=100, n_eval=100)
+    sizes = {"num_classes": 2, "num_attributes": 2, "input_shape": data.input_shape}
+
+    def erm(cls, data=data, **options):
+        return trains_as_erm(cls(**sizes, **options), data)
+
+    assert erm(ERM) and erm(ERM, penalties=[ConditionalMMD(weight=0.0)])
+    for balance in ("class", "joint"):
+        assert erm(ERM, Digits(n=100, n_eval=100, balance=balance))
+    assert erm(ERM, Digits(n=100, n_eval=100, augment=[Reweigh(), Subset(size=50)]))
+    assert not erm(ERM, Digits(n=100, n_eval=100, augment=[Massaging()]))
+    assert not erm(ERM, Digits(n=100, n_eval=100, transforms=[CorrelationRemover()]))
+    assert not erm(CVaR) and not erm(GroupDRO) and not erm(ERM, mixing=Mixup())
+    assert not erm(ERM, infer=Errors())
+    assert not erm(ERM, penalties=[ConditionalMMD(weight=1.0)])
+
+
+@pytest.fixture
+def field(record):
+    """Methods by where they read the attribute, whether they are ERM, and validation accuracy."""
+    methods = {
+        "ERM": ((), True, 0.5), "class balance": ((), True, 0.6), "RWG": (("train",), True, 0.8),
+        "ERM+TO": (("fit", "test"), True, 0.9), "JTT": ((), False, 0.95),
+        "GroupDRO": (("train",), False, 0.7), "undefined": ((), True, float("nan")),
+        "GroupDRO+TO": (("train", "fit", "test"), False, 0.4),
+    }  # fmt: skip
+
+    def make(**changes):
+        out = []
+        for method, (parts, erm, value) in {**methods, **changes}.items():
+            for seed in range(3):
+                test = value + 0.01 * (seed * len(method) % 4)
+                metrics = {"val/accuracy": value, "val/worst_group_accuracy": 1 - value,
+                           "test/accuracy": test}  # fmt: skip
+                extra = {"attributes": {p: ["x"] for p in parts}, "training": {"erm": erm}}
+                out.append(record(method=method, seed=seed, metrics=metrics, **extra))
+        return out
+
+    return make
+
+
+def against(records, write, rule="val/accuracy"):
+    report = summarise(
+        read([write(records)])[0], parse_rule(rule), ["accuracy"], "equal-information"
+    )
+    return report, {row.method: row.against for row in report.rows}
+
+
+def test_each_method_is_compared_with_the_best_baseline_that_reads_no_more(field, write):
+    report, found = against(field(), write)
+    assert found == {
+        "ERM": "class balance", "class balance": "ERM", "JTT": "class balance",
+        "RWG": "class balance", "GroupDRO": "RWG", "ERM+TO": "class balance",
+        "GroupDRO+TO": "ERM+TO", "undefined": "class balance",
+    }  # fmt: skip
+    by_name = {row.method: row for row in report.rows}
+    for method, other in found.items():
+        values = [
+            [run.metrics["test/accuracy"] for run in by_name[name].runs]
+            for name in (method, other)
+        ]
+        expected = np.mean(np.subtract(*values))
+        mean = by_name[method].differences["test/accuracy"].mean
+        assert np.isnan(expected) if np.isnan(mean) else mean == pytest.approx(expected)
+    # Another rule, and each method selects by the attribute: the order on validation is reversed.
+    _, found = against(field(), write, "val/worst_group_accuracy")
+    assert found["GroupDRO"] == found["GroupDRO+TO"] == "ERM" and found["ERM"] == "class balance"
+
+
+def test_test_data_choose_no_baseline(field, write):
+    records = field()
+    _, found = against(records, write)
+    for record in records:
+        record["metrics"]["test/accuracy"] = 1 - record["metrics"]["test/accuracy"]
+    assert against(records, write)[1] == found
+
+
+def test_the_report_names_the_baselines_and_methods_without_one(field, write, tmp_path, capsys):
+    path = write(field())
+    words = ["report", str(path), "--select=val/accuracy", "--baseline=equal-information"]
+    page = tmp_path / "page.html"
+    assert main([*words, "--metrics=accuracy", f"--html={page}"]) == 0
+    text = capsys.readouterr().out
+    assert "difference to the best baseline of equal information" in text
+    assert re.search(r"GroupDRO\+TO +│? *ERM\+TO", text)
+    html = page.read_text()
+    assert "difference to RWG over 3 pairs" in html and "attribute read in" in html
+    assert main([*words, "--metrics=accuracy", "--format=json"]) == 0
+    rows = {row["method"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert rows["GroupDRO"]["compared_with"] == "RWG"
+    assert "p_holm" in rows["GroupDRO"]["differences"]["test/accuracy"]
+    records = [r for r in field() if r["method"] in ("ERM", "JTT", "GroupDRO")]
+    report, found = against(records, write)
+    assert found == {"ERM": "", "JTT": "ERM", "GroupDRO": "ERM"}
+    assert any("no difference: ERM" in note for note in report.notes)
+
+
+def test_older_records_have_no_baseline_of_equal_information(grid, write):
+    report, found = against(grid, write)
+    assert not any(found.values())
+    assert sum("records of an older frbench" in note for note in report.notes) == 2

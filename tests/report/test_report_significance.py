@@ -1,13 +1,16 @@
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from frbench.metrics.multiplicity import holm
+from frbench.report import parse_rule, summarise
 from frbench.report.interval import estimate
-from frbench.report.significance import paired_p
+from frbench.report.results import run_of
+from frbench.report.significance import corrected, paired_p
 
 
 @pytest.mark.parametrize("n", [2, 3, 8])
@@ -94,3 +97,53 @@ def test_corrected_values_equal_a_loop():
         smaller = sorted(p)[: sorted(p).index(value) + 1]
         slow.append(min(1, max((len(p) - i) * v for i, v in enumerate(smaller))))
     assert holm(p) == pytest.approx(slow) and holm([]) == []
+
+
+def null_records(record, rng, rho, seeds=5):
+    """Methods of three ways of reading the attribute, all of one distribution.
+
+    Noise of test values is independent over methods and seeds, and has correlation ``rho`` with
+    that of validation.
+    """
+    kinds = [
+        ("ERM", True, ()), ("class", True, ()), ("RWG", True, ("train",)),
+        ("threshold", True, ("fit", "test")), ("CVaR", False, ()), ("JTT", False, ()),
+        ("GroupDRO", False, ("train",)), ("IRM", False, ("train",)),
+    ]  # fmt: skip
+    out = []
+    for method, erm, parts in kinds:
+        for seed in range(seeds):
+            test, own = rng.normal(size=2)
+            val = rho * test + math.sqrt(1 - rho**2) * own
+            metrics = {"val/accuracy": 0.5 + 0.05 * val, "test/accuracy": 0.5 + 0.05 * test}
+            extra = {"attributes": {part: ["x"] for part in parts}, "training": {"erm": erm}}
+            out.append(record(method=method, seed=seed, metrics=metrics, **extra))
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rho", [0.0, 0.7])
+def test_the_best_baseline_of_equal_information_gives_few_false_marks(record, rho):
+    """Under the null the family of methods gets a false mark in one report of twenty at most.
+
+    Where noise of validation and of test are correlated, the baseline that validation chose is
+    lucky on test, too: then fewer methods seem better, and more of the marks say worse.
+    """
+    rng, trials = np.random.default_rng(7), 600
+    marked = better = uncorrected = 0
+    for _ in range(trials):
+        runs = [run_of(one, Path()) for one in null_records(record, rng, rho)]
+        report = summarise(runs, parse_rule("val/accuracy"), ["accuracy"], "equal-information")
+        values = corrected(report.rows, "test/accuracy")
+        assert len(values) == 8
+        signs = [
+            row.differences["test/accuracy"].mean > 0
+            for row in report.rows
+            if values[row.method] < 0.05
+        ]
+        marked, better = marked + bool(signs), better + any(signs)
+        plain = [paired_p(row.differences["test/accuracy"]) for row in report.rows]
+        uncorrected += min(plain) < 0.05
+    noise = 3 * math.sqrt(0.05 * 0.95 / trials)
+    assert better / trials < 0.025 + noise
+    assert 0 < marked / trials < 0.05 + noise < uncorrected / trials

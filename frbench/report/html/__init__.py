@@ -15,7 +15,7 @@ from frbench import __version__
 from frbench.report.frontier import Frontier, sheets
 from frbench.report.html import figures, tables
 from frbench.report.html.markup import Markup, join, table, tag
-from frbench.report.sheets import cost, protocol
+from frbench.report.sheets import cost, protocol, reference
 from frbench.report.signatures import signatures
 from frbench.report.summary import Report
 from frbench.support.sheet import Sheet
@@ -91,7 +91,7 @@ def _navigation(names: Sequence[str]) -> Markup:
 
 def _versus(report: Report) -> str:
     """Say what the last line of a cell is; empty where none has it."""
-    return f"differences to {report.baseline}" if any(r.differences for r in report.rows) else ""
+    return f"differences to {reference(report)}" if any(r.differences for r in report.rows) else ""
 
 
 def _section(

@@ -9,9 +9,10 @@ from typing import Any
 
 from frbench.metrics.names import split_key
 from frbench.report.html.markup import Markup, join, table, tag
+from frbench.report.information import EQUAL, told_of, use_of
 from frbench.report.interval import Estimate
 from frbench.report.results import Run
-from frbench.report.sheets import cell, label, ranked, show
+from frbench.report.sheets import cell, label, ranked, reference, show
 from frbench.report.significance import ALPHA, corrected
 from frbench.report.summary import Report, Row
 
@@ -42,7 +43,10 @@ def leaderboard(report: Report, data: str, name: str, metrics: Sequence[str]) ->
         return None
     keys = [f"{name}/{metric}" for metric in metrics]
     p_values = {key: corrected(rows, key) for key in keys}
-    header = [_sortable("method", "ascending", "text"), _sortable("n", "descending")]
+    told = any(told_of(row.runs) for row in rows)
+    header = [_sortable("method", "ascending", "text")]
+    header += [_sortable("attribute read in", "ascending", "text")] * told
+    header.append(_sortable("n", "descending"))
     for i, metric in enumerate(metrics):
         first = "ascending" if report.direction(metric) < 0 else "descending"
         header.append(_sortable(words(metric), first, now=first if i == 0 else "none"))
@@ -50,7 +54,12 @@ def leaderboard(report: Report, data: str, name: str, metrics: Sequence[str]) ->
     for row in ranked(rows, keys[0], report.direction(keys[0])):
         n = max(row.metrics[key].n for key in keys)
         name_cell = tag("th", label(row), scope="row", data_value=label(row))
-        line: list[object] = [name_cell, tag("td", tag("span", n), data_value=n, data_name="n")]
+        use = ", ".join(use_of(row.runs, report.rule)) or "nothing"
+        line: list[object] = [
+            name_cell,
+            *[tag("td", use, class_="text", data_value=use, data_name="attribute read in")] * told,
+            tag("td", tag("span", n), data_value=n, data_name="n"),
+        ]
         for key in keys:
             p = p_values[key].get(row.method, math.nan)
             line.append(_entry(row, key, n, p, report))
@@ -75,13 +84,13 @@ def _entry(row: Row, key: str, n: int, p: float, report: Report) -> Markup:
         "td",
         tag("span", shown.text, class_="best" if key in row.leads else None),
         tag("span", shown.interval, class_="interval") if shown.interval else None,
-        _versus(row.differences.get(key), p, report.direction(key), report.baseline),
+        _versus(row.differences.get(key), p, report.direction(key), row.against),
         data_value=f"{found.mean:.8g}",
         data_name=name,
     )
 
 
-def _versus(found: Estimate | None, p: float, sign: int, baseline: str | None) -> Markup | None:
+def _versus(found: Estimate | None, p: float, sign: int, baseline: str) -> Markup | None:
     if found is None or not found.n:
         return None
     text = show(found.mean, signed=True)
@@ -111,8 +120,9 @@ def reading(report: Report) -> Iterator[str]:
          for data in report.tables), default=0,
     )  # fmt: skip
     if rivals:
+        one = "" if report.baseline == EQUAL else "the baseline "
         yield (
-            f"Last line: difference to the baseline {report.baseline}, paired by seed or fold, "
+            f"Last line: difference to {one}{reference(report)}, paired by seed or fold, "
             f"and the p-value of the two-sided paired t-test, corrected by Holm's method for the "
             f"{rivals} method{'s' * (rivals > 1)} compared on a metric of a test table (not for "
             f"the number of metrics and tables). ▲ better, ▼ worse: p < {ALPHA:g}. "
