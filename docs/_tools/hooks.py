@@ -108,7 +108,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Make Sphinx's roles, which the docstrings use, links of the reference."""
+    """Make Sphinx's roles, which the docstrings use, links; no line breaks inside an option."""
 
     def linked(match: re.Match[str]) -> str:
         name = match[2]
@@ -117,4 +117,8 @@ def on_page_content(html: str, **_: Any) -> str:
             return f"<code>{short}</code>"
         return f'<autoref optional identifier="{name}"><code>{short}</code></autoref>'
 
-    return re.sub(r":(?:func|class|meth|mod|attr|data):<code>(~?)([\w.]+)</code>", linked, html)
+    def whole(match: re.Match[str]) -> str:
+        return re.sub(r"(?<=[\s>])--\w[\w.]*", r'<span class="option">\g<0></span>', match[0])
+
+    html = re.sub(r":(?:func|class|meth|mod|attr|data):<code>(~?)([\w.]+)</code>", linked, html)
+    return re.sub(r"<code>.*?</code>", whole, html, flags=re.DOTALL)
