@@ -8,7 +8,14 @@ import textwrap
 from pathlib import Path
 
 from frbench.contracts.errors import UserError
-from frbench.support.parser import Parser, decision_options, names, threads_option, yes_or_no
+from frbench.support.parser import (
+    Parser,
+    asked_help,
+    decision_options,
+    names,
+    threads_option,
+    yes_or_no,
+)
 from frbench.support.progress import loading
 from frbench.support.stops import interruptible
 
@@ -106,6 +113,7 @@ def main(argv: list[str]) -> int:
     if {"-h", "--help"} & set(argv):
         print(page(argv[0]), end="")
         return 0
+    argv = [argv[0], *(asked_help(argv) or argv[1:])]
     if argv[0] == "test" and (given := _file_options(argv)) is not None:
         return _test_file(given)
     argv = ["--help" if word == "--help_all" else word for word in argv]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from frbench.contracts.errors import UserError
 from frbench.support.atomic import check_writable
-from frbench.support.parser import Parser, divided, seed
+from frbench.support.parser import Parser, asked_help, divided, seed
 from frbench.support.progress import loading
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: If an option, the checkpoint or the data cannot be used.
     """
-    if help_of := [w for w in argv if w.startswith("--method.help")]:
-        return _help(argv[argv.index(help_of[0]) :])
+    if asked := asked_help(argv):
+        return _help(asked)
     args, extra = _parser().parse_known_args(argv)
     words = divided(extra, ("--method.", "--data."), "postprocess")
     if args.results is None and args.methods is not None:

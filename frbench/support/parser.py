@@ -72,6 +72,30 @@ def names(text: str) -> list[str]:
     return [name for name in found if name]
 
 
+def asked_help(words: Sequence[str]) -> list[str]:
+    """Return the words that ask for the options of a class; none if no word does.
+
+    The parser takes what follows for options of that class, so that all other words are left out.
+    Where no class is named, it is the one that the command chooses.
+
+    Example:
+        >>> asked_help(["--model", "my_file.A", "--model.help", "--data", "Digits"])
+        ['--model.help=my_file.A']
+        >>> asked_help(["--model.help", "ERM", "--trainer.max_epochs=1"])
+        ['--model.help=ERM']
+    """
+    given: dict[str, str] = {}
+    for word, after in zip(words, [*words[1:], "--"], strict=True):
+        key, equals, value = word.partition("=")
+        if key.startswith("--"):
+            given[key] = value if equals or after.startswith("--") else after
+    return [
+        f"{key}={value or given.get(key.removesuffix('.help'), '')}".removesuffix("=")
+        for key, value in given.items()
+        if key.endswith(".help")
+    ]
+
+
 def divided(words: Sequence[str], known: Sequence[str], command: str) -> dict[str, list[str]]:
     """Divide words into options by their beginnings, each with its values.
 

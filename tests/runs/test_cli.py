@@ -619,6 +619,33 @@ def test_all_options_are_shown_where_asked_for(capsys: pytest.CaptureFixture) ->
     assert "Step size of q" in out  # the docstring of eta
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "fit --model.help my_steep.Steep --data Digits --trainer.max_epochs=1",
+        "fit --config method/group_dro --model.help=my_steep.Steep --run_dir mine",
+        "fit --model my_steep.Steep --model.help",
+        "postprocess --method.help my_steep.Steeper --ckpt_path best.ckpt --share 1",
+    ],
+)
+def test_help_of_a_class_in_a_file_wherever_it_stands(
+    words: str, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    Path("my_steep.py").write_text(
+        "from frbench.objectives import ERM\nfrom frbench.postprocessing import AFR\n"
+        "class Steep(ERM):\n    def __init__(self, *a, steepness: float = 3.0, **k): ...\n"
+        "class Steeper(AFR):\n    def __init__(self, *a, steepness: float = 3.0, **k): ...\n"
+    )
+    monkeypatch.syspath_prepend(in_tmp)
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            main(words.split())
+    finally:
+        sys.modules.pop("my_steep", None)
+    assert stopped.value.code == 0
+    assert ".steepness STEEPNESS" in capsys.readouterr().out
+
+
 def test_later_config_files_override_by_key(in_tmp: Path, capsys: pytest.CaptureFixture) -> None:
     Path("data.yaml").write_text("data: {class_path: Digits, init_args: {n: 300}}\n")
     Path("balance.yaml").write_text("data: {init_args: {n: 200, balance: joint}}\n")
