@@ -109,21 +109,18 @@ def panels(
 def tidy(ax: Axes, title: str = "") -> None:
     """Draw a faint grid below the data and no frame; a title at the left."""
     ax.set_title(title, fontsize=11, loc="left")
-    ax.grid(color=GRID, lw=0.6)
+    ax.grid(color=GRID, lw=0.6, clip_on=False)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(GREY)
-    ax.tick_params(color=GREY, labelsize=9)
+    ax.tick_params(left=False, bottom=False, labelsize=9)
     ax.locator_params(nbins=6)
-
-
-def _letters(name: str) -> int:
-    return max(map(len, name.split("\n")))
 
 
 def _key_columns(names: Sequence[str], width: float) -> int:
     """Return how many columns of these names fit into so many inches."""
-    return max(1, int(width / (0.5 + 0.068 * max(map(_letters, names), default=1))))
+    longest = max((len(line) for name in names for line in name.split("\n")), default=1)
+    return max(1, int(width / (0.5 + 0.068 * longest)))
 
 
 def keyed(names: Sequence[str], width: float = WIDTH, lines: int = 1) -> float:
@@ -177,6 +174,8 @@ def svg(figure: Figure, label: str) -> str:
     figure.patch.set_visible(False)
     for ax in figure.axes:
         ax.patch.set_visible(False)
+        for artist in ax.get_children():  # all lie inside, and a path to clip each is long
+            artist.set_clip_on(False)
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
         root = ElementTree.fromstring(picture(figure, "svg"))
     text = ElementTree.tostring(root, "unicode")
@@ -186,7 +185,7 @@ def svg(figure: Figure, label: str) -> str:
     root.attrib.clear()
     root.attrib |= {"viewBox": size, "role": "img", "aria-label": label}
     ElementTree.register_namespace("", _SVG[1:-1])
-    return re.sub(r">\s+<", "><", ElementTree.tostring(root, "unicode"))
+    return re.sub(r">\s+<", "><", ElementTree.tostring(root, "unicode")).replace(" />", "/>")
 
 
 def _themed(node: ElementTree.Element, used: set[str]) -> None:
@@ -202,17 +201,23 @@ def _themed(node: ElementTree.Element, used: set[str]) -> None:
         del given["transform"]
     for key in given.keys() & {"font-family", "stroke-linejoin", "stroke-linecap"}:
         del given[key]
+    for key, _ in given.items() & {("stroke-dashoffset", "0"), ("text-anchor", "start")}:
+        del given[key]
     for key in given.keys() & {"fill", "stroke"}:
         given[key] = f"var(--{_THEME[given[key]]})" if given[key] in _THEME else given[key]
     for key in given.keys() & {"d", "x", "y", "transform"}:
-        given[key] = re.sub(r"(\.\d)\d+", r"\1", re.sub(r"\s+", " ", given[key].strip()))
+        given[key] = re.sub(r"(\.[1-9])\d+|\.0\d*", r"\1", given[key].strip())
+    if "d" in given:  # no space beside a letter; what follows a pair after M or L is a line, too
+        given["d"] = re.sub(r"\s*([A-Za-z])\s*", r"\1", given["d"])
+        if "C" not in given["d"]:
+            given["d"] = given["d"].replace("L", " ")
     for child in node:
         _themed(child, used)
     inner: list[ElementTree.Element] = []
     for child in node:
         if child.tag == f"{_SVG}g" and not child.attrib:
             inner += child
-        elif not child.tag.endswith(("}metadata", "}style")):
+        elif not child.tag.endswith(("}metadata", "}style")) and len(child) + len(child.attrib):
             inner.append(child)
     node[:] = inner
     # What all marks of a group have alike, the group has.

@@ -68,13 +68,12 @@ def _names(kept: KeptPredictions, values: np.ndarray) -> list[str]:
 
 
 def _confusion(found: Predictions, kept: KeptPredictions, values: np.ndarray, note: str) -> Figure:
-    from matplotlib.colors import LinearSegmentedColormap, to_rgba
+    from matplotlib.patches import Rectangle
 
     classes = shortened([*map(plain, kept.class_names)], 9)
     c = len(classes)
     sizes = c, len(kept.attribute_names)
     counts = confusion(found.y, found.z, found.decision, sizes)
-    shades = LinearSegmentedColormap.from_list("", [to_rgba(COLORS[0], a) for a in (0.0, 0.75)])
     margins = Margins(left=0.25 + 0.07 * max(map(len, classes)), bottom=0.35, top=0.42)
     columns = min(2, len(values))
     figure, axes = panels(len(values), (WIDTH / columns, 2.35), columns, margins, 0.3)
@@ -82,8 +81,10 @@ def _confusion(found: Predictions, kept: KeptPredictions, values: np.ndarray, no
         own = counts[value]
         rows = own.sum(1, keepdims=True)
         shares = own / np.maximum(rows, 1)
-        ax.pcolormesh(shares, cmap=shades, vmin=0, vmax=1, edgecolor="white", lw=1)
         for i, j in np.ndindex(c, c):
+            if shares[i, j] >= 0.01:
+                shade = COLORS[0], round(0.75 * shares[i, j], 2)
+                ax.add_patch(Rectangle((j, i), 1, 1, fc=shade, ec="white", clip_on=False))
             if c <= _WRITTEN or shares[i, j] >= 0.1:
                 text = f"{100 * shares[i, j]:.0f}" + f" %\n{own[i, j]:,}" * (c <= _WRITTEN)
                 size = 8.5 if c <= _WRITTEN else 6
@@ -92,7 +93,7 @@ def _confusion(found: Predictions, kept: KeptPredictions, values: np.ndarray, no
         ax.set_xticks(np.arange(c) + 0.5, classes, fontsize=8, rotation=90 if c > 4 else 0)
         ax.set_yticks(np.arange(c) + 0.5, classes, fontsize=8)
         ax.tick_params(length=0)
-        ax.set_ylim(c, 0)
+        ax.set(xlim=(0, c), ylim=(c, 0))
         ax.spines[:].set_visible(False)
     finish(figure, f"Rows: label. Columns: decision, in % of the rows of a label. {note}")
     return figure
@@ -113,7 +114,7 @@ def _reliability(
         bins = reliability(p[own], true[own])
         place = bins.predicted, bins.happened
         ends = [bins.happened - bins.low, bins.high - bins.happened]
-        ax.errorbar(*place, ends, fmt="none", color=color, lw=0.8, alpha=0.4)
+        ax.errorbar(*place, ends, fmt="none", color=color, lw=0.8, alpha=0.6)
         ax.plot(*place, color=color, marker=shape, ms=4.5, lw=1.3, label=name)
     tidy(ax)
     ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))

@@ -72,7 +72,7 @@ def _draw(ax: Axes, one: Frontier, names: Sequence[str]) -> None:
         color, shape = look(names.index(name))
         for point in points:  # ends are NaN for a single run: no bar
             wide, high = ([[v.mean - v.low], [v.high - v.mean]] for v in (point.x, point.y))
-            ax.errorbar(*point.mean, high, wide, fmt="none", c=color, lw=0.8, alpha=0.45, zorder=2)
+            ax.errorbar(*point.mean, high, wide, fmt="none", c=color, lw=0.8, alpha=0.6, zorder=2)
         xs, ys = zip(*(point.mean for point in points), strict=True)
         ax.scatter(xs, ys, s=34, c=color, marker=shape, ec="white", lw=0.6, zorder=4,
                    label=plain(name))  # fmt: skip

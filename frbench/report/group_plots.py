@@ -111,7 +111,7 @@ def training_figure(curves: Sequence[Curve], metric: str) -> Figure | None:
             color, shape = look(i)
             ax.plot(curve.steps, values, _DASHES[i // len(COLORS) % len(_DASHES)], color=color,
                     lw=1 if faint else 1.5, alpha=0.4 if faint else 1, ms=4.5,
-                    marker=None if faint else shape, markevery=max(1, len(values) // 8),
+                    marker=None if faint else shape, markevery=-(-len(values) // 8),
                     label=None if faint else plain(name))  # fmt: skip
     tidy(ax)
     if metric == "group_accuracy":

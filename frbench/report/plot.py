@@ -122,7 +122,7 @@ def _draw(
         wide, high = (
             [[v.mean - v.low], [v.high - v.mean]] for v in (x, y)
         )  # NaN: one run, no bar
-        ax.errorbar(x.mean, y.mean, high, wide, fmt="none", c=color, lw=1.2, alpha=0.45)
+        ax.errorbar(x.mean, y.mean, high, wide, fmt="none", c=color, lw=1.2, alpha=0.6)
         ax.scatter(x.mean, y.mean, s=70, c=color, marker=shape, ec="white", lw=0.8, zorder=3,
                    label=plain(name))  # fmt: skip
     if all(signs):
