@@ -164,9 +164,8 @@ def test_elements_nest_and_no_name_becomes_one(results):
             assert key in allowed or key.startswith(("aria-", "data-")), (name, key)
     headers = [text for text in reader.texts["th"] if text in HOSTILE]
     assert sorted(headers) == sorted(2 * HOSTILE)  # as they are, once for each test table
-    assert "<script>window.pwned=3</script> 0 [seed 0 (model.lr=<u>1</u>)]" in "\n".join(
-        reader.texts["div"]
-    )
+    long = "\n".join(reader.texts["div"])
+    assert "<script>window.pwned=3</script> 0 [seed 0]" in long and "model.lr=<u>1</u>" in long
     assert any("window.pwned=4" in text for text in reader.texts["li"])
     ids = [attributes["id"] for _, attributes in reader.elements if "id" in attributes]
     assert len(set(ids)) == len(ids)
@@ -259,6 +258,27 @@ def test_marks_are_the_corrected_p_values(results, capsys, undrawn):
     assert "corrected by Holm&#x27;s method for the 4 methods" in text
     other = page(results, "--baseline", "__proto__")
     assert "difference to the baseline __proto__" in other.lower()
+
+
+def test_warnings_quote_the_chosen_setting_and_count_the_others(record, write, undrawn):
+    records = [
+        record(
+            "adult",
+            "ERM",
+            {"model.lr": lr},
+            seed,
+            metrics={f"{table}/worst_group_accuracy": lr for table in ("val", "test")},
+            warnings={"small": "few rows"} | ({"flat": f"still at {lr}"} if lr < 0.3 else {}),
+        )
+        for lr in (0.1, 0.2, 0.3)
+        for seed in (0, 1)
+    ]
+    text = page(write(records)).partition('id="warnings"')[2].partition("</section>")[0]
+    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in text.split("<tr>")[2:]]
+    assert rows == [
+        "adult ERM small 2 6 few rows [seed 0, 1]".split(),
+        "adult ERM flat 0 4 still at 0.1 [seed 0, another setting]".split(),
+    ]
 
 
 def test_another_baseline_and_chosen_tables(results, undrawn):

@@ -176,7 +176,10 @@ def groups(rows: Sequence[Row]) -> Markup | None:
 
 # ---- warnings ----------------------------------------------------------------------------------
 def warnings(report: Report) -> Markup | None:
-    """List every warning of the sanity checks with the runs in which it fired."""
+    """List the warnings of the sanity checks, with the messages of the runs of chosen settings.
+
+    Of a check that fired with other settings alone, one run is quoted.
+    """
     shown = {id(run) for row in report.rows for run in row.runs}
     found: dict[tuple[str, str, str], list[Run]] = {}
     for run in report.runs:
@@ -186,15 +189,15 @@ def warnings(report: Report) -> Markup | None:
         return None
     lines = []
     for (data, method, name), runs in found.items():
+        here = [run for run in runs if id(run) in shown]
         messages: dict[str, list[str]] = {}
-        for run in runs:
-            setting = f" ({run.setting})" if run.settings else ""
+        for run in here or runs[:1]:
             fold = "" if run.fold is None else f" fold {run.fold}"
-            messages.setdefault(run.warnings[name], []).append(f"{run.seed}{fold}{setting}")
+            other = "" if here else ", another setting"
+            messages.setdefault(run.warnings[name], []).append(f"{run.seed}{fold}{other}")
         text = "\n".join(f"{m} [seed {', '.join(s)}]" for m, s in messages.items())
-        here = sum(id(run) in shown for run in runs)
         check = tag("td", name, class_="text nowrap")
-        lines.append([f"{data} {method}", check, here, len(runs), _wrapped(text)])
+        lines.append([f"{data} {method}", check, len(here), len(runs), _wrapped(text)])
     header = ["data and method", _text("check"), "of runs shown", "of all runs", _text("message")]
     return table("Warnings of the sanity checks: in so many runs", header, lines)
 
