@@ -6,7 +6,7 @@ from pathlib import Path
 
 from frbench.contracts.errors import UserError
 from frbench.runs.quiet import quieten
-from frbench.support.atomic import check_writable, replacing
+from frbench.support.atomic import check_new, replacing
 from frbench.support.parser import Parser, threads_option
 from frbench.support.progress import busy, loading
 
@@ -41,11 +41,9 @@ def main(argv: list[str]) -> int:
     if strange := [w for w in extra if w.startswith("-") and not w.startswith("--data")]:
         raise UserError(f"unknown option {strange[0]}; see frbench card --help.")
     out = args.out or args.ckpt_path.parent / "README.md"
-    if out.exists() and not args.force:
-        raise UserError(f"{out} exists; give another --out, or --force to replace it.")
     if args.file is not None and not args.file.exists():
         raise UserError(f"There is no file {args.file}.")
-    check_writable(out.parent, "--out")
+    check_new(out, force=args.force, reads=filter(None, (args.ckpt_path, args.file)))
     with loading():
         from frbench.runs.build import load_with
         from frbench.runs.card import card

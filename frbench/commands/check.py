@@ -16,7 +16,7 @@ from frbench.data.cells import Cells, add_cells, cells_of
 from frbench.data.reading import is_table, read_table
 from frbench.data.tables.schema import kind_of, levels_of, problems, schema
 from frbench.data.targets import MAX_FRACTIONS
-from frbench.support.atomic import check_writable, write_text
+from frbench.support.atomic import check_new, write_text
 from frbench.support.parser import Parser
 from frbench.support.sheet import Sheet, show
 
@@ -43,9 +43,6 @@ def main(argv: list[str]) -> int:
     if not Path(args.check).is_file():
         raise UserError(f"--check: there is no file {args.check}.")
     out = args.out or Path(Path(args.check).name.split(".")[0] + ".yaml")
-    check_writable(out.parent, "--out")
-    if out.exists():
-        raise UserError(f"--out {out} exists, and is not overwritten; give another name.")
     cells = replace(cells_of(args), option="--data.")
     frame, cells, notes = _read(args.check, cells)
     for name in filter(None, (args.target, args.attribute)):
@@ -54,6 +51,7 @@ def main(argv: list[str]) -> int:
                 f"{args.check} has no column {name!r}; the columns are: "
                 f"{', '.join(frame.columns)}."
             )
+    check_new(out, force=args.force)
     names = [str(name) for name in frame.columns]
     split = next((n for n in names if set(frame[n].dropna().map(str)) == _SPLITS), None)
     target = args.target or _likely(frame, _TARGETS, {args.attribute, split}, last=True)
@@ -93,6 +91,7 @@ def _parser() -> Parser:
     parser.add_argument("--target", metavar="COL", help="column of the labels; default: guessed")
     parser.add_argument("--attribute", metavar="COL", help="column of the attribute; guessed")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: the table's name .yaml")
+    parser.add_argument("--force", action="store_true", help="replace the YAML")
     add_cells(parser)
     return parser
 

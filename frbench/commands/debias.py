@@ -18,7 +18,7 @@ from frbench.data.max_entropy import MaxEntropy, rates
 from frbench.data.max_entropy.prior import Given
 from frbench.data.reading import read_table
 from frbench.data.table import Table
-from frbench.support.atomic import check_writable, replacing
+from frbench.support.atomic import check_new, replacing
 from frbench.support.parser import Parser, number, seed
 from frbench.support.progress import busy
 from frbench.support.sheet import Sheet, show
@@ -113,11 +113,9 @@ def main(argv: list[str]) -> int:
         UserError: If the file, a column or an option cannot be used, or the output exists.
     """
     args = _parser().parse_args(argv)
-    if args.out.exists():
-        raise UserError(f"--out {args.out} exists, and is not overwritten; give another name.")
     if args.out.suffix not in (".csv", ".parquet") or not args.out.parent.is_dir():
         raise UserError(f"--out {args.out}: give a .csv or .parquet file in a folder that exists.")
-    check_writable(args.out.parent, "--out")
+    check_new(args.out)
     if not Path(args.file).is_file():
         raise UserError(f"there is no file {args.file} (seen from {Path.cwd()}).")
     with busy(f"reading {args.file}"):

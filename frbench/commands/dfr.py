@@ -8,7 +8,7 @@ import numpy as np
 
 from frbench.commands.postprocess import over_results
 from frbench.contracts.errors import UserError
-from frbench.support.atomic import check_writable
+from frbench.support.atomic import check_new
 from frbench.support.parser import Parser, seed
 
 EXAMPLES = """\
@@ -68,9 +68,7 @@ def main(argv: list[str]) -> int:
     if args.results is not None:
         return over_results(args.results, args.methods, request, "DFR", "dfr", own_settings=False)
     out = args.out or args.ckpt_path.with_name("dfr.ckpt")
-    if out.exists():
-        raise UserError(f"{out} is there already; remove it, or give another --out.")
-    check_writable(out.parent, "--out")
+    check_new(out)
     model, data, found = fit_behind(args.ckpt_path, out, request)
     for strength, score in found["scores"]:
         chosen = "  <- chosen" if strength == found["strength"] else ""

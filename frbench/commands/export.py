@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frbench.contracts.errors import UserError
-from frbench.support.atomic import check_writable, replacing, write_text
+from frbench.support.atomic import check_new, replacing, write_text
 from frbench.support.parser import Parser
 from frbench.support.progress import busy, loading
 
@@ -45,6 +45,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("ckpt_path", type=Path, help="checkpoint of frbench fit")
     parser.add_argument("--to", choices=("torch", "onnx"), required=True)
     parser.add_argument("--out", type=Path, help="file to write; default beside the checkpoint")
+    parser.add_argument("--force", action="store_true", help="replace the file")
     args = parser.parse_args(argv)
     end = ".pt2" if args.to == "torch" else ".onnx"
     out = args.out or args.ckpt_path.with_suffix(end)
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> int:
     for name in ("onnx", "onnxscript", "onnxruntime") if args.to == "onnx" else ():
         if importlib.util.find_spec(name) is None:
             raise UserError(f"--to onnx needs the package {name}: pip install {name}.")
-    check_writable(out.parent, "--out")
+    check_new(out, out.with_suffix(".json"), force=args.force, reads=[args.ckpt_path])
     with loading():
         import torch
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from frbench.contracts.errors import UserError
 from frbench.runs.quiet import quieten
-from frbench.support.atomic import check_writable
+from frbench.support.atomic import check_new
 from frbench.support.parser import Parser, divided, seed
 from frbench.support.progress import loading
 from frbench.support.stops import interruptible
@@ -52,10 +52,7 @@ def main(argv: list[str]) -> int:
         raise UserError("--network needs --data NAME, the data set; frbench data lists files.")
     if args.out.suffix != ".npz":
         raise UserError(f"--out must end in .npz, got {args.out}.")
-    for file in (args.out, args.out.with_suffix(".json")):
-        if file.exists():
-            raise UserError(f"{file} is there already; remove it, or give another --out.")
-    check_writable(args.out.parent, "--out")
+    check_new(args.out, args.out.with_suffix(".json"))
     with loading():
         from frbench.runs.features import of_checkpoint, of_network, write_features
     quieten()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.support.atomic import check_writable
+from frbench.support.atomic import check_new, check_writable
 from frbench.support.progress import loading
 from frbench.support.stops import interruptible
 
@@ -224,9 +224,11 @@ def _show(argv: list[str]) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--force", action="store_true")
     args = parser.parse_args(argv)
     if args.count < 1 or args.out.suffix != ".png":
         raise UserError("frbench gan show needs a --count of 1 or more and an --out FILE.png.")
+    check_new(args.out, force=args.force)
     try:
         parts = [np.load(args.folder / f"{n}.npy", mmap_mode="r")[: args.count]
                  for n in ("images", "partners")]  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frbench.contracts.errors import UserError
-from frbench.support.atomic import check_writable
+from frbench.support.atomic import check_new
 from frbench.support.parser import Parser, asked_help, divided, seed
 from frbench.support.progress import loading
 
@@ -80,9 +80,7 @@ def main(argv: list[str]) -> int:
         suffix = f"{name}-{_digest(request)}"
         return over_results(args.results, args.methods, request, name, suffix)
     out = args.out or args.ckpt_path.with_name(f"{args.ckpt_path.stem}-{name}.ckpt")
-    if out.exists():
-        raise UserError(f"{out} is there already; remove it, or give another --out.")
-    check_writable(out.parent, "--out")
+    check_new(out)
     model, _, record = fit_behind(args.ckpt_path, out, request)
     fitted, selects = record["fitted_on"], record["selected_on"]["rows"]
     print(f"{name} fitted on {fitted['rows']} rows of {fitted['name']}; "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from frbench.contracts.errors import UserError
 from frbench.runs.quiet import quieten
-from frbench.support.atomic import check_writable
+from frbench.support.atomic import check_new
 from frbench.support.parser import Parser, decision_options, names, threads_option
 from frbench.support.progress import busy, loading
 
@@ -39,6 +41,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--keep", type=names, metavar="[COL, ...]", help="columns to copy, or all")
     parser.add_argument("--split", help="a table of the run's own data: train, val, test, ...")
     parser.add_argument("--run_dir", type=Path, help="folder of the predictions on own tables")
+    parser.add_argument("--force", action="store_true", help="replace existing predictions")
     decision_options(parser)
     threads_option(parser)
     args, extra = parser.parse_known_args(argv)
@@ -46,6 +49,13 @@ def main(argv: list[str]) -> int:
         raise UserError(f"unknown option {strange[0]}; see frbench predict --help.")
     if args.file is not None and args.split is not None:
         raise UserError("Give a file, or --split for a table of the run's own data, not both.")
+    if args.out is not None and args.out.suffix == ".json":
+        raise UserError(f"--out {args.out}: give another ending; a .json file is written beside.")
+    if args.file is not None:
+        if not args.file.exists():
+            raise UserError(f"There is no file {args.file}.")
+        out = args.out or args.file.with_name(f"{args.file.stem}-scored.csv")
+        _check_out(args, [out], [args.file])
     with loading():
         from frbench.runs.build import load_with
         from frbench.runs.folder import folder_of
@@ -57,10 +67,6 @@ def main(argv: list[str]) -> int:
     if model.attribute_use:
         print(f"note: {model.attribute_use}")
     if args.file is not None:
-        if not args.file.exists():
-            raise UserError(f"There is no file {args.file}.")
-        out = args.out or args.file.with_name(f"{args.file.stem}-scored.csv")
-        check_writable(out.parent, "--out")
         with busy(f"scoring {args.file}"):
             record = write_scores(model, args.file, out, args.keep, decision)
         for column, count in record["values_unseen_in_training"].items():
@@ -80,9 +86,18 @@ def main(argv: list[str]) -> int:
     folder = args.run_dir or folder_of(args.ckpt_path)
     if args.out is not None and len(wanted) > 1:
         raise UserError(f"--out is one file, and there are {len(wanted)} tables; use --run_dir.")
+    outs = {
+        name: args.out or folder / f"predictions-{name.replace('/', '-')}.csv" for name in wanted
+    }
+    _check_out(args, list(outs.values()), [Path(file) for file in data.files])
     folder.mkdir(parents=True, exist_ok=True)
-    for name in wanted:
-        out = args.out or folder / f"predictions-{name.replace('/', '-')}.csv"
+    for name, out in outs.items():
         write_split(model, name, out, decision)
         print(f"written to {out}")
     return 0
+
+
+def _check_out(args: Namespace, outs: Sequence[Path], reads: Sequence[Path]) -> None:
+    """Refuse tables that are there, and the records beside them."""
+    files = [file for out in outs for file in (out, out.with_suffix(".json"))]
+    check_new(*files, force=args.force, reads=[args.ckpt_path, *reads])

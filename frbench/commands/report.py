@@ -29,7 +29,7 @@ from frbench.report.summary import (
     show_tables,
     summarise,
 )
-from frbench.support.atomic import check_writable, write_text
+from frbench.support.atomic import check_new, write_text
 from frbench.support.parser import Parser
 from frbench.support.sheet import document
 
@@ -264,10 +264,9 @@ def _check_files(args: argparse.Namespace) -> None:
         raise UserError(f"--errors must be at least 0, got {args.errors}.")
     if args.folds is not None and args.folds < 2:
         raise UserError(f"--folds must be at least 2, got {args.folds}.")
+    reads = [file for path in args.results for file in (path, path / "results.jsonl")]
     for file in filter(None, (args.out, args.html, args.plot, args.curves)):
-        if file.exists() and not args.force:
-            raise UserError(f"{file} exists: give another name, or --force to replace it.")
-        check_writable(file.parent, "file")
+        check_new(file, force=args.force, option="name", reads=reads)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

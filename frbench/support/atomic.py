@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from frbench.contracts.errors import UserError
@@ -79,3 +79,32 @@ def check_writable(folder: str | Path, option: str) -> None:
         raise UserError(f"Cannot write to {folder}: {there} is a file; give another {option}.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f"Cannot write to {folder}: {there} is read-only; give another {option}.")
+
+
+def check_new(
+    *files: Path, force: bool | None = None, option: str = "--out", reads: Iterable[Path] = ()
+) -> None:
+    """Refuse, before any work, files that a command would write over.
+
+    Args:
+        files: What it is going to write.
+        force: Whether the user lets it replace files; None where the command has no ``--force``.
+        option: What names the files, for the message.
+        reads: What it reads, which no option lets it replace.
+
+    Raises:
+        UserError: Naming the file that is there, or a folder that cannot be written to.
+
+    Example:
+        >>> import tempfile
+        >>> check_new(Path(tempfile.mkdtemp()) / "new.csv")
+    """
+    for file in files:
+        if file.exists() and any(file.samefile(own) for own in reads if own.exists()):
+            raise UserError(f"{file} is read by this command; give another {option}.")
+        if file.exists() and not force:
+            remedy = "" if force is None else ", or --force to replace it"
+            raise UserError(
+                f"{file} exists, and is not overwritten; give another {option}{remedy}."
+            )
+        check_writable(file.parent, option)

@@ -119,7 +119,7 @@ def test_nothing_is_overwritten(people, capsys):
     assert debias("--protected=sex", "--drop=id", "--out=out.csv") == 0
     before = pd.read_csv("out.csv")
     assert debias("--protected=sex", "--drop=id", "--out=out.csv", "--seed=3") == 2
-    assert "--out out.csv exists, and is not overwritten" in capsys.readouterr().err
+    assert "out.csv exists, and is not overwritten" in capsys.readouterr().err
     pd.testing.assert_frame_equal(before, pd.read_csv("out.csv"))
 
 

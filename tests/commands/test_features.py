@@ -100,7 +100,7 @@ def test_files_of_images_keep_their_names(tmp_path):
         (("--out=f.npz", "--network=Mlp", *SMALL), "Mlp"),
         (("--out=f.npz", *MLP, *SMALL, "--model.lr=1"), "unknown option --model.lr"),
         (("--out=f.npz", "--network=BagOfWords", *SMALL), "BagOfWords does not read"),
-        (("--out=there.npz", *MLP, *SMALL), "there.npz is there already"),
+        (("--out=there.npz", *MLP, *SMALL), "there.npz exists, and is not overwritten"),
         (("--out=f.npz", "--ckpt_path=none.ckpt"), "There is no checkpoint none.ckpt"),
     ],
 )

@@ -154,7 +154,7 @@ def test_out_follows_the_ending_and_never_overwrites(results, tmp_path, capsys):
         path = tmp_path / "new" / f"table{ending}"
         assert shown(capsys, results, "--out", str(path)) == ""
         assert path.read_text().startswith(start)
-    with pytest.raises(UserError, match="exists: give another name, or --force"):
+    with pytest.raises(UserError, match="not overwritten; give another name, or --force"):
         main([results, "--out", str(path)])
     assert main([results, "--out", str(path), "--format", "table", "--force"]) == 0
     assert path.read_text().startswith("digits, test P")

@@ -1,0 +1,86 @@
+"""``frbench predict`` and its neighbours for a lender: label 1 is a default, sex a number."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from frbench.__main__ import main
+
+pytestmark = pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning")
+BEST = "run/checkpoints/best.ckpt"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A trained run on clients.csv, and applicants.csv without the label."""
+    place = tmp_path_factory.mktemp("lender")
+    rng = np.random.default_rng(0)
+    sex = rng.integers(1, 3, 400)
+    late = rng.integers(-1, 4, 400)
+    default = (late + rng.normal(size=400) > 1.5).astype(int)
+    frame = pd.DataFrame({"LIMIT": rng.normal(9, 2, 400).round(2), "SEX": sex, "PAY_0": late,
+                          "default payment": default})  # fmt: skip
+    frame.loc[5, "default payment"] = np.nan  # a row that the split leaves out
+    frame.to_csv(place / "clients.csv", index=False)
+    frame.drop(columns="default payment")[:50].to_csv(place / "applicants.csv", index=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert not main(["fit", "--data=TableData", "--data.path=clients.csv", "--run_dir=run",
+                         "--data.target=default payment", "--data.attribute=SEX",
+                         "--trainer.max_epochs=2", "--trainer.accelerator=cpu",
+                         "--trainer.enable_progress_bar=false"])  # fmt: skip
+    return place
+
+
+@pytest.fixture
+def here(folder, tmp_path, monkeypatch):
+    """A copy of it, which a test may change."""
+    shutil.copytree(folder, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def predict(*words):
+    return main(["predict", "--ckpt_path", BEST, *words])
+
+
+def test_predict_writes_over_nothing_and_never_over_what_it_reads(here, capsys):
+    before = Path("applicants.csv").read_text()
+    for words in ([], ["--force"]):
+        assert predict("applicants.csv", "--out=applicants.csv", *words) == 2
+        assert "is read by this command" in capsys.readouterr().err
+    assert predict("applicants.csv", "--out", BEST, "--force") == 2
+    assert predict("--split=test", "--out=clients.csv", "--force") == 2
+    assert predict("applicants.csv", "--out=clients.csv") == 2
+    assert "clients.csv exists, and is not overwritten" in capsys.readouterr().err
+    Path("mine.json").write_text("mine")  # the record beside the table is a file as well
+    assert predict("applicants.csv", "--out=mine.csv") == 2
+    assert "--force to replace it" in capsys.readouterr().err
+    assert predict("applicants.csv", "--out=other.json") == 2
+    assert Path("mine.json").read_text() == "mine" and not Path("mine.csv").exists()
+    assert Path("applicants.csv").read_text() == before
+    assert predict("applicants.csv", "--out=mine.csv", "--force") == 0
+    assert json.loads(Path("mine.json").read_text())["rows"] == 50
+    assert predict("--split=test") == 0 and predict("--split=test") == 2
+    assert predict("--split=test", "--force") == 0
+
+
+def test_a_second_look_at_a_table_is_refused_after_the_words_were_checked(here, capsys):
+    words = ["data", "--check", "clients.csv", "--attribute=SEX"]
+    assert main([*words, "--target=default payment"]) == 0
+    assert main([*words, "--target=defualt_payment"]) == 2
+    assert "no column 'defualt_payment'" in capsys.readouterr().err
+    assert main([*words, "--target=default payment"]) == 2
+    assert "clients.yaml exists" in capsys.readouterr().err
+    assert main([*words, "--target=default payment", "--force"]) == 0
+
+
+def test_a_report_does_not_take_the_place_of_its_results(tmp_path, capsys):
+    (tmp_path / "results.jsonl").write_text("{}\n")
+    words = ["report", str(tmp_path), f"--out={tmp_path}/results.jsonl", "--force"]
+    assert main(words) == 2 and "is read by this command" in capsys.readouterr().err
+    assert (tmp_path / "results.jsonl").read_text() == "{}\n"
