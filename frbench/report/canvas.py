@@ -177,13 +177,10 @@ def svg(figure: Figure, label: str) -> str:
         for artist in ax.get_children():  # all lie inside, and a path to clip each is long
             artist.set_clip_on(False)
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
-        root = ElementTree.fromstring(picture(figure, "svg"))
-    text = ElementTree.tostring(root, "unicode")
-    used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', text))
-    _themed(root, used)
-    size = root.attrib["viewBox"]
-    root.attrib.clear()
-    root.attrib |= {"viewBox": size, "role": "img", "aria-label": label}
+        text = picture(figure, "svg").decode()
+    root = ElementTree.fromstring(text)
+    _themed(root, set(re.findall(r'(?:url\(|href=")#([^)"]+)', text)))
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label}
     ElementTree.register_namespace("", _SVG[1:-1])
     return re.sub(r">\s+<", "><", ElementTree.tostring(root, "unicode")).replace(" />", "/>")
 
@@ -207,10 +204,8 @@ def _themed(node: ElementTree.Element, used: set[str]) -> None:
         given[key] = f"var(--{_THEME[given[key]]})" if given[key] in _THEME else given[key]
     for key in given.keys() & {"d", "x", "y", "transform"}:
         given[key] = re.sub(r"(\.[1-9])\d+|\.0\d*", r"\1", given[key].strip())
-    if "d" in given:  # no space beside a letter; what follows a pair after M or L is a line, too
-        given["d"] = re.sub(r"\s*([A-Za-z])\s*", r"\1", given["d"])
-        if "C" not in given["d"]:
-            given["d"] = given["d"].replace("L", " ")
+    if path := re.sub(r"\s*([A-Za-z])\s*", r"\1", given.get("d", "")):  # a line needs no letter
+        given["d"] = path if "C" in path else path.replace("L", " ")
     for child in node:
         _themed(child, used)
     inner: list[ElementTree.Element] = []

@@ -176,10 +176,7 @@ def groups(rows: Sequence[Row]) -> Markup | None:
 
 # ---- warnings ----------------------------------------------------------------------------------
 def warnings(report: Report) -> Markup | None:
-    """List the warnings of the sanity checks, with the messages of the runs of chosen settings.
-
-    Of a check that fired with other settings alone, one run is quoted.
-    """
+    """List the warnings of the checks, quoting the runs of chosen settings (else another one)."""
     shown = {id(run) for row in report.rows for run in row.runs}
     found: dict[tuple[str, str, str], list[Run]] = {}
     for run in report.runs:
@@ -193,8 +190,8 @@ def warnings(report: Report) -> Markup | None:
         messages: dict[str, list[str]] = {}
         for run in here or runs[:1]:
             fold = "" if run.fold is None else f" fold {run.fold}"
-            other = "" if here else ", another setting"
-            messages.setdefault(run.warnings[name], []).append(f"{run.seed}{fold}{other}")
+            where = f"{run.seed}{fold}{'' if here else ', another setting'}"
+            messages.setdefault(run.warnings[name], []).append(where)
         text = "\n".join(f"{m} [seed {', '.join(s)}]" for m, s in messages.items())
         check = tag("td", name, class_="text nowrap")
         lines.append([f"{data} {method}", check, len(here), len(runs), _wrapped(text)])
