@@ -5,57 +5,31 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from frbench import __version__
 from frbench.commands import audit_decisions as decisions
+from frbench.commands import audit_sheets as sheets
 from frbench.commands import audit_table as table
+from frbench.commands.audit_sheets import Audit
 from frbench.contracts.errors import UserError
 from frbench.contracts.text import printable
 from frbench.metrics.api import evaluate_rows, intervals_rows
+from frbench.metrics.calibration import calibration
 from frbench.metrics.estimates import Interval
-from frbench.metrics.names import group_of
+from frbench.metrics.names import metric_names
 from frbench.metrics.own import CountMetric, import_metrics
 from frbench.metrics.rows import Rows
+from frbench.metrics.suppression import large_groups
+from frbench.support.atomic import check_new, write_text
 from frbench.support.parser import Parser, number
 from frbench.support.progress import busy
-from frbench.support.sheet import FORMS, Cell, Sheet, Value, document
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-_MAX_PAIRS = 20  # rows of the four-fifths table in the terminal; json and csv hold all pairs
-
-_SECTIONS = {
-    "Accuracy": ("accuracy", "balanced_", "worst_class_", "worst_group_", "worst_attribute_",
-                 "weighted_", "rare_groups_", "accuracy_gap", "theil_"),
-    "Gaps between groups": ("demographic_", "disparate_", "equal", "average_odds", "predictive_"),
-    "Table": ("representation_", "statistical_", "empty_"),
-    "Scores": ("auroc", "average_precision", "expected_", "brier_", "negative_", "score_",
-               "worst_alpha_"),
-}  # fmt: skip
-_RATES = (
-    "accuracy",
-    "selection_rate",
-    "true_positive_rate",
-    "false_positive_rate",
-    "positive_predictive_value",
-)
-
+from frbench.support.sheet import FORMS, Sheet, Value, document
 
 #: What a table without labels has: keys, and the rate of each value.
 _UNLABELLED = ("demographic_", "disparate_", "representation_", "statistical_", "selection_rate")
-
-
-class Audit(NamedTuple):
-    """The results for one attribute, or for several crossed."""
-
-    attribute: str
-    rows: Rows
-    metrics: dict[str, float]
-    intervals: dict[str, Interval]
-    found: decisions.Decisions
 
 
 def main(argv: list[str]) -> int:
@@ -68,29 +42,75 @@ def main(argv: list[str]) -> int:
     if args.resamples < 1:
         raise UserError(f"--resamples must be at least 1, got {args.resamples}")
     decisions.check(args)
+    if args.html:
+        check_new(
+            args.html, force=args.force, option="--html", endings=(".html", ".htm"), make=True
+        )
     asked = [f"--{name}" for name in ("score", "metrics", "tolerance", "plan")
              if getattr(args, name)]  # fmt: skip
     if args.y is None and asked:
         raise UserError(f"{asked[0]} compares with the true labels: name their column by --y.")
     own = import_metrics(args.metrics)
+    args.z = list(dict.fromkeys(args.z))
     with busy(f"reading {args.file}"):
         frame = table.read(args)
-    for note in frame.attrs["notes"]:
-        print(f"note: {printable(note)}", file=sys.stderr)
+    notes = [*frame.attrs["notes"], *table.check_decisions(frame, args)]
     with busy("metrics and intervals"):
-        views = [list(dict.fromkeys(args.z))] if args.overlapping else _views(args.z)
-        audits = [_audit(frame, columns, args, own) for columns in views]
+        views = [args.z] if args.overlapping else _views(args.z)
+        coded = [table.code(frame, columns, args) for columns in views]
+        if args.min_cell:
+            coded = _large(coded, args)
+        audits = [_audit(rows, columns, args, own)
+                  for columns, rows in zip(views, coded, strict=True)]  # fmt: skip
+    notes += _inverted(audits[0], args)
+    for note in notes:
+        print(f"note: {printable(note)}", file=sys.stderr)
+    names = [function.__name__ for function in own]
+    title = sheets.heading(args.file, audits[0])
     if args.format == "json":
-        print(json.dumps(_as_json(args.file, audits), indent=2, allow_nan=False))
+        print(json.dumps(_as_json(args, audits), indent=2, allow_nan=False))
     elif args.format == "csv":
         columns = ("attribute", "metric", "value", "low", "high", "verdict")
         print(Sheet("", columns, list(_numbers(audits))).render("csv"), end="")
     else:
-        names = [function.__name__ for function in own]
-        title = f"{args.file}: {len(frame)} rows, {_positive(audits[0])}; intervals: 95 %"
-        sheets = [sheet for audit in audits for sheet in _sheets(audit, names, args)]
-        print(document(sheets, args.format, title, sys.stdout.isatty()), end="")
+        laid = [sheet for audit in audits for sheet in sheets.lay_out(audit, names, args)]
+        print(document(laid, args.format, title, sys.stdout.isatty()), end="")
+    if args.html:
+        from frbench.commands.audit_page import audit_page
+
+        write_text(args.html, audit_page(title, audits, names, args, argv, notes))
+        print(f"page: {args.html}", file=sys.stderr)
     return 0
+
+
+def _large(coded: Sequence[Rows], args: argparse.Namespace) -> list[Rows]:
+    """Leave the rows of small groups out of all views."""
+    single = coded[: 1 if args.overlapping else len(args.z)]
+    labels = coded[0].y if args.y else np.zeros_like(coded[0].y)
+    kept = large_groups(labels, np.stack([rows.z for rows in single], 1), args.min_cell)
+    return [
+        rows._replace(
+            y=rows.y[kept],
+            y_pred=rows.y_pred[kept],
+            z=rows.z[kept],
+            scores=None if rows.scores is None else rows.scores[kept],
+            weight=None if rows.weight is None else rows.weight[kept],
+        )
+        for rows in coded
+    ]
+
+
+def _inverted(audit: Audit, args: argparse.Namespace) -> list[str]:
+    """Say that scores rank the labels the wrong way round."""
+    found = audit.metrics.get("auroc", np.nan)
+    if not found < 0.5 or len(audit.rows.class_names) != 2:
+        return []
+    negative, positive = audit.rows.class_names
+    return [
+        f"AUROC is {found:.3f}, below 0.5: --score must be the probability of the positive "
+        f"class, here {positive}; if {args.score} is that of {negative}, name that class by "
+        "--positive or use 1 - score"
+    ]
 
 
 EXAMPLES = """\
@@ -120,6 +140,10 @@ def _parser() -> Parser:
     )
     decisions.add_options(parser)
     parser.add_argument("--format", choices=FORMS, default="table")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page with all tables and figures, too"
+    )
+    parser.add_argument("--force", action="store_true", help="replace an existing page")
     return parser
 
 
@@ -130,25 +154,37 @@ def _views(columns: Sequence[str]) -> list[list[str]]:
 
 
 def _audit(
-    frame: "pd.DataFrame",
-    columns: list[str],
-    args: argparse.Namespace,
-    own: Sequence[CountMetric],
+    rows: Rows, columns: list[str], args: argparse.Namespace, own: Sequence[CountMetric]
 ) -> Audit:
     """Evaluate one attribute, or several crossed."""
-    rows = table.code(frame, columns, args)
-    decided, least = decisions.decide(rows, args), {"min_group_rows": args.min_cell}
-    metrics = evaluate_rows(rows, metrics=own, **least)
-    spans = intervals_rows(rows, args.resamples, metrics=own, **least)
-    for key in decided.hidden:
-        metrics[key], spans[key] = np.nan, (np.nan, np.nan)
+    every = rows.attribute_names
+    if args.min_cell:  # nothing of a group without rows is computed
+        present = np.unique(rows.z[rows.z >= 0])
+        codes = np.searchsorted(present, rows.z)
+        rows = rows._replace(
+            z=np.where(rows.z < 0, -1, codes), attribute_names=tuple(every[j] for j in present)
+        )
+        if len(present) < 2:
+            raise UserError(
+                f"--min_cell {args.min_cell} leaves one value of {'&'.join(columns)}: use a "
+                "smaller number, or fewer columns in --z"
+            )
+    hidden = [name for name in every if name not in rows.attribute_names]
+    decided = decisions.decide(rows, args)
+    metrics = evaluate_rows(rows, metrics=own)
+    spans = intervals_rows(rows, args.resamples, metrics=own)
+    for key in hidden and metric_names(rows.class_names, hidden, rows.scores is not None):
+        if key.endswith(tuple(f"z={name}" for name in hidden)):
+            metrics[key] = np.nan
     if args.y is None:  # nothing of what compares with labels
         metrics = {key: value for key, value in metrics.items() if key.startswith(_UNLABELLED)}
         spans = {key: span for key, span in spans.items() if key in metrics}
         kept = {k: v for k, v in decided.corrected.items() if k.startswith(_UNLABELLED)}
         bounds = {k: v for k, v in decided.bounds.items() if k.startswith(_UNLABELLED)}
-        decided = decided._replace(corrected=kept, bounds=bounds)
-    return Audit("&".join(columns), rows, metrics, spans, decided)
+        groups = {k: v for k, v in decided.groups.items() if k.startswith(_UNLABELLED)}
+        decided = decided._replace(corrected=kept, bounds=bounds, groups=groups)
+    scores = {} if rows.scores is None else calibration(rows)
+    return Audit("&".join(columns), rows, hidden, metrics, spans, decided, scores)
 
 
 def _bounds(interval: Interval | None) -> dict[str, float | None]:
@@ -160,7 +196,7 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def _as_json(file: Path, audits: Sequence[Audit]) -> dict[str, Any]:
+def _as_json(args: argparse.Namespace, audits: Sequence[Audit]) -> dict[str, Any]:
     attributes = {
         audit.attribute: {
             "metrics": {
@@ -177,13 +213,15 @@ def _as_json(file: Path, audits: Sequence[Audit]) -> dict[str, Any]:
                 }
                 for found in audit.found.four_fifths
             ],
-            **decisions.as_json(audit.found),
+            **decisions.as_json(audit.found, args.min_cell),
+            "calibration": {name: one._asdict() for name, one in audit.calibration.items()},
         }
         for audit in audits
     }
     rows = audits[0].rows
     return {
-        "file": str(file),
+        "file": str(args.file),
+        "written_by": f"frbench audit {__version__}",
         "attributes": attributes,
         "n": len(rows.y),
         "classes": list(rows.class_names),
@@ -194,83 +232,13 @@ def _numbers(audits: Iterable[Audit]) -> Iterator[Sequence[Value]]:
     for audit in audits:
         for key, value in audit.metrics.items():
             yield audit.attribute, key, value, *audit.intervals.get(key, (None, None)), ""
-        for found in audit.found.four_fifths:
-            key = "four_fifths" + "/" * bool(found.groups) + " : ".join(found.groups)
-            yield audit.attribute, key, found.ratio, *found.interval, found.verdict
-
-
-def _positive(audit: Audit) -> str:
-    classes = audit.rows.class_names
-    return f"positive class {classes[1]}" if len(classes) == 2 else "worst class where needed"
-
-
-def _sheets(audit: Audit, own: Sequence[str], args: argparse.Namespace) -> Iterator[Sheet]:
-    """Lay out one audit: metrics by section, rates by attribute value, groups, the rule."""
-    rows, names = audit.rows, audit.rows.attribute_names
-    least, lines = args.min_cell, decisions.remarks(audit.rows, audit.attribute, args)
-    for title, keys in _sections(audit.metrics, own).items():
-        if keys:
-            yield Sheet(
-                f"{audit.attribute}: {title[0].lower()}{title[1:]}",
-                ("metric", "value", "interval", "corrected"),
-                [(key, *_cells(audit, key), audit.found.estimate(key)) for key in keys],
-                lines,
-            )
-        lines = []  # said once
-    sizes = np.bincount(rows.z[rows.z >= 0], minlength=len(names))
-    shown = [rate for rate in _RATES if args.y or rate == "selection_rate"]
-    yield Sheet(
-        f"{audit.attribute}: rates by value",
-        ("z", "rows", *(rate.replace("_", " ") for rate in shown)),
-        [
-            (
-                name,
-                decisions.count(size, least),
-                *(_cell(audit, f"{rate}/z={name}") for rate in shown),
-            )
-            for name, size in zip(names, sizes, strict=True)
-        ],
-    )
-    groups = {key: found[1] for key in audit.metrics
-              if (found := group_of(key)) and found[0] == "group_accuracy"}  # fmt: skip
-    sizes = np.bincount((rows.y * len(names) + rows.z)[rows.z >= 0], minlength=len(groups))
-    if groups:
-        yield Sheet(
-            f"{audit.attribute}: groups",
-            ("group", "rows", "accuracy", "interval"),
-            [
-                (group, decisions.count(size, least), *_cells(audit, key))
-                for (key, group), size in zip(groups.items(), sizes, strict=True)
-            ],
-        )
-    ranked = sorted(audit.found.four_fifths[1:], key=lambda found: found.ratio)
-    left = max(0, len(ranked) - _MAX_PAIRS)
-    yield Sheet(
-        f"{audit.attribute}: four-fifths rule",
-        ("lower : higher selection rate", "ratio", "interval", "verdict", "what would decide"),
-        [
-            (" : ".join(f.groups) or "all", f.ratio, _span(f.interval), f.verdict, f.note)
-            for f in [*audit.found.four_fifths[:1], *ranked[:_MAX_PAIRS]]
-        ],
-        [f"{left} further pairs: --format json"] if left else [],
-    )
-    yield from decisions.sheets(audit.found, audit.attribute, args)
-
-
-def _sections(metrics: Iterable[str], own: Sequence[str]) -> dict[str, list[str]]:
-    keys = [key for key in metrics if key not in own and "/z=" not in key]
-    sections = {title: [k for k in keys if k.startswith(p)] for title, p in _SECTIONS.items()}
-    return {**sections, "Your own": list(own)}
-
-
-def _cells(audit: Audit, key: str) -> tuple[float, str]:
-    return audit.metrics[key], _span(audit.intervals.get(key, (np.nan, np.nan)))
-
-
-def _cell(audit: Audit, key: str) -> Cell:
-    value, span = _cells(audit, key)
-    return Cell("undefined" if np.isnan(value) else f"{value:.3f}", span)
-
-
-def _span(interval: Interval) -> str:
-    return "" if np.isnan(interval[0]) else f"[{interval[0]:.3f}, {interval[1]:.3f}]"
+        for name, one in audit.calibration.items():
+            for key, value, ends in (
+                ("mean_score", one.score, one.score_interval),
+                ("observed_rate", one.observed, one.observed_interval),
+                ("brier_score", one.brier, one.brier_interval),
+                ("calibration_error", one.error, (None, None)),
+            ):
+                yield audit.attribute, f"{key}/z={name}", value, *ends, ""
+        for line in decisions.numbers(audit.found):
+            yield audit.attribute, *line

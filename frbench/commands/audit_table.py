@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the file and the options of its columns."""
     parser.add_argument(
-        "file", type=Path, metavar="FILE", help=".csv, .tsv, .jsonl (also .gz) or .parquet"
-    )
+        "file", type=Path, nargs="?", metavar="FILE",
+        help=".csv, .tsv, .jsonl (also .gz) or .parquet",
+    )  # fmt: skip
     parser.add_argument(
         "--y", metavar="COL", help="column of the true labels; without it: selection rates alone"
     )
@@ -33,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--z",
         required=True,
         nargs="+",
+        action="extend",
         metavar="COL",
         help="columns of the attributes: each alone, then crossed; empty or -1 is unknown",
     )
@@ -60,6 +62,10 @@ def read(args: argparse.Namespace) -> pd.DataFrame:
     Raises:
         UserError: Naming the option and the columns there are.
     """
+    if args.file is None:
+        taken = [name for name in args.z if is_table(name)]
+        where = f"; --z has taken {taken[0]!r}" if taken else ""
+        raise UserError(f"FILE is missing{where}: give it first, frbench audit FILE --z ..")
     if not args.file.is_file():
         raise UserError(f"No file {str(args.file)!r}: give the path of a .csv or .parquet table")
     if not is_table(str(args.file)):
@@ -92,6 +98,48 @@ def read(args: argparse.Namespace) -> pd.DataFrame:
     frame = frame[used]
     frame.attrs["notes"] = [*notes, *cells.remarks(frame)]
     return frame
+
+
+def check_decisions(frame: pd.DataFrame, args: argparse.Namespace) -> list[str]:
+    """Look for values that stand in one of the columns of labels and predictions alone.
+
+    A third value beside two classes turns every rate into that of the worst of three.
+
+    Returns:
+        What the reader must know.
+
+    Raises:
+        UserError: If predictions hold a value beside the two of the labels.
+    """
+    if args.positive is not None:
+        return []
+    columns = list(dict.fromkeys([args.y or args.pred, args.pred]))
+    counts = [frame[column].map(value_name).value_counts() for column in columns]
+    labels, predictions = counts[0], counts[-1]
+    values = {*labels.index, *predictions.index}
+    if len(values) < 3:
+        return []
+    remedy = "drop these rows, or name the positive class by --positive (all else is the other)"
+    alone = [value for value in predictions.index if value not in labels.index]
+    if alone and len(labels) < 3:
+        held = ", ".join(f"{value!r} in {_rows(predictions[value])}" for value in alone[:5])
+        raise UserError(
+            f"Column {args.pred!r} holds {held}, which no label of {args.y!r} is "
+            f"({', '.join(map(str, labels.index))}): {remedy}"
+        )
+    rare = min(values, key=lambda value: labels.get(value, 0) + predictions.get(value, 0))
+    held = " and ".join(
+        f"{_rows(found.get(rare, 0))} of {column!r}"
+        for column, found in zip(columns, counts, strict=True)
+    )
+    return [
+        f"{len(values)} classes: rates and gaps are those of the worst class, each against the "
+        f"rest. The rarest, {rare!r}, is in {held}: if it is none, {remedy}"
+    ]
+
+
+def _rows(number: int) -> str:
+    return f"{number} row" + "s" * int(number != 1)
 
 
 def code(frame: pd.DataFrame, columns: list[str], args: argparse.Namespace) -> Rows:
@@ -127,6 +175,12 @@ def code(frame: pd.DataFrame, columns: list[str], args: argparse.Namespace) -> R
         frame[args.weight].to_numpy() if args.weight else None,
         names,
         [found[1] for found in coded] if len(coded) > 1 else coded[0][1],
+        called={
+            "y": repr(args.y or args.pred),
+            "y_pred": repr(args.pred),
+            "scores": f"{args.score!r}: scores",
+            "weight": repr(args.weight),
+        },
     )
 
 

@@ -266,8 +266,4 @@ def _check_files(args: argparse.Namespace) -> None:
         raise UserError(f"--folds must be at least 2, got {args.folds}.")
     reads = [file for path in args.results for file in (path, path / "results.jsonl")]
     for file in filter(None, (args.out, args.html, args.plot, args.curves)):
-        check_new(file, force=args.force, option="name", reads=reads)
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"Cannot write {file} ({error.strerror}): give another.") from None
+        check_new(file, force=args.force, option="name", reads=reads, make=True)

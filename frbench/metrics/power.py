@@ -72,23 +72,53 @@ def decidable_gap(
     return result
 
 
-def rows_needed(rate: float, gap: float, pairs: int, level: float = 0.95) -> float:
+def rows_needed(
+    rate: float, gap: float, tests: int, level: float = 0.95, tolerance: float = 0.0
+) -> float:
     """Return the rows of each group with which a gap is found with a power of 80 %.
 
     Two groups of n rows and rates a gap apart, symmetric to the rate where there is room; the
-    error probability is divided among the pairs.
+    error probability is divided among the tests.
 
     Args:
         rate: Rate about which the two lie.
         gap: Difference to be found.
-        pairs: Number of pairs that are compared.
-        level: 1 - error probability over all pairs.
+        tests: Number of tests that are made.
+        level: 1 - error probability over all tests.
+        tolerance: What the gap is to be found to exceed; no number of rows finds a gap up to it.
 
     Example:
-        >>> round(rows_needed(0.5, 0.1, pairs=1)), round(rows_needed(0.5, 0.1, pairs=28))
+        >>> round(rows_needed(0.5, 0.1, tests=1)), round(rows_needed(0.5, 0.1, tests=28))
         (389, 778)
+        >>> rows_needed(0.5, 0.1, tests=1, tolerance=0.1)
+        inf
     """
     low = min(max(rate - gap / 2, 0.0), max(1 - gap, 0.0))
     high = min(low + gap, 1.0)
-    needed = quantile((1 - level) / 2 / max(pairs, 1)) + quantile(1 - POWER)
-    return float(needed**2 * (low * (1 - low) + high * (1 - high)) / (high - low) ** 2)
+    if high - low <= tolerance + 1e-12:
+        return np.inf
+    needed = quantile((1 - level) / 2 / max(tests, 1)) + quantile(1 - POWER)
+    variance = low * (1 - low) + high * (1 - high)
+    return float(needed**2 * variance / (high - low - tolerance) ** 2)
+
+
+def rows_within(rate: float, tolerance: float, tests: int, level: float = 0.95) -> float:
+    """Return the rows of each group that show equal groups to differ by less than a tolerance.
+
+    Two one-sided tests of groups that are equal, with a power of 80 %: both limits of the
+    difference must lie within the tolerance. The error probability is divided among the tests.
+
+    Args:
+        rate: Rate of both groups.
+        tolerance: Gap that is accepted.
+        tests: Number of tests that are made.
+        level: 1 - error probability over all tests.
+
+    Example:
+        >>> round(rows_within(0.5, 0.1, tests=1))
+        428
+    """
+    if tolerance <= 0:
+        return np.inf
+    needed = quantile((1 - level) / max(tests, 1)) + quantile((1 - POWER) / 2)
+    return float(needed**2 * 2 * rate * (1 - rate) / tolerance**2)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from frbench.contracts.errors import UserError
+from frbench.metrics.columns import Text, read_column, read_floats
 from frbench.metrics.names import check_names
 from frbench.support.overlap import group_sets
 
@@ -53,8 +54,11 @@ def to_rows(
     class_names: Sequence[str] | None = None,
     attribute_names: Sequence[Any] | None = None,
     overlapping: bool = False,
+    called: Mapping[str, str] | None = None,
 ) -> Rows:
     """Check and code rows; see `frbench.metrics.evaluate` for what is accepted.
+
+    `called` says how messages name y, y_pred, scores and weight.
 
     Raises:
         UserError: If the columns cannot be used; the message names the column and the remedy.
@@ -64,27 +68,34 @@ def to_rows(
         >>> rows.y.tolist(), rows.class_names, rows.attribute_names
         ([0, 1], ('no', 'yes'), ('f', 'm'))
     """
+    name = {key: key for key in ("y", "y_pred", "scores", "weight")} | dict(called or {})
     if scores is not None:
-        scores = _floats(scores, "scores")
+        scores = read_floats(scores, name["scores"])
         if class_names is None and scores.ndim == 2 and scores.shape[1] > 2:
             integer = np.asarray(y).dtype.kind in "iu"
             class_names = list(map(str, range(scores.shape[1]))) if integer else None
-    (y, y_pred), classes = factorise({"y": y, "y_pred": y_pred}, class_names)
+    coded, classes = factorise({name["y"]: y, name["y_pred"]: y_pred}, class_names)
+    y, y_pred = coded[0], coded[-1]  # of one column, if both have the same name
     if len(classes) < 2:
-        raise UserError(f"y and y_pred hold one class only ({classes[0]!r}); pass class_names")
+        raise UserError(
+            f"{name['y']} and {name['y_pred']} hold one class only ({classes[0]!r}); "
+            + ("both must occur" if called else "pass class_names")
+        )
     z, attributes = (overlapping_groups if overlapping else cross_attributes)(z, attribute_names)
     lengths = {"y": len(y), "y_pred": len(y_pred), "z": len(z)}
     if weight is not None:
-        weight = _floats(weight, "weight")
+        weight = read_floats(weight, name["weight"])
         lengths["weight"] = len(weight)
         most = weight.max(initial=0)
         if weight.ndim != 1 or not (weight.min(initial=0) >= 0 and most > 0):
-            raise UserError("weight must be a vector of non-negative numbers, not all zero")
+            raise UserError(
+                f"{name['weight']} must be a vector of non-negative numbers, not all zero"
+            )
         if not _WEIGHTS[0] < most < _WEIGHTS[1]:  # only their ratios matter
             weight = weight / most
     if scores is not None:
         lengths["scores"] = len(scores)
-        scores = _check_scores(scores, len(classes))
+        scores = _check_scores(scores, len(classes), name["scores"])
     if len(set(lengths.values())) > 1:
         raise UserError(f"Columns differ in length: {lengths}")
     if len(y) == 0:
@@ -114,7 +125,7 @@ def factorise(
         ([1, 0, 1], ('10', '30'))
     """
     what = " and ".join(columns)
-    values = [_column(column, name) for name, column in columns.items()]
+    values = [read_column(found, name) for name, found in columns.items()]
     numbers = [v for v in values if isinstance(v, np.ndarray)]
     text = [v for v in values if isinstance(v, Text)]
     if numbers and text:
@@ -174,47 +185,6 @@ def _distinct(v: np.ndarray) -> list[int]:
 
 def _within(v: np.ndarray, low: int, high: int) -> bool:
     return len(v) == 0 or bool(v.min() >= low and v.max() < high)
-
-
-class Text(NamedTuple):
-    """A column of text.
-
-    Attributes:
-        values: The values that occur.
-        codes: Position of each row's value among them [N].
-    """
-
-    values: list[str]
-    codes: np.ndarray
-
-
-def _column(values: Any, name: str) -> np.ndarray | Text:
-    """Return a column as int64 or as text."""
-    array = values if _is_pandas_text(values) else np.asarray(_detached(values))
-    if array.ndim != 1:
-        raise UserError(f"{name} must be one column, got shape {array.shape}")
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all():
-            raise UserError(f"{name} has missing values: drop the rows or name the missing group")
-        if (array != np.floor(array)).any():
-            raise UserError(f"{name} has fractional numbers: bin it into groups or classes first")
-    if array.dtype.kind in "iufb":
-        return array.astype(np.int64, copy=False)
-    from pandas import factorize  # hashes in C: no loop over rows
-
-    codes, found = factorize(array)
-    if len(codes) and codes.min() < 0:
-        raise UserError(f"{name} has missing values: drop the rows or name the missing group")
-    cells = list(found)
-    if cells and all(isinstance(v, bool | int | float | np.number | np.bool_) for v in cells):
-        return _column(np.array(cells, float)[codes], name)
-    return Text(list(map(str, cells)), codes)
-
-
-def _is_pandas_text(values: Any) -> bool:
-    """Tell a pandas column of text, whose cells numpy would copy one by one."""
-    dtype = getattr(values, "dtype", None)
-    return hasattr(values, "iloc") and getattr(dtype, "kind", "O") == "O"
 
 
 def _check_known(strange: list[Any], what: str, names: Sequence[str]) -> None:
@@ -288,7 +258,7 @@ def overlapping_groups(
     """
     columns = split_attributes(z)
     groups = check_names(names or list(columns), len(columns), "attribute_names")
-    shares = [_floats(column, name) for name, column in columns.items()]
+    shares = [read_floats(column, name) for name, column in columns.items()]
     if len(lengths := {len(share) for share in shares}) > 1:
         raise UserError(f"Columns differ in length: {lengths}")
     if any(((share < 0) | (share > 1)).any() for share in shares):
@@ -316,34 +286,16 @@ def split_attributes(z: Any) -> dict[str, Any]:
     return {"z": z}
 
 
-def _detached(values: Any) -> Any:
-    """Return a tensor of any device and precision as one that numpy takes."""
-    if not hasattr(values, "detach"):
-        return values
-    values = values.detach().cpu()
-    return values.double() if values.is_floating_point() else values  # numpy has no bfloat16
-
-
-def _floats(values: Any, name: str) -> np.ndarray:
-    try:
-        array = np.asarray(_detached(values), dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{name} must be numbers: {error}") from None
-    if not np.isfinite(array).all():
-        raise UserError(f"{name} has missing or infinite values: drop the rows or fill them")
-    return array
-
-
-def _check_scores(scores: np.ndarray, num_classes: int) -> np.ndarray:
+def _check_scores(scores: np.ndarray, num_classes: int, name: str) -> np.ndarray:
     """Return scores [N, S] with S = 1 for two classes, else C."""
     if scores.min(initial=0) < -_ROUNDING or scores.max(initial=1) > 1 + _ROUNDING:
-        raise UserError("scores must lie in [0, 1]: give probabilities, not logits")
+        raise UserError(f"{name} must lie in [0, 1]: give probabilities, not logits")
     scores = scores.clip(0, 1)
     if scores.ndim == 2 and scores.shape[1] == num_classes:
         if np.abs(scores.sum(1) - 1).max(initial=0) > _ROUNDING:
-            raise UserError("scores of a row must sum to 1: give probabilities of all classes")
+            raise UserError(f"{name} of a row must sum to 1: give probabilities of all classes")
         return scores[:, 1:] if num_classes == 2 else scores
     if num_classes == 2 and scores.ndim == 1:
         return scores[:, None]
     shape = f"[N, {num_classes}]" + (" or [N]" if num_classes == 2 else "")
-    raise UserError(f"scores must have shape {shape} for {num_classes} classes: {scores.shape}")
+    raise UserError(f"{name} must have shape {shape} for {num_classes} classes: {scores.shape}")

@@ -72,14 +72,14 @@ def score_intervals(
     square = square / 2 if num_classes == 2 else square
     every = np.zeros(len(y), np.int64)
     for key, values in (("brier_score", square), ("negative_log_likelihood", loss)):
-        low, high = plain(_means(values, every, 1, weight, bounded=False), level)
+        low, high = plain(group_means(values, every, 1, weight, bounded=False), level)
         out[key] = np.maximum(low[0], 0.0), high[0]
     out |= _soft(y, z, scores, num_classes, len(names), weight, level)
     hits = full.argmax(1) == y
     return out | _worst_shares(loss, hits, weight, n_resamples, level, seed)
 
 
-def _means(
+def group_means(
     values: np.ndarray,
     code: np.ndarray,
     size: int,
@@ -122,9 +122,9 @@ def _soft(
     by_value, by_label = [], []
     for i, c in enumerate(positive_classes(num_classes)):
         s, a = scores[known, i], z[known]
-        by_value.append(_means(s, a, num_attributes, w))
+        by_value.append(group_means(s, a, num_attributes, w))
         code = (y[known] == c) * num_attributes + a
-        by_label.append(_means(s, code, 2 * num_attributes, w))
+        by_label.append(group_means(s, code, 2 * num_attributes, w))
     value = Means(*map(np.stack, zip(*by_value, strict=True)))
     both = [np.stack(x).reshape(-1, 2, num_attributes) for x in zip(*by_label, strict=True)]
     first, second = (Means(both[0][:, i], both[1][:, i]) for i in (0, 1))

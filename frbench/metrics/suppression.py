@@ -1,62 +1,43 @@
-"""Which values a published table must not show, because few people are behind them; numpy only."""
+"""Which rows a published table must leave out, because few people are in a group; numpy only."""
 
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.metrics.names import group_name
-from frbench.metrics.shares import RATES, positive_classes
 
 
-def suppressed(
-    cells: np.ndarray,
-    least: int,
-    class_names: tuple[str, ...],
-    attribute_names: tuple[str, ...],
-) -> set[str]:
-    """Return the keys of the values that are over fewer people than may be shown.
+def large_groups(y: np.ndarray, z: np.ndarray, least: int) -> np.ndarray:
+    """Tell which rows may take part in a table that shows no group of fewer than so many people.
 
-    Minima, gaps and ratios are not among them: computed with ``min_group_rows=least``, they are
-    over the other groups. Values of larger groups stay, so that a reader who knows the totals may
-    still work out a small one.
+    An attribute value of which any label has fewer rows, but some, is left out with all its rows:
+    they enter no total either, from which what is shown could be subtracted. Of several
+    attributes the crossed values are left out, from the tables of each attribute too.
 
     Args:
-        cells: Rows of each group [C, A].
-        least: Rows of a group from which on it is shown.
-        class_names: C names.
-        attribute_names: A names.
+        y: Labels in 0..C-1 [N].
+        z: Attributes, -1 where unknown [N], or several [N, K].
+        least: Rows of a group (label, attribute values) from which on it is shown.
+
+    Returns:
+        Whether a row takes part, bool [N].
 
     Raises:
-        UserError: If fewer than two groups have as many rows of some class.
+        UserError: If fewer than two values are left.
 
     Example:
-        >>> found = suppressed(np.array([[50, 9], [50, 20]]), 10, ("no", "yes"), ("f", "m"))
-        >>> sorted(found)
-        ['false_positive_rate/z=m', 'group_accuracy/y=no,z=m', 'rare_groups_accuracy']
+        >>> y, z = np.tile([0, 1], 50), np.repeat([0, 1, 2], [40, 56, 4])
+        >>> int(large_groups(y, z, 10).sum())
+        96
     """
-    positive = positive_classes(len(class_names))
-    people = cells.sum(0)
-    for name, rows in [("", people), *((f"y={class_names[c]}", cells[c]) for c in positive)]:
-        if len(rows) > 1 and (second := np.sort(rows)[-2]) < least:
-            raise UserError(
-                f"--min_cell {least}: fewer than two groups have as many rows"
-                f"{name and f' of {name}'}; use {second:g} or less"
-            )
-    out = set()
-    rare = cells[(cells > 0) & (cells < least)].sum()
-    if rare < least:
-        out.add("rare_groups_accuracy")
-    members = cells[positive]
-    negatives = people - members
-    small = {
-        "accuracy": people < least,
-        "selection_rate": people < least,
-        "positive_predictive_value": people < least,
-        "true_positive_rate": (members < least).any(0),
-        "false_positive_rate": (negatives < least).any(0),
-    }
-    assert set(RATES) <= set(small)
-    for key, hidden in small.items():
-        out |= {f"{key}/z={attribute_names[j]}" for j in np.flatnonzero(hidden & (people > 0))}
-    for i, j in np.argwhere((cells > 0) & (cells < least)):
-        out.add(f"group_accuracy/{group_name(class_names[i], attribute_names[j])}")
-    return out
+    values, place = np.unique(z.reshape(len(z), -1), axis=0, return_inverse=True)
+    classes = int(y.max(initial=0)) + 1
+    cells = np.bincount(place.ravel() * classes + y, minlength=len(values) * classes)
+    cells = cells.reshape(len(values), classes)
+    fewest = np.where(cells > 0, cells, len(y)).min(1)
+    known = np.sort(fewest[(values >= 0).all(1)])
+    if len(known) < 2 or known[-2] < least:
+        raise UserError(
+            f"--min_cell {least}: fewer than two groups have as many rows of each label; use a "
+            "smaller number, fewer columns in --z, or wider --bins"
+        )
+    large: np.ndarray = (fewest >= least)[place.ravel()]
+    return large

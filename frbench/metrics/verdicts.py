@@ -1,4 +1,4 @@
-"""Verdicts about pairs of groups, with one error probability over all pairs; numpy only."""
+"""The four-fifths rule for all pairs of groups, with one error probability; numpy only."""
 
 from itertools import combinations
 from typing import NamedTuple
@@ -6,22 +6,14 @@ from typing import NamedTuple
 import numpy as np
 
 from frbench.metrics.counts import count_metrics
-from frbench.metrics.estimates import Interval, Rates, quantile
-from frbench.metrics.limits import differences, ratios, smallest
-from frbench.metrics.multiplicity import holm
-from frbench.metrics.power import POWER, decidable_gap, decidable_ratios, rows_needed
+from frbench.metrics.estimates import Interval, Rates
+from frbench.metrics.limits import ratios, smallest
+from frbench.metrics.power import POWER, decidable_ratios
 from frbench.metrics.table_intervals import count_intervals, proportions
 
 # Beyond this number of attribute values, each is compared with the most selected alone.
 MAX_VALUES = 50
 THRESHOLD = 0.8
-#: Rates that gaps are tested of, and what a row is of in `plan`.
-TESTED = {
-    "attribute": "accuracy",
-    "selection_rate": "selection_rate",
-    "true_positive_rate": "true_positive_rate",
-    "false_positive_rate": "false_positive_rate",
-}
 
 
 class FourFifths(NamedTuple):
@@ -40,42 +32,6 @@ class FourFifths(NamedTuple):
     interval: Interval
     verdict: str
     note: str = ""
-
-
-class GapTest(NamedTuple):
-    """A test whether two attribute values differ by more than a tolerance.
-
-    Attributes:
-        metric: The rate.
-        groups: The value with the lower rate, the value with the higher.
-        gap: Difference of the rates.
-        p: p-value, corrected for all tests of the table (Holm).
-        above: Whether the gap is above the tolerance, p < 1 - level.
-        detectable: Smallest true gap that these rows would find with a power of 80 %.
-    """
-
-    metric: str
-    groups: tuple[str, str]
-    gap: float
-    p: float
-    above: bool
-    detectable: float
-
-
-class Plan(NamedTuple):
-    """Rows that finding a gap needs.
-
-    Attributes:
-        metric: The rate.
-        rate: Its value over all groups.
-        rows: Rows of each group with which the gap is found with a power of 80 %.
-        short: Values that have fewer, with the rows they have.
-    """
-
-    metric: str
-    rate: float
-    rows: float
-    short: tuple[tuple[str, float], ...]
 
 
 def pair_limits(
@@ -183,114 +139,3 @@ def _note(names: tuple[str, str], rows: np.ndarray, rate: float, tail: float) ->
     parts = [] if np.isnan(below) else [f"fails if the true ratio is {below:.2f} or less"]
     parts += [] if np.isnan(above) else [f"passes if it is {above:.2f} or more"]
     return f"with these rows {' and '.join(parts)} (power {100 * POWER:.0f} %)"
-
-
-def gap_tests(
-    counts: np.ndarray,
-    attribute_names: tuple[str, ...],
-    tolerance: float,
-    level: float = 0.95,
-    squares: np.ndarray | None = None,
-) -> list[GapTest]:
-    """Test each rate and pair of attribute values: do they differ by more than a tolerance?
-
-    The p-value is that of the interval of the difference (Newcombe's) which just leaves the
-    tolerance out, on both sides; all are corrected together.
-
-    Args:
-        counts: Table [2, A + 1, 2] as made by `frbench.metrics.tabulate`.
-        attribute_names: A names.
-        tolerance: Gap that is accepted.
-        level: 1 - probability of one false mark or more.
-        squares: Sums of the squared weights in the same cells, if the table is weighted.
-
-    Example:
-        >>> table = np.array([[[90, 10], [50, 50], [0, 0]], [[5, 95], [10, 90], [0, 0]]])
-        >>> [(t.metric, round(t.gap, 2), t.above) for t in gap_tests(table, ("f", "m"), 0.1)]
-        ... # doctest: +NORMALIZE_WHITESPACE
-        [('accuracy', 0.23, True), ('selection_rate', 0.17, False),
-         ('true_positive_rate', 0.05, False), ('false_positive_rate', 0.4, True)]
-    """
-    found: list[tuple[str, tuple[str, str], float, float, np.ndarray]] = []
-    for name, (value, size) in proportions(counts, squares).items():
-        if name not in TESTED:
-            continue
-        per_class = value[None] if value.ndim == 1 else value
-        sizes = size[None] if size.ndim == 1 else size
-        for p, n in zip(per_class, sizes, strict=True):
-            present = np.flatnonzero(n > 0).tolist()
-            for a, b in combinations(present, 2):
-                lower, higher = (a, b) if p[a] <= p[b] else (b, a)
-                gap = float(p[higher] - p[lower])
-                one = Rates(p[[higher, lower]], n[[higher, lower]])
-                names = attribute_names[lower], attribute_names[higher]
-                rate = float((one.value * one.size).sum() / one.size.sum())
-                power = np.array([rate, *one.size])
-                found.append((TESTED[name], names, gap, _p_value(one, gap, tolerance), power))
-    corrected = holm([p for *_, p, _ in found])
-    tail = (1 - level) / 2 / max(len(found), 1)
-    return [
-        GapTest(
-            metric,
-            names,
-            gap,
-            p,
-            p < 1 - level,
-            tolerance + float(decidable_gap(power[0], power[1], power[2], tail)),
-        )
-        for (metric, names, gap, _, power), p in zip(found, corrected, strict=True)
-    ]
-
-
-def _p_value(rates: Rates, gap: float, tolerance: float) -> float:
-    """Return twice the tail at which the lower limit of the difference is the tolerance."""
-    if gap <= tolerance:
-        return 1.0
-    tails = np.concatenate([np.logspace(-12, -2, 201), np.linspace(0.0105, 0.5, 400)])
-    repeated = Rates(*(np.broadcast_to(x, (len(tails), 2)) for x in rates))
-    low = differences(repeated)(quantile(tails))[0][:, 0]
-    return float(2 * tails[np.argmax(low > tolerance)]) if (low > tolerance).any() else 1.0
-
-
-def plan(
-    counts: np.ndarray,
-    attribute_names: tuple[str, ...],
-    gap: float,
-    level: float = 0.95,
-    squares: np.ndarray | None = None,
-) -> list[Plan]:
-    """Compute the rows of each attribute value that are needed to find a gap in each rate.
-
-    The error probability is divided among all pairs of values; of more than two classes the one
-    that needs the most rows counts.
-
-    Args:
-        counts: Table [C, A + 1, C] as made by `frbench.metrics.tabulate`.
-        attribute_names: A names.
-        gap: The gap, in (0, 1].
-        level: 1 - probability of one false mark or more.
-        squares: Sums of the squared weights in the same cells, if the table is weighted.
-
-    Example:
-        >>> table = np.array([[[90, 10], [50, 50], [0, 0]], [[5, 95], [10, 90], [0, 0]]])
-        >>> [(p.metric, round(p.rows), p.short) for p in plan(table, ("f", "m"), 0.1)][:1]
-        [('accuracy', 235, (('f', 200.0), ('m', 200.0)))]
-    """
-    pairs = len(attribute_names) * (len(attribute_names) - 1) // 2
-    out = []
-    for name, (value, size) in proportions(counts, squares).items():
-        if name not in TESTED:
-            continue
-        value, size = (x.reshape(-1, x.shape[-1]) for x in (value, size))
-        total = size.sum(-1)
-        means = np.where(np.isnan(value), 0.0, value * size).sum(-1) / np.maximum(total, 1e-300)
-        needed = [rows_needed(float(m), gap, pairs, level) if t else 0.0
-                  for m, t in zip(means, total, strict=True)]  # fmt: skip
-        most = int(np.argmax(needed))
-        short = tuple(
-            (attribute_names[j], float(size[most, j]))
-            for j in range(len(attribute_names))
-            if size[most, j] < needed[most]
-        )
-        out.append(Plan(TESTED[name], float(means[most]), needed[most], short))
-    return out

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from frbench.metrics.calibration import reliability
 from frbench.report.canvas import (
     COLORS,
     GREY,
@@ -20,7 +21,7 @@ from frbench.report.canvas import (
     shortened,
     tidy,
 )
-from frbench.report.errors import confusion, reliability, roc, thinned
+from frbench.report.errors import confusion, roc, thinned
 from frbench.report.predictions import KeptPredictions, Predictions
 
 if TYPE_CHECKING:
@@ -106,21 +107,43 @@ def _reliability(
     p = found.probabilities
     p = p[:, 1] if two else p.max(1)
     true = found.y == 1 if two else found.y == found.scores.argmax(1)
-    figure, (ax,) = panels(1, (WIDTH, 3.2), 1, Margins(bottom=0.45), keyed(_names(kept, values)))
+    positive = kept.class_names[1] if two else ""
+    own = [(int(value), found.z == value) for value in values]
+    groups = [(value, name, p[rows], true[rows], None)
+              for (value, rows), name in zip(own, _names(kept, values), strict=True)]  # fmt: skip
+    return reliability_figure(groups, positive, note)
+
+
+def reliability_figure(
+    groups: Sequence[tuple[int, str, np.ndarray, np.ndarray, np.ndarray | None]],
+    positive: str,
+    note: str = "",
+) -> Figure:
+    """Draw predicted probabilities against what happened, a line for each group.
+
+    Args:
+        groups: Number of the look, name as matplotlib shows it, probability, whether it came
+            true, and sample weights or None, of each group.
+        positive: Name of the class that the probability is of; empty for the most likely one.
+        note: Further words below the figure.
+    """
+    names = [name for _, name, *_ in groups]
+    figure, (ax,) = panels(1, (WIDTH, 3.2), 1, Margins(bottom=0.45), keyed(names))
     ax.plot([0, 1], [0, 1], "--", color=GREY, lw=1)
-    for value, name in zip(values, _names(kept, values), strict=True):
-        color, shape = look(int(value))
-        own = found.z == value
-        bins = reliability(p[own], true[own])
+    for number, name, probability, true, weight in groups:
+        color, shape = look(number)
+        bins = reliability(probability, true, weight=weight)
         place = bins.predicted, bins.happened
         ends = [bins.happened - bins.low, bins.high - bins.happened]
         ax.errorbar(*place, ends, fmt="none", color=color, lw=0.8, alpha=0.6)
         ax.plot(*place, color=color, marker=shape, ms=4.5, lw=1.3, label=name)
     tidy(ax)
     ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    positive = kept.class_names[1] if two else ""
-    ax.set_xlabel(plain(f"predicted probability of {positive}") if two else "largest probability")
-    ax.set_ylabel(plain(f"share of rows of {positive}") if two else "share predicted correctly")
+    said = plain(f"predicted probability of {positive}")
+    ax.set_xlabel(said if positive else "largest probability")
+    ax.set_ylabel(
+        plain(f"share of rows of {positive}") if positive else "share predicted correctly"
+    )
     finish(figure, f"Means of ten bins; bars: 95 % intervals (Wilson). {note}")
     return figure
 

@@ -1,36 +1,13 @@
-"""The numbers behind the figures of errors: confusion, reliability, ROC, the worst errors."""
+"""The numbers behind the figures of errors: confusion, ROC, the worst errors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from frbench.metrics.estimates import wilson
-
 #: Beside the predictions of a run: the errors of its worst groups, as they can be shown.
 ERRORS = "errors.json"
-#: Bins of a reliability diagram, of equal width.
-BINS = 10
-
-
-class Bins(NamedTuple):
-    """Predicted probabilities against what happened.
-
-    Attributes:
-        predicted: Mean probability of the rows of each bin that has any.
-        happened: Share of these rows for which it came true.
-        low: Lower end of Wilson's 95 % interval of that share.
-        high: Upper end.
-        rows: Rows of the bin.
-    """
-
-    predicted: np.ndarray
-    happened: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    rows: np.ndarray
 
 
 def confusion(
@@ -56,28 +33,6 @@ def confusion(
     cell = (z[known].astype(np.int64) * classes + y[known]) * classes + decided[known]
     counts = np.bincount(cell, minlength=values * classes**2)
     return counts.reshape(values, classes, classes)
-
-
-def reliability(probability: np.ndarray, true: np.ndarray, bins: int = BINS) -> Bins:
-    """Compare probabilities with what happened, in bins of equal width.
-
-    Args:
-        probability: Probability of an event [N].
-        true: Whether it happened, bool [N].
-        bins: Number of bins.
-
-    Example:
-        >>> found = reliability(np.array([0.1, 0.9, 0.9]), np.array([False, True, False]), 2)
-        >>> found.predicted.tolist(), found.happened.tolist(), found.rows.tolist()
-        ([0.1, 0.9], [0.0, 0.5], [1, 2])
-    """
-    place = np.minimum((probability * bins).astype(np.int64), bins - 1)
-    rows = np.bincount(place, minlength=bins)
-    some = rows > 0
-    rows = rows[some]
-    sums, hits = (np.bincount(place, w, bins)[some] for w in (probability, true.astype(float)))
-    low, high = wilson(hits, rows).T
-    return Bins(sums / rows, hits / rows, low, high, rows)
 
 
 def roc(score: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from frbench.contracts.errors import UserError
@@ -82,7 +82,12 @@ def check_writable(folder: str | Path, option: str) -> None:
 
 
 def check_new(
-    *files: Path, force: bool | None = None, option: str = "--out", reads: Iterable[Path] = ()
+    *files: Path,
+    force: bool | None = None,
+    option: str = "--out",
+    reads: Iterable[Path] = (),
+    endings: Sequence[str] = (),
+    make: bool = False,
 ) -> None:
     """Refuse, before any work, files that a command would write over.
 
@@ -91,6 +96,8 @@ def check_new(
         force: Whether the user lets it replace files; None where the command has no ``--force``.
         option: What names the files, for the message.
         reads: What it reads, which no option lets it replace.
+        endings: What names must end in; empty for anything.
+        make: Whether to make the folders.
 
     Raises:
         UserError: Naming the file that is there, or a folder that cannot be written to.
@@ -100,6 +107,8 @@ def check_new(
         >>> check_new(Path(tempfile.mkdtemp()) / "new.csv")
     """
     for file in files:
+        if endings and file.suffix not in endings:
+            raise UserError(f"{option} {file}: the name must end in {', '.join(endings)}.")
         if file.exists() and any(file.samefile(own) for own in reads if own.exists()):
             raise UserError(f"{file} is read by this command; give another {option}.")
         if file.exists() and not force:
@@ -108,3 +117,8 @@ def check_new(
                 f"{file} exists, and is not overwritten; give another {option}{remedy}."
             )
         check_writable(file.parent, option)
+        try:
+            if make:
+                file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"Cannot write {file} ({error.strerror}): give another.") from None

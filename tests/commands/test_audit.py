@@ -152,13 +152,22 @@ def test_gaps_plans_and_bounds_are_given_where_asked_for(table, capsys, tmp_path
     args = [path, "--z", "sex", *COLUMNS, "--tolerance", "0.1", "--plan", "0.05"]
     found = json.loads(run(capsys, *args, "--format", "json"))["attributes"]["sex"]
     assert [test["metric"] for test in found["gap_tests"]] == [
-        "accuracy", "selection_rate", "true_positive_rate", "false_positive_rate"
+        "accuracy", "selection_rate", "true_positive_rate", "false_positive_rate",
+        "positive_predictive_value",
     ]  # fmt: skip
     assert found["gap_tests"][1]["above"] and found["gap_tests"][1]["groups"] == ["F", "M"]
-    assert found["plan"][1]["rows"] > 1000 and found["bounds"] == {}
+    # A gap of .05 is never above .1: the rows that would show a gap of 0 to be within are said.
+    assert found["plan"][1]["rows"] is None and found["plan"][1]["rows_within"] > 500
+    alone = json.loads(run(capsys, *args[:-4], "--plan", "0.05", "--format", "json"))
+    assert alone["attributes"]["sex"]["plan"][1]["rows"] > 1000 and found["bounds"] == {}
     assert found["corrected"]["disparate_impact"] < 0.8
     text = run(capsys, *args)
-    for part in ("sex: is the gap above 0.1?", "sex: rows of each group to find a gap of 0.05"):
+    for part in (
+        "sex: is the gap above 0.1?",
+        "sex: rows of each group to find a gap of 0.05",
+        "no number is enough",
+        "to show equal groups within 0.1",
+    ):
         assert part in text
     unknown = frame.copy()
     unknown.loc[:99, "sex"] = None

@@ -8,9 +8,7 @@ from frbench.metrics import (
     count_metrics,
     evaluate,
     four_fifths,
-    gap_tests,
     intervals,
-    plan,
     tabulate,
     unknown_bounds,
 )
@@ -282,38 +280,3 @@ def test_four_fifths_of_many_values_compares_with_the_most_selected():
     everyone, *pairs = four_fifths(tabulate(p, p, z, 2, 60), tuple(map(str, range(60))))
     assert everyone.groups == () and len(pairs) == 59
     assert all(pair.groups[1] == "33" for pair in pairs)
-
-
-def test_gap_tests_are_corrected_for_their_number_and_heed_the_tolerance():
-    rng = np.random.default_rng(0)
-    marked = 0
-    for _ in range(60):
-        z = rng.integers(4, size=400)
-        y = rng.integers(2, size=400)
-        p = np.where(rng.random(400) < 0.8, y, 1 - y)
-        tests = gap_tests(tabulate(y, p, z, 2, 4), tuple("abcd"), 0.0)
-        marked += any(test.above for test in tests)
-        assert len(tests) == 4 * 6
-    assert marked <= 6
-    z, y = np.repeat([0, 1], 1000), np.tile([0, 1], 1000)
-    p = np.where((z == 1) & (np.arange(2000) % 10 < 2), 1 - y, y)  # accuracies 1 and .8
-    table = tabulate(y, p, z, 2, 2)
-    for tolerance, above in ((0.0, True), (0.1, True), (0.18, False), (0.3, False)):
-        test = gap_tests(table, ("a", "b"), tolerance)[0]
-        assert (test.metric, test.groups, test.above) == ("accuracy", ("b", "a"), above)
-
-
-def test_the_rows_of_a_plan_find_its_gap_four_times_in_five():
-    rng = np.random.default_rng(0)
-    y, z = np.tile([0, 1], 200), np.repeat([0, 1], 200)
-    first = plan(tabulate(y, np.where(np.arange(400) % 5, y, 1 - y), z, 2, 2), ("a", "b"), 0.1)[0]
-    assert first.metric == "accuracy" and first.rate == 0.8
-    rows = int(np.ceil(first.rows))
-    found = 0
-    for _ in range(200):
-        z = np.repeat([0, 1], rows)
-        y = rng.integers(2, size=2 * rows)
-        p = np.where(rng.random(2 * rows) < np.where(z, 0.85, 0.75), y, 1 - y)
-        low, _ = count_intervals(tabulate(y, p, z, 2, 2))["accuracy_gap"]
-        found += low > 0
-    assert 0.7 <= found / 200 <= 0.9

@@ -190,7 +190,10 @@ def test_cuda_equals_cpu_and_does_not_synchronise():
 
 MODULES = [
     "names",
+    "calibration",
+    "columns",
     "counts",
+    "gaps",
     "scores",
     "own_intervals",
     "rows",

@@ -7,9 +7,10 @@ import pytest
 from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
 
 from frbench.metrics import wilson
+from frbench.metrics.calibration import reliability
 from frbench.report.canvas import plain, svg
 from frbench.report.error_plots import error_figures
-from frbench.report.errors import confident_errors, confusion, reliability, roc, thinned
+from frbench.report.errors import confident_errors, confusion, roc, thinned
 from frbench.report.predictions import KeptPredictions, Predictions, log_scores
 
 N = 400

@@ -6,15 +6,13 @@ page's; a script of fifty lines sorts tables and chooses what is shown.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from importlib.resources import files
+from collections.abc import Sequence
 
 from frbench import __version__
 from frbench.report.frontier import Frontier, sheets
 from frbench.report.html import figures, tables
-from frbench.report.html.markup import Markup, join, table, tag
+from frbench.report.html.markup import Markup, join, tag
+from frbench.report.html.page import document, listed, sheet_tables
 from frbench.report.sheets import cost, protocol, reference
 from frbench.report.signatures import signatures
 from frbench.report.summary import Report
@@ -69,16 +67,16 @@ def html_page(
         tag("div", _navigation(names), tag("div", id="toggles"), class_="bar-top"),
         *sections,
         _frontier(fronts) if fronts else None,
-        tag("section", tag("h2", "Seeds"), *_tables(flips), id="flips") if flips else None,
+        tag("section", tag("h2", "Seeds"), *sheet_tables(flips), id="flips") if flips else None,
         _protocol(report),
         _warnings(report),
         tag("section", tag("h2", "Configurations and versions"), tables.settings(report),
             tables.origins(report), listings, id="configurations"),
-        tag("section", tag("h2", "What this page lacks"), _list(missing), id="lacks")
+        tag("section", tag("h2", "What this page lacks"), listed(missing), id="lacks")
         if missing else None,
         tag("p", f"Written by frbench {__version__}.", class_="soft"),
     ]  # fmt: skip
-    return "<!doctype html>\n" + _document(f"frbench: {title}", join(body), _versus(report))
+    return document(f"frbench: {title}", join(body), _versus(report))
 
 
 def _navigation(names: Sequence[str]) -> Markup:
@@ -137,20 +135,12 @@ def _section(
 def _frontier(fronts: Sequence[Frontier]) -> Markup:
     """Make the part of the trade-offs: figures, and their numbers as tables."""
     parts = [tag("h2", "Trade-offs"), figures.frontier(fronts)]
-    return tag("section", *parts, *_tables(sheets(fronts)), id="frontier")
-
-
-def _tables(numbers: Sequence[Sheet]) -> Iterator[Markup]:
-    """Make the tables of some sheets, and the list of what is said of them."""
-    for sheet in numbers:
-        rows = [[cell.text for cell in row] for row in sheet.cells()]
-        yield table(sheet.title, sheet.columns, rows)
-    yield _list(dict.fromkeys(str(line) for sheet in numbers for line in sheet.lines))
+    return tag("section", *parts, *sheet_tables(sheets(fronts)), id="frontier")
 
 
 def _protocol(report: Report) -> Markup:
     lines = [*protocol(report), *tables.reading(report), *report.notes]
-    return tag("section", tag("h2", "Protocol"), _list(lines), id="protocol")
+    return tag("section", tag("h2", "Protocol"), listed(lines), id="protocol")
 
 
 def _warnings(report: Report) -> Markup:
@@ -160,36 +150,5 @@ def _warnings(report: Report) -> Markup:
     parts = [tables.warnings(report) or tag("p", "No sanity check fired in any run.")]
     for title, lines in (("Signatures of failure", seen), ("Failed runs", failed)):
         if lines:
-            parts += [tag("h3", title), _list(lines)]
+            parts += [tag("h3", title), listed(lines)]
     return tag("section", tag("h2", "Warnings"), *parts, id="warnings")
-
-
-def _list(lines: Iterable[str]) -> Markup:
-    return tag("ul", *(tag("li", line) for line in lines))
-
-
-def _document(title: str, body: Markup, versus: str) -> Markup:
-    """Put the page together with its style and its script."""
-    here = files("frbench.report.html")
-    style = here.joinpath("page.css").read_text("utf-8")
-    script = here.joinpath("page.js").read_text("utf-8")
-    policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", title),
-        tag("style", Markup(style)),
-    )
-    content = tag("body", body, tag("script", Markup(script)), data_versus=versus or None)
-    return tag("html", head, content, lang="en")
-
-
-def _hash(text: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return f"'sha256-{digest}'"
