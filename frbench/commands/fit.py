@@ -205,4 +205,9 @@ def _how_to_go_on(argv: list[str]) -> str:
         from frbench.runs.options import command_to_continue
 
         return f"continue with: {command_to_continue(argv, last, read_description(last))}"
+    words = iter(argv)  # maybe before the packages that read options were imported
+    given = [next(words, "") if w == "--ckpt_path" else w.partition("=")[2]
+             for w in words if w.split("=")[0] == "--ckpt_path"]  # fmt: skip
+    if given and Path(given[-1]).is_file():
+        return f"no later checkpoint was due yet, the same command continues from {given[-1]}"
     return "no checkpoint was due yet, start again (--rolling.every_n_steps says when one is)"

@@ -41,6 +41,7 @@ def describe(data: GroupDataModule) -> str:
     lines = [
         f"{type(data).__name__}: {data.num_classes} classes, "
         f"{data.num_attributes} attribute values"
+        + (f"; positive class {data.class_names[1]}" if data.num_classes == 2 else "")
     ]
     names = [printable(name) for name in data.group_names]
     width = max(map(len, [*names, "group"]))

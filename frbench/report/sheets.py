@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from frbench.metrics.names import about_positive, named_classes
 from frbench.report.information import EQUAL, told_of, use_of
 from frbench.report.interval import Estimate
 from frbench.report.results import Run
 from frbench.report.signatures import signatures
+from frbench.report.significance import ALPHA, corrected, show_p
 from frbench.report.summary import Report, Row, Spread
 from frbench.support.sheet import Cell, Sheet, Value
 
@@ -96,16 +98,20 @@ def ranked(rows: Sequence[Row], key: str, sign: int) -> list[Row]:
 
 
 def _differences(report: Report, rows: Sequence[Row], keys: Sequence[str]) -> list[list[Value]]:
-    """List the paired differences; those whose interval leaves out 0 stand out."""
+    """List the paired differences; those that the corrected p-value tells from 0 stand out."""
     lines: list[list[Value]] = []
+    p_values = {key: corrected(rows, key) for key in keys}
     for row in rows:
         if row.differences:
             n = max(row.differences[key].n for key in keys)
-            found = [row.differences[key] for key in keys]
-            cells = [
-                cell(e, n, True, report.spread)._replace(style="bold" * (e.low > 0 or e.high < 0))
-                for e in found
-            ]
+            cells = []
+            for key in keys:
+                shown, p = (
+                    cell(row.differences[key], n, True, report.spread),
+                    p_values[key][row.method],
+                )
+                beside = shown.text if math.isnan(p) else f"{shown.text}, {show_p(p)}"
+                cells.append(shown._replace(text=beside, style="bold" * (p < ALPHA)))
             own = [row.against] * (report.baseline == EQUAL)
             lines.append([row.method, *own, n, *cells])
     return lines
@@ -148,8 +154,9 @@ def footer(report: Report) -> list[str]:
     lines = protocol(report)
     if any(row.differences for row in report.rows):
         lines.append(
-            f"Differences to {reference(report)} are paired by seed or fold; bold: the interval "
-            "leaves out 0 (not corrected for several comparisons)."
+            f"Differences to {reference(report)} are paired by seed or fold. The p-value decides: "
+            "two-sided paired t-test, corrected by Holm's method for the methods compared on a "
+            f"metric of a table; bold: p < {ALPHA:g}. Intervals are not corrected."
         )
     lines += report.notes
     lines += list(_sanity(report))
@@ -176,6 +183,7 @@ def protocol(report: Report) -> list[str]:
     ]
     phases = next((run.phases for run in shown if run.phases), None)
     return [
+        *_positive(shown),
         *rare[: len(least)],
         *([_two_phases(phases)] if phases else []),
         f"Settings: of those given to a method ({tried}), the one with the {sense} mean "
@@ -185,6 +193,14 @@ def protocol(report: Report) -> list[str]:
         "best, and what is not clearly behind it, if anything is (the interval of paired "
         "differences leaves out 0). Undefined values (NaN, infinite) are left out, and n says so.",
     ]
+
+
+def _positive(runs: Sequence[Run]) -> Iterator[str]:
+    """Say of each data set what its positive class is."""
+    lines = {run.data: about_positive(named_classes(run.metrics)) for run in runs}
+    for data, line in lines.items():
+        if line:
+            yield f"{data}: {line}." if len(lines) > 1 else f"{line[0].upper()}{line[1:]}."
 
 
 def _two_phases(phases: dict[str, Any]) -> str:

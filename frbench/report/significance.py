@@ -52,3 +52,15 @@ def corrected(rows: Sequence[Row], key: str) -> dict[str, float]:
     own = [row for row in rows if key in row.differences]
     values = holm([paired_p(row.differences[key]) for row in own])
     return dict(zip((row.method for row in own), values, strict=True))
+
+
+def show_p(p: float) -> str:
+    """Write a p-value.
+
+    Example:
+        >>> show_p(0.0312), show_p(0.0004), show_p(1.0)
+        ('p = .031', 'p < .001', 'p = 1')
+    """
+    if p < 0.001:
+        return "p < .001"
+    return f"p = {f'{p:.3f}'.lstrip('0')}" if p < 0.9995 else "p = 1"

@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from frbench.contracts.text import printable
 from frbench.metrics import Evaluation
+from frbench.metrics.names import about_positive, named_classes
 from frbench.runs import wandb as wandb_run
 from frbench.runs.wandb import is_wandb
 from frbench.support.atomic import replacing
@@ -43,7 +45,10 @@ def print_metrics(found: Evaluation, tables: list[str]) -> None:
     names = dict.fromkeys(name for table in tables for name in found[table])
     rows = [[name, *(found[table].get(name) for table in tables)] for name in names]
     sheet = Sheet("", ["metric", *tables], rows, digits=4)
-    show(sheet.parts(shutil.get_terminal_size().columns))
+    parts = [*sheet.parts(shutil.get_terminal_size().columns)]
+    if line := about_positive(named_classes(names)):
+        parts.append(Sheet(lines=[printable(line)]))
+    show(parts)
 
 
 def settle_loggers(config: Any) -> None:

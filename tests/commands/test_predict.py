@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from frbench.__main__ import main
+from frbench.commands.fit import _how_to_go_on
 
 pytestmark = pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning")
 BEST = "run/checkpoints/best.ckpt"
@@ -84,3 +85,25 @@ def test_a_report_does_not_take_the_place_of_its_results(tmp_path, capsys):
     words = ["report", str(tmp_path), f"--out={tmp_path}/results.jsonl", "--force"]
     assert main(words) == 2 and "is read by this command" in capsys.readouterr().err
     assert (tmp_path / "results.jsonl").read_text() == "{}\n"
+
+
+def test_fit_test_card_and_page_name_the_positive_class(here, capsys):
+    line = "positive class 1: the selection rate is the share of rows decided as 1"
+    assert main(["test", "--ckpt_path", BEST]) == 0
+    assert line in " ".join(capsys.readouterr().out.split())
+    assert main(["test", "--ckpt_path", BEST, "clients.csv"]) == 0
+    assert line in " ".join(capsys.readouterr().out.split())
+    words = ["--data.path=clients.csv", "--data.target=default payment", "--data.attribute=SEX"]
+    assert main(["data", "--data=TableData", *words]) == 0
+    out = capsys.readouterr().out
+    assert "2 classes, 2 attribute values; positive class 1" in out
+    rows = {line.split("  ")[0]: line for line in out.splitlines() if " to " in line}
+    assert "whole number" in rows["SEX"] and "whole number" in rows["default payment"]
+
+
+def test_a_stopped_continuation_says_what_it_continues_from(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("FRBENCH_RUN_DIR", raising=False)
+    for words in (["--ckpt_path", BEST], [f"--ckpt_path={BEST}"]):
+        assert f"continues from {BEST}" in _how_to_go_on(["fit", *words])
+    assert "start again" in _how_to_go_on(["fit", "--ckpt_path", "absent.ckpt"])

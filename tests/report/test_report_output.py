@@ -62,6 +62,34 @@ def test_markdown_tables_are_whole_and_mark_the_best(results, capsys):
     assert "ERM" in first[4] and "[" in first[4]
 
 
+def test_differences_are_decided_by_the_p_value_that_is_printed(results, capsys):
+    words = ("--metrics", "accuracy", "--data", "adult")
+    text = " ".join(shown(capsys, results, "--format", "markdown", *words).split())
+    found = json.loads(shown(capsys, results, "--format", "json", *words))["rows"]
+    decided = {
+        row["method"]: row["differences"]["test/accuracy"]["p_holm"]
+        for row in found
+        if row["differences"]
+    }
+    assert len(decided) == 2
+    for p in decided.values():
+        cell = f"p = {p:.3f}".replace("0.", ".") if p >= 0.001 else "p &lt; .001"
+        assert cell in text or cell.replace("&lt;", "<") in text
+    lines = [line for line in text.split("| ") if ", p " in line]
+    assert sum("**" in line for line in lines) == sum(p < 0.05 for p in decided.values())
+    assert "The p-value decides" in text and "Holm's method" in text
+
+
+def test_the_protocol_names_the_positive_class_of_each_data_set(write, record, capsys):
+    metrics = {"val/accuracy": 0.5, "test/accuracy": 0.6}
+    metrics |= {f"test/statistical_rate/y={name}": 0.5 for name in ("paid", "late")}
+    one = write([record("loans", metrics=metrics)])
+    assert "Positive class late: " in shown(capsys, str(one), "--select", "val/accuracy")
+    two = write([record("loans", metrics=metrics), record("cards", metrics=metrics)])
+    out = shown(capsys, str(two), "--select", "val/accuracy", "--metrics", "accuracy")
+    assert "loans: positive class late: " in out and "cards: positive class late: " in out
+
+
 def test_best_is_lowest_where_lower_is_better_and_nothing_without_direction(results, capsys):
     metrics = ("demographic_parity_difference", "selection_rate")
     out = shown(capsys, results, "--format", "markdown", "--metrics", *metrics)

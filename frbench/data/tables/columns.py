@@ -118,6 +118,8 @@ class TableColumns(GroupDataModule):
     @property
     def schema(self) -> list[str]:
         """Column, kind, levels, missing values and use of the training rows."""
+        import pandas as pd
+
         from frbench.data.tables.schema import schema
 
         table = self.splits["train"]
@@ -126,7 +128,9 @@ class TableColumns(GroupDataModule):
             ("&".join(self._attributes), table.z, self.attribute_names),
             (self.target, table.y, self.class_names),
         ):
-            frame[name] = np.array([*names, None], dtype=object)[codes]
+            column = pd.Series(np.array([*names, None], dtype=object)[codes], frame.index)
+            numbers = pd.to_numeric(column, errors="coerce")
+            frame[name] = numbers if numbers.notna().equals(column.notna()) else column
         roles = {**dict.fromkeys(table.x.columns, "input"), self.target: "target",
                  "&".join(self._attributes): "attribute"}  # fmt: skip
         return schema(frame, roles).render("table").splitlines()

@@ -13,25 +13,13 @@ from frbench.report.information import EQUAL, told_of, use_of
 from frbench.report.interval import Estimate
 from frbench.report.results import Run
 from frbench.report.sheets import cell, label, ranked, reference, show
-from frbench.report.significance import ALPHA, corrected
+from frbench.report.significance import ALPHA, corrected, show_p
 from frbench.report.summary import Report, Row
 
 
 def words(name: str) -> str:
     """Write a metric or a table as people read it."""
     return name.replace("_", " ")
-
-
-def show_p(p: float) -> str:
-    """Write a p-value.
-
-    Example:
-        >>> show_p(0.0312), show_p(0.0004), show_p(1.0)
-        ('p = .031', 'p < .001', 'p = 1')
-    """
-    if p < 0.001:
-        return "p < .001"
-    return f"p = {f'{p:.3f}'.lstrip('0')}" if p < 0.9995 else "p = 1"
 
 
 # ---- leaderboard -------------------------------------------------------------------------------
