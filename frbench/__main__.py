@@ -11,7 +11,7 @@ from frbench.contracts.errors import UserError
 from frbench.contracts.text import one_line
 from frbench.contracts.trust import named_by_user, split_trust, trusting
 from frbench.support.stops import as_stop, listening
-from frbench.support.system import system_error
+from frbench.support.system import mismatch, system_error
 
 USAGE = """\
 usage: frbench COMMAND [options]
@@ -97,6 +97,10 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (RuntimeError, AttributeError, ImportError) as error:
+        if (line := mismatch(error)) is None:
+            raise
+        return refuse(line)
     except (OSError, MemoryError) as error:
         if (found := system_error(error)) is None:
             raise

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import errno
+import re
+from importlib.metadata import version
 
 from frbench.support.atomic import no_space
 
+#: What importing torchvision says beside a torch that it was not built for.
+_FOREIGN = re.compile(
+    "torchvision::|module 'torchvision' has no attribute|PyTorch and torchvision were compiled"
+)
 _REMEDIES = {
     errno.ENAMETOOLONG: "give a shorter one",
     errno.EACCES: "change its permissions, or give another",
@@ -41,3 +47,23 @@ def system_error(error: OSError | MemoryError) -> tuple[str, int] | None:
     if error.errno not in _REMEDIES:
         return None
     return f"{where and f'{where}: '}{error.strerror}; {_REMEDIES[error.errno]}.", 2
+
+
+def mismatch(error: Exception) -> str | None:
+    """Say that torch and torchvision are not of one build, if that is the error.
+
+    Example:
+        >>> mismatch(
+        ...     RuntimeError("operator torchvision::nms does not exist")
+        ... )  # doctest: +ELLIPSIS
+        'torch ... and torchvision ... are not of one build (operator torchvision::nms ...'
+        >>> mismatch(RuntimeError("of a library")) is None
+        True
+    """
+    if not _FOREIGN.search(str(error)):
+        return None
+    return (
+        f"torch {version('torch')} and torchvision {version('torchvision')} are not of one build "
+        f"({error}); install both together from one package index: "
+        "pip install -U torch torchvision."
+    )

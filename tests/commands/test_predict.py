@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +108,15 @@ def test_a_stopped_continuation_says_what_it_continues_from(folder, monkeypatch)
     for words in (["--ckpt_path", BEST], [f"--ckpt_path={BEST}"]):
         assert f"continues from {BEST}" in _how_to_go_on(["fit", *words])
     assert "start again" in _how_to_go_on(["fit", "--ckpt_path", "absent.ckpt"])
+
+
+def test_a_torchvision_of_another_index_is_one_line(monkeypatch, capsys):
+    def main_of_methods(argv):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("frbench.commands.methods.main", main_of_methods)
+    assert main(["methods"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    for name in ("torch", "torchvision"):
+        assert f"{name} {version(name)}" in line
+    assert "pip install -U torch torchvision" in line
