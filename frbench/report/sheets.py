@@ -235,11 +235,12 @@ def _sanity(report: Report) -> Iterator[str]:
         total = Counter(name for run in runs for name in run.warnings)
         here = Counter(name for run in runs if id(run) in shown for name in run.warnings)
         here_all = sum(id(run) in shown for run in runs)
-        if total:
-            counts = (f"{name} ({here[name]}, {count})" for name, count in total.items())
+        for name, count in total.items():
+            fired = [run for run in runs if name in run.warnings]
+            first = min(fired, key=lambda run: id(run) not in shown)
             yield (
-                f"WARNING {data} {method} (in so many of the {here_all} runs shown, of all "
-                f"{len(runs)}): {', '.join(counts)}."
+                f"WARNING {data} {method}: {name} in {here[name]} of the {here_all} runs shown, "
+                f"{count} of all {len(runs)}; seed {first.seed}: {first.warnings[name]}"
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from frbench.contracts.checkpoint_format import read_section
 from frbench.contracts.errors import UserError
 from frbench.contracts.text import printable
 from frbench.metrics.api import evaluate_rows, intervals_rows
-from frbench.metrics.names import group_name
+from frbench.metrics.counts import tabulate
+from frbench.metrics.names import about_positive, group_name
 from frbench.metrics.rows import Rows
+from frbench.metrics.verdicts import four_fifths
 from frbench.runs.checkpoint import read_checkpoint
 from frbench.runs.environment import environment
 from frbench.support.sheet import Sheet, Value
@@ -29,8 +32,14 @@ METRICS = (
     "demographic_parity_difference", "equal_opportunity_difference", "equalized_odds_difference",
     "auroc", "expected_calibration_error",
 )  # fmt: skip
+#: Rates of each attribute value.
+RATES = ("accuracy", "selection_rate", "true_positive_rate", "false_positive_rate")
 #: Rows under which the accuracy of a group is called uncertain.
 FEW = 100
+#: Input columns that are named.
+MOST = 60
+#: Sanity checks of the training, which say nothing of the model that was kept.
+_OF_TRAINING = ("small_batch_groups", "one_sample_weight", "falling_worst_group")
 
 
 def card(model: Objective, path: Path, file: Path | None = None) -> str:
@@ -145,6 +154,11 @@ def _data(model: Objective, described: Mapping[str, Any]) -> str:
     if "path" in named:  # not the folders of whoever trained it
         named["path"] = Path(named["path"]).name
     lines += [f"{key}: `{_text(value)}`" for key, value in named.items()]
+    lines.append(f"attribute values: {', '.join(map(printable, data.attribute_names))}")
+    columns = [entry["name"] for entry in described["learnt"].get("columns", [])]
+    if columns:
+        more = f" and {len(columns) - MOST} more" if len(columns) > MOST else ""
+        lines.append(f"input columns: {', '.join(map(printable, columns[:MOST]))}{more}")
     lines += [f"{name}: {table['rows']} rows" for name, table in described["tables"].items()]
     sheet = Sheet("", ("group", "training rows", "share"), rows)
     listed = "\n".join(f"- {line}" for line in lines)
@@ -194,12 +208,43 @@ def _results(name: str, rows: Rows, found: Mapping[str, float], least: int) -> s
     for group, n in _group_sizes(rows).items():
         key = f"group_accuracy/{group}"
         groups.append([printable(group), n, found[key], _span(spans.get(key))])
+    rates: list[list[Value]] = [
+        [
+            printable(value),
+            int((rows.z == z).sum()),
+            *(f"{found[key]:.3f} {_span(spans.get(key))}" for key in _keys(value)),
+        ]
+        for z, value in enumerate(rows.attribute_names)
+        if (rows.z == z).any()
+    ]
     header = ("metric", "value", "95 % interval")
+    by_value = ("z", "rows", *(name.replace("_", " ") for name in RATES))
     return (
-        f"## Results on {printable(name)}\n\n{len(rows.y)} rows.\n\n"
+        f"## Results on {printable(name)}\n\n{len(rows.y)} rows.{_rule(rows)}\n\n"
         f"{Sheet('', header, overall).render('markdown')}\n"
+        f"{Sheet('', by_value, rates).render('markdown')}\n"
         f"{Sheet('', ('group', 'rows', 'accuracy', '95 % interval'), groups).render('markdown')}"
     )
+
+
+def _keys(value: str) -> list[str]:
+    return [f"{name}/z={value}" for name in RATES]
+
+
+def _rule(rows: Rows) -> str:
+    """Say what the rates are of, and what the four-fifths rule finds."""
+    known = rows.z >= 0
+    sizes = len(rows.class_names), len(rows.attribute_names)
+    counts = tabulate(rows.y[known], rows.y_pred[known], rows.z[known], *sizes)
+    all_values = four_fifths(counts, tuple(rows.attribute_names))[0]
+    about = about_positive(rows.class_names)
+    lines = [f"{about[0].upper()}{about[1:]}."] if about else []
+    if not math.isnan(all_values.ratio):
+        lines.append(
+            f"Four-fifths rule: {all_values.verdict}; lowest / highest selection rate "
+            f"{all_values.ratio:.3f} {_span(all_values.interval)}."
+        )
+    return "".join(f" {printable(line)}" for line in lines)
 
 
 def _limits(
@@ -223,7 +268,8 @@ def _limits(
         str(text)
         for key, state in callbacks.items()
         if key.startswith("SanityCheck")
-        for text in state.get("raised", {}).values()
+        for check, text in state.get("raised", {}).items()
+        if check.partition("/")[0] not in _OF_TRAINING
     }
     lines += [printable(text) for text in sorted(warned)]
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines) + "\n"
@@ -232,7 +278,8 @@ def _limits(
 def _versions() -> str:
     found = environment()
     listed = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    return f"## Versions\n\nEvaluated with {listed}, on {found['hardware']}.\n"
+    today = datetime.now(UTC).date()
+    return f"## Versions\n\nEvaluated on {today} with {listed}, on {found['hardware']}.\n"
 
 
 def _name(described: Mapping[str, Any]) -> str:

@@ -1,10 +1,12 @@
 """``frbench card``: what a model card says is what the checkpoint and an audit of it say."""
 
 import json
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from frbench.__main__ import main
@@ -87,3 +89,35 @@ def test_a_decision_that_reads_the_attribute_is_said_in_bold(trained):
     _, body = read(trained.parents[2] / "card.md")
     assert "**The attribute is read when a decision is made**" in body
     assert "postprocessing: ThresholdOptimizer" in body
+
+
+def test_rates_by_attribute_value_inputs_date_and_the_four_fifths_rule(trained, capsys):
+    assert main(["card", str(trained), "new.csv", "--out=card.md"]) == 0
+    _, body = read(trained.parents[2] / "card.md")
+    assert main(["predict", "--ckpt_path", str(trained), "new.csv", "--out=scored.csv"]) == 0
+    capsys.readouterr()
+    assert main(["audit", "scored.csv", "--y=y", "--pred=prediction", "--z=z", "--positive=yes",
+                 "--format=json"]) == 0  # fmt: skip
+    found = json.loads(capsys.readouterr().out)["attributes"]["z"]
+    for value in ("f", "m"):
+        (line,) = (row for row in body.splitlines() if row.startswith(f"| {value} |"))
+        for name in ("accuracy", "selection_rate", "true_positive_rate", "false_positive_rate"):
+            for end in ("value", "low", "high"):
+                assert f"{found['metrics'][f'{name}/z={value}'][end]:.3f}" in line, name
+    rule = found["four_fifths"][0]
+    assert f"Four-fifths rule: {rule['verdict']}; " in body and f"{rule['ratio']:.3f}" in body
+    assert "Positive class yes: the selection rate is the share of rows decided as yes" in body
+    assert "attribute: `sex`" in body and "attribute values: f, m" in body
+    assert "input columns: x\n" in body
+    assert f"Evaluated on {datetime.now(UTC).date()}" in body
+
+
+def test_limits_name_no_warning_of_the_training(trained):
+    checkpoint = torch.load(trained, weights_only=True)
+    for key, state in checkpoint["callbacks"].items():
+        if key.startswith("SanityCheck"):
+            state["raised"] = {"falling_worst_group": "patience", "constant_predictor/test": "one"}
+    torch.save(checkpoint, trained)
+    assert main(["card", str(trained), "--out=card.md"]) == 0
+    _, body = read(trained.parents[2] / "card.md")
+    assert "- one\n" in body and "patience" not in body

@@ -40,8 +40,8 @@ def test_the_terminal_shows_tables_protocol_warnings_and_failures(results, capsy
     assert "n − 1 in the denominator" in text and "seeds (0, 1, 2)" in text
     assert "Checkpoint inside a run: val/accuracy (max)" in text
     assert (
-        "digits ERM (in so many of the 3 runs shown, of all 6): constant_predictor/test (1, 2)"
-        in text
+        "digits ERM: constant_predictor/test in 1 of the 3 runs shown, 2 of all 6; seed 0: "
+        "predicts one class" in text
     )
     assert "FAILED digits Broken_One seed 0: UserError: no rows" in text
     assert "37 runs, 1 failed; 37 min 0 s of computing, peak memory 512 MB." in text
