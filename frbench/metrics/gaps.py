@@ -139,7 +139,8 @@ def gap_tests(
     alpha, number = 1 - level, len(names)
     low, high = _limits(found, quantile(alpha / 2 / number))
     mean = (found.value * found.size).sum(-1) / found.size.sum(-1)
-    detectable = tolerance + decidable_gap(mean, *found.size.T, tail=alpha / 2 / number)
+    one, other = found.size.T
+    detectable = tolerance + decidable_gap(mean, one, other, alpha / 2 / number)
     return [
         GapTest(
             metrics[i],

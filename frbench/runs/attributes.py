@@ -17,10 +17,11 @@ def attributes_read(
 ) -> dict[str, list[str]]:
     """Name what reads the attribute in each part of a run, from what the classes declare.
 
-    Objectives and penalties say so by ``properties.attributes``, inference and mixing by
-    ``sees_attribute``, and balances by their weights. Augmentations and input transforms are given
-    the attribute of the training rows, so each of them counts. Where groups are inferred,
-    objective and penalties read these.
+    Objectives and penalties say so by ``properties.attributes``; one from outside the package that
+    has a ``risk`` or a ``forward`` of its own and no ``properties`` counts as a reader. Inference
+    and mixing say so by ``sees_attribute``, and balances by their weights. Augmentations and input
+    transforms are given the attribute of the training rows, so each of them counts. Where groups
+    are inferred, objective and penalties read these.
 
     Args:
         model: The trained model.
@@ -30,8 +31,8 @@ def attributes_read(
     Returns:
         Names by ``train``, ``select`` and ``test``, no names where nothing reads it.
     """
-    parts: list[Any] = [model, *(p for p in model.penalties if float(p.weight))]
-    train = [_name(p) for p in parts if p.properties.attributes != "unseen"]
+    parts = [(model, "risk"), *((p, "forward") for p in model.penalties if float(p.weight))]
+    train = [said for part, step in parts if (said := _reader(part, step))]
     if model.infer is not None:
         train = [_name(model.infer)] if model.infer.sees_attribute else []
     if model.mixing is not None and model.mixing.sees_attribute and model.infer is None:
@@ -79,6 +80,17 @@ def attributes_behind(before: dict[str, Any], method: Any) -> dict[str, list[str
         "fit": [*earlier.get("fit", []), *[_name(method)] * reads],
         "test": [*earlier.get("test", []), *[_name(method)] * method.reads_attribute],
     }
+
+
+def _reader(part: Any, step: str) -> str:
+    """Name a part that reads the attribute, or does not say that it does not; else return ''."""
+    if part.properties.attributes != "unseen":
+        return _name(part)
+    cls = type(part)
+    wrote, said = (next(c for c in cls.__mro__ if k in vars(c)) for k in (step, "properties"))
+    # The package's own tests hold its classes to what they declare, the defaults included.
+    declared = wrote.__module__.partition(".")[0] == "frbench" or issubclass(said, wrote)
+    return "" if declared else f"{_name(part)} (declares nothing)"
 
 
 def _name(part: Any) -> str:

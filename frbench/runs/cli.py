@@ -41,7 +41,13 @@ from frbench.runs.environment import environment
 from frbench.runs.evaluation import evaluate_with_figures
 from frbench.runs.folder import choose_run_dir, give_back
 from frbench.runs.options import check_configs, known_options, option_values
-from frbench.runs.output import log_final_table, print_metrics, settle_loggers, write_new
+from frbench.runs.output import (
+    log_final_table,
+    print_best,
+    print_metrics,
+    settle_loggers,
+    write_new,
+)
 from frbench.runs.quiet import quieten
 from frbench.runs.record import RecordRun
 from frbench.support.cores import CORES, available_cores
@@ -212,13 +218,8 @@ class FrbenchCLI(LightningCLI):
         if len(self.trainer.loggers) > 1:  # others than ours write elsewhere if it is missing
             Path(self._get(self.config, "run_dir")).mkdir(parents=True, exist_ok=True)
         self.trainer.fit(**{**kwargs, "weights_only": True})
-        for callback in self.trainer.checkpoint_callbacks if self.trainer.is_global_zero else ():
-            if isinstance(callback, BestCheckpoint) and (best := callback.best_model_path):
-                best = os.path.relpath(best)
-                print(f"best by {callback.monitor}, {callback.best_model_score:.3f}: {best}")
-                if line := callback.never_moved():
-                    print(f"warning: {line}")
-                print(f"next: frbench test --ckpt_path {best}")
+        if self.trainer.is_global_zero:
+            print_best(self.trainer.checkpoint_callbacks)
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluate the validation table and print its metrics."""
@@ -296,8 +297,7 @@ def train(
     argv = check_configs(argv)
     paths = option_values(argv, "--ckpt_path")
     if paths:
-        stored = read_description(paths[-1])
-        model = stored["model"]
+        model = (stored := read_description(paths[-1]))["model"]
         check_spec(model, Objective)  # before the parser imports what it names
         init_args = {k: v for k, v in model["init_args"].items() if k not in LINKED}
         words = [f"--model={json.dumps({**model, 'init_args': init_args})}"]

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from frbench.callbacks import BestCheckpoint
 from frbench.contracts.text import printable
+from frbench.contracts.trust import foreign_modules
 from frbench.metrics import Evaluation
 from frbench.metrics.names import about_positive, named_classes
 from frbench.runs import wandb as wandb_run
+from frbench.runs.checkpoint import read_description
 from frbench.runs.wandb import is_wandb
 from frbench.support.atomic import replacing
 from frbench.support.sheet import Sheet, show
@@ -29,6 +35,20 @@ def write_new(folder: Path, stem: str, record: dict[str, Any]) -> Path:
             number += 1
         else:
             return path
+
+
+def print_best(callbacks: Sequence[Any]) -> None:
+    """Say which checkpoint of a run is the best, and the command that tests it."""
+    for callback in callbacks:
+        if not isinstance(callback, BestCheckpoint) or not callback.best_model_path:
+            continue
+        best = os.path.relpath(callback.best_model_path)
+        print(f"best by {callback.monitor}, {callback.best_model_score:.3f}: {best}")
+        if line := callback.never_moved():
+            print(f"warning: {line}")
+        run = read_description(best)
+        trust = [f" --trust {module}" for module in foreign_modules([run["model"], run["data"]])]
+        print(f"next: frbench test --ckpt_path {shlex.quote(best)}{''.join(trust)}")
 
 
 def log_final_table(loggers: list[Any], found: Evaluation, tables: list[str]) -> None:

@@ -53,7 +53,7 @@ def outputs(path, columns, tmp_path, capsys):
 def test_the_same_is_written_whatever_the_hidden_people_are(people, columns, tmp_path, capsys):
     """Nothing can be recovered: other labels, decisions and scores, and other numbers of hidden
     people change no character."""
-    path, frame = people
+    _, frame = people
     same = tmp_path / "people.csv"
     frame.to_csv(same, index=False)
     first = outputs(same, columns, tmp_path / "1", capsys)
@@ -73,7 +73,7 @@ def test_the_same_is_written_whatever_the_hidden_people_are(people, columns, tmp
 
 
 def test_hidden_groups_are_named_with_the_bound_alone(people, tmp_path, capsys):
-    path, frame = people
+    path, _ = people
     found = outputs(path, ["race", "sex"], tmp_path, capsys)
     views = json.loads(found["json"][: found["json"].rindex("}") + 1])["attributes"]
     for name, view in views.items():

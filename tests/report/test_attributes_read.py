@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from frbench.__main__ import main
+from frbench.contracts.properties import Properties
 from frbench.data import CorrelationRemover, Digits, Massaging, Reweigh, Subset, Table
 from frbench.data.balance import Balance, balance_weights, reads_attribute
 from frbench.group_inference import Errors, PseudoLabels
@@ -49,6 +50,22 @@ def use(model, data, *monitors) -> tuple[bool, ...]:
     return tuple(bool(found[part]) for part in ("train", "select", "test"))
 
 
+class Undeclared(ERM):
+    def risk(self, out, batch):
+        return (out.losses * (1.0 + batch.z)).mean()
+
+
+class Declared(Undeclared):
+    properties = Properties(attributes="unseen")
+
+    def risk(self, out, batch):
+        return out.losses.mean()
+
+
+class Silent(ERM):
+    """Another default, no other risk."""
+
+
 def test_a_run_reads_what_its_parts_declare():
     data = Digits(n=100, n_eval=100)
     sizes = {"num_classes": 2, "num_attributes": 2, "input_shape": data.input_shape}
@@ -64,6 +81,8 @@ def test_a_run_reads_what_its_parts_declare():
     assert use(of(CVaR), data, groups) == (False, True, False)
     assert use(of(ERM), data, plain, groups) == (False, True, False)  # which may stop training
     assert use(of(GroupDRO), data, plain) == (True, False, False)
+    assert attributes_read(of(Undeclared), data, [])["train"] == ["Undeclared (declares nothing)"]
+    assert use(of(Declared), data, plain) == use(of(Silent), data, plain) == (False, False, False)
     # Inferred groups take the place of the attribute, unless the inference sees it.
     assert use(of(GroupDRO, infer=Errors()), data, plain) == (False, False, False)
     assert use(of(GroupDRO, infer=PseudoLabels()), data, plain) == (True, False, False)
