@@ -29,7 +29,8 @@ from frbench.networks import Network
 from frbench.objectives import Objective
 from frbench.penalties import Penalty
 from frbench.postprocessing import Postprocessor
-from frbench.training.postprocess import Split, outputs, postprocess
+from frbench.postprocessing.split import Split
+from frbench.training.postprocess import outputs, postprocess
 
 
 class FrbenchClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

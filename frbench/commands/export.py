@@ -58,8 +58,8 @@ def main(argv: list[str]) -> int:
     with loading():
         import torch
 
+        from frbench.postprocessing.base import decided
         from frbench.runs.checkpoint import load
-        from frbench.training.decisions import decided
     model = load(args.ckpt_path)
 
     behind = model.postprocess

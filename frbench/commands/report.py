@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from frbench.contracts.errors import UserError
+from frbench.metrics.names import split_key
 from frbench.metrics.own import directions, import_metrics
 from frbench.report.choice import at_checkpoints, default_rule
 from frbench.report.computed import ensembles, with_metrics
@@ -19,7 +20,7 @@ from frbench.report.frontier import sheets as frontier_sheets
 from frbench.report.merging import check_alike, check_complete
 from frbench.report.records import Results
 from frbench.report.render import render
-from frbench.report.results import own_directions, read, read_each, together
+from frbench.report.results import Run, own_directions, read, read_each, together
 from frbench.report.rule import DEFAULT, parse_rule
 from frbench.report.summary import (
     Spread,
@@ -63,13 +64,7 @@ def main(argv: list[str]) -> int:
     _check_files(args)
     if args.complete:
         return _complete(args.results)
-    groups, notes = read_each(args.results)
-    if len(groups) > 1:
-        chosen = args.data or {run.data for runs in groups.values() for run in runs}
-        check_alike({
-            name: [run for run in runs if run.data in chosen] for name, runs in groups.items()
-        })  # fmt: skip
-    runs, notes = together(groups, notes)
+    runs, notes = _read(args.results, args.data)
     paths = [metric for metric in args.metrics or () if "." in metric.partition("/")[0]]
     own = import_metrics(paths)
     args.metrics = [m.rpartition(".")[2] if m in paths else m for m in args.metrics or ()]
@@ -92,7 +87,10 @@ def main(argv: list[str]) -> int:
     if args.postprocess:
         from frbench.runs.kept import postprocessed_runs
 
-        further, remarks = postprocessed_runs(runs, args.postprocess, own)
+        needed = [*asked, *(split_key(key, directions(own))[1] for _, key in rule.terms)]
+        further, remarks = postprocessed_runs(
+            runs, args.postprocess, own, None if args.html else needed
+        )
         runs, notes = [*runs, *further], [*notes, *remarks]
     found = metrics_on_test(finished_runs(runs))
     metrics = args.metrics or [metric for metric in METRICS if metric in found]
@@ -152,6 +150,17 @@ def main(argv: list[str]) -> int:
 
         log_report([f for f in (args.out, args.html, args.plot, args.curves) if f], args.wandb)
     return 0
+
+
+def _read(results: Sequence[Path], data: Sequence[str] | None) -> tuple[list[Run], list[str]]:
+    """Read the runs of some results that may be merged, and notes."""
+    groups, notes = read_each(results)
+    if len(groups) > 1:
+        chosen = data or {run.data for runs in groups.values() for run in runs}
+        check_alike({
+            name: [run for run in runs if run.data in chosen] for name, runs in groups.items()
+        })  # fmt: skip
+    return together(groups, notes)
 
 
 def _put(text: str, out: Path | None) -> None:

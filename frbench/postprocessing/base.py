@@ -289,6 +289,25 @@ class GroupMap(OutputMap):
         return [rows.names[a].partition(",")[2] for a in range(rows.num_attributes)]
 
 
+def decided(
+    postprocess: OutputMap, logits: Tensor, features: Tensor, z: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Apply a map to outputs of a network.
+
+    Args:
+        postprocess: The map.
+        logits: Logits [B, C].
+        features: Output of the backbone [B, D].
+        z: Attributes, -1 where unknown [B].
+
+    Returns:
+        Logits [B, C], and the probability of each decision [B, C]; None if the largest decides.
+    """
+    features = features if postprocess.uses_features else logits[:, :0]
+    logits = postprocess.scores(logits, features, z)
+    return logits, postprocess.decide(logits.double().softmax(1), features, z)
+
+
 def draw(shares: Tensor, index: Tensor, seed: int) -> Tensor:
     """Draw decisions; a row's draw depends on its place in the table and the seed alone.
 

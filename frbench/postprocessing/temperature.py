@@ -73,19 +73,28 @@ class TemperatureScaling(GroupMap):
 def _best(logits: np.ndarray, y: np.ndarray) -> float:
     """Return the temperature of least cross-entropy, in [exp(-6), exp(6)].
 
-    The loss is convex in 1 / T: Newton's steps, and halves of the interval where one leaves it.
+    The loss is convex in 1 / T: Newton's steps, and halves of the interval where one leaves it. At
+    an end where it still falls it is least, as where all rows are right (T = exp(-6)).
     """
     under = np.ascontiguousarray(logits.T)  # sums over classes are faster there [C, N]
     top = under.max(0)
     miss = float((top - under[y, np.arange(len(y))]).mean())
     under = under - top
-    low, high, scale = np.exp(-6), np.exp(6), 1.0
-    for _ in range(200):
+
+    def slopes(scale: float) -> tuple[float, float]:
         share = np.exp(scale * under)
         share /= share.sum(0)
         share *= under
         mean = share.sum(0)
-        slope, curvature = mean.mean() + miss, ((share * under).sum(0) - mean**2).mean()
+        return mean.mean() + miss, ((share * under).sum(0) - mean**2).mean()
+
+    low, high, scale = np.exp(-6), np.exp(6), 1.0
+    if slopes(low)[0] >= 0:
+        return float(1 / low)
+    if slopes(high)[0] <= 0:
+        return float(1 / high)
+    for _ in range(200):
+        slope, curvature = slopes(scale)
         low, high = (low, scale) if slope > 0 else (scale, high)
         step = slope / curvature if curvature > 0 else np.inf
         if abs(step) <= 1e-12 * scale or high - low <= 1e-12 * high:

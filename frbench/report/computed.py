@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from sys import intern
 
 import numpy as np
 
@@ -38,8 +39,7 @@ def table_metrics(
     name: str,
     min_group_rows: int,
     own: Sequence[CountMetric] = (),
-    scores: bool = True,
-    noise_floor: bool = True,
+    asked: Iterable[str] | None = None,
 ) -> dict[str, float]:
     """Compute the metrics of one table from kept predictions.
 
@@ -48,24 +48,29 @@ def table_metrics(
         name: Name of the table.
         min_group_rows: Rows that a group needs to take part in minima, gaps and ratios.
         own: Metrics of one's own.
-        scores: Whether to compute those of scores, which take most of the time.
-        noise_floor: Whether ``score_kl_noise_floor`` is among them.
+        asked: Names of metrics that must be among them: those of scores, which take most of the
+            time, are left out unless one is asked for; by default all are computed.
     """
+    names = {metric.partition("/")[0] for metric in asked or ()}
+    noise_floor = asked is None or bool(NOISE_FLOOR.keys() & names)
     table = kept.tables[name]
-    p = table.probabilities if scores else None
+    p = table.probabilities if asked is None or OF_SCORES & names else None
     columns = table.y, table.decision, table.z, p
     rows = to_rows(*columns, None, kept.class_names, kept.attribute_names)
     return evaluate_rows(rows, kept.train_counts, "ignore", own, min_group_rows, noise_floor)
 
 
 def all_metrics(
-    kept: KeptPredictions, min_group_rows: int, own: Sequence[CountMetric] = ()
+    kept: KeptPredictions,
+    min_group_rows: int,
+    own: Sequence[CountMetric] = (),
+    asked: Iterable[str] | None = None,
 ) -> dict[str, float]:
-    """Compute the metrics of every table, by ``<table>/<metric>``."""
+    """Compute metrics of every table, by ``<table>/<metric>``; see :func:`table_metrics`."""
     return {
-        f"{name}/{metric}": value
+        intern(f"{name}/{metric}"): value
         for name in kept.tables
-        for metric, value in table_metrics(kept, name, min_group_rows, own).items()
+        for metric, value in table_metrics(kept, name, min_group_rows, own, asked).items()
     }
 
 
@@ -108,9 +113,7 @@ def with_metrics(
         found: dict[str, float] = {}
         for name in kept.tables:
             asked = [metric for table, metric in lacking if table == name]
-            wanted = {metric.partition("/")[0] for metric in asked}
-            soft, floor = bool(OF_SCORES & wanted), bool(NOISE_FLOOR.keys() & wanted)
-            values = table_metrics(kept, name, run.min_group_rows, own, soft, floor)
+            values = table_metrics(kept, name, run.min_group_rows, own, asked)
             found |= {f"{name}/{metric}": values[metric] for metric in asked if metric in values}
         both = {**run.directions, **signs}
         out.append(replace(run, metrics={**run.metrics, **found}, directions=both))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 from frbench.contracts.errors import UserError
@@ -139,17 +140,18 @@ def read_each(paths: Sequence[Path]) -> tuple[dict[str, list[Run]], list[str]]:
     for path in paths:
         cells: dict[str, Run] = {}
         for file in _files(path):
-            for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
-                if not line.strip():
-                    continue
-                run = _parse(line, f"{file}:{number}", file.parent)
-                if run is None:
-                    notes.append(
-                        f"{file}:{number} was cut short (its writer was killed): left out."
-                    )
-                    continue
-                cells.pop(run.cell, None)  # the latest also comes last
-                cells[run.cell] = run
+            with file.open("rb") as lines:
+                for number, line in enumerate(lines, start=1):
+                    if not line.strip():
+                        continue
+                    run = _parse(line.rstrip(b"\n"), f"{file}:{number}", file.parent)
+                    if run is None:
+                        notes.append(
+                            f"{file}:{number} was cut short (its writer was killed): left out."
+                        )
+                        continue
+                    cells.pop(run.cell, None)  # the latest also comes last
+                    cells[run.cell] = run
         groups[str(path)] = list(cells.values())
     if not any(groups.values()):
         where = ", ".join(map(str, paths))
@@ -226,14 +228,17 @@ def _amount(record: dict[str, Any], key: str) -> float:
 
 
 def numbers(metrics: dict[str, Any]) -> dict[str, float]:
-    """Read metrics of a record, in which null stands for a number that is not finite."""
-    return {k: float("nan") if v is None else float(v) for k, v in metrics.items()}
+    """Read metrics of a record, in which null stands for a number that is not finite.
+
+    All runs share the text of the names, which would otherwise take most of the memory.
+    """
+    return {intern(k): float("nan") if v is None else float(v) for k, v in metrics.items()}
 
 
 def run_of(record: dict[str, Any], out: Path) -> Run:
     """Read a record of a run whose folder is below ``out``."""
     failed = record["status"] != "ok"
-    metrics = record.get("metrics", {}) if failed else record["metrics"]
+    metrics = numbers(record.get("metrics", {}) if failed else record["metrics"])
     selection = record.get("selection", {})
     versions = record.get("versions", {})
     phases = record.get("phases") or {"search": [0], "final": [0], "select": [""]}
@@ -249,7 +254,7 @@ def run_of(record: dict[str, Any], out: Path) -> Run:
         settings=dict(record["settings"]),
         seed=int(record["seed"]),
         fold=None if record.get("fold") is None else int(record["fold"]),
-        metrics=numbers(metrics),
+        metrics=metrics,
         monitor=f"{selection.get('monitor', 'unknown')} ({selection.get('mode', 'unknown')})",
         oracle=bool(selection.get("oracle", False)),
         attribute_as_input=bool(record.get("attribute_as_input", False)),
@@ -262,5 +267,5 @@ def run_of(record: dict[str, Any], out: Path) -> Run:
         hardware=str(record.get("hardware", "")),
         error=str(record.get("error", "no reason given")) if failed else None,
         folder=out / "runs" / record["cell"],
-        record=record,
+        record={**record, "metrics": metrics},
     )

@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser
-
 from frbench.contracts.checkpoint_format import read_section
 from frbench.contracts.errors import UserError
-from frbench.contracts.spec import check_spec
 from frbench.data.module import GroupDataModule
 from frbench.runs.catalogue import import_all
-from frbench.runs.causes import one_line
 from frbench.runs.checkpoint import load, read_checkpoint, restore
+from frbench.runs.words import built_of
 from frbench.support.yaml_files import read_yaml
 from frbench.training.threads import use_threads
 
@@ -38,25 +35,9 @@ def build(argv: list[str], stored: dict[str, Any] | None = None) -> GroupDataMod
 
 
 def built(kind: Any, role: str, argv: Sequence[str], stored: dict[str, Any] | None = None) -> Any:
-    """Build an object of ``--ROLE NAME --ROLE.OPTION VALUE`` words.
-
-    Args:
-        kind: Its base class.
-        role: What the words call it.
-        argv: The words.
-        stored: It as plain data, whose options the words override.
-
-    Raises:
-        UserError: If there is no such class, or an option is wrong.
-    """
+    """Build an object of any class of frbench, see :func:`frbench.runs.words.built_of`."""
     import_all()
-    parser = ArgumentParser(prog="frbench", exit_on_error=False)
-    parser.add_subclass_arguments(kind, role, required=True)
-    if stored is not None:
-        check_spec(stored, kind)  # before the parser imports what it names
-        parser.set_defaults({role: stored})
-    with one_line():
-        return parser.instantiate(parser.parse_args(list(argv)))[role]
+    return built_of(kind, role, argv, stored)
 
 
 def build_named(data: str, options: Sequence[str]) -> GroupDataModule:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,6 @@ from importlib import import_module
 from pathlib import Path
 
 from jsonargparse import ArgumentError
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 import frbench
 from frbench.contracts.errors import UserError
@@ -97,6 +97,12 @@ def misconfigured(error: BaseException) -> UserError:
     return UserError(text)
 
 
+def _of_lightning() -> tuple[type[Exception], ...]:
+    """Return Lightning's error of a wrong option; nothing raises it where nobody imported it."""
+    module = sys.modules.get("lightning_fabric.utilities.exceptions")
+    return () if module is None else (module.MisconfigurationException,)
+
+
 @contextlib.contextmanager
 def one_line(hidden: tuple[str, ...] = (), options: Sequence[str] = ()) -> Iterator[None]:
     """Turn what a parser and the constructors that it calls raise into a UserError.
@@ -113,7 +119,7 @@ def one_line(hidden: tuple[str, ...] = (), options: Sequence[str] = ()) -> Itera
     except ArgumentError as error:
         broken = broken_import(str(error))
         raise broken or UserError(readable(str(error), hidden, options)) from error
-    except MisconfigurationException as error:
+    except _of_lightning() as error:
         raise misconfigured(error) from error
     except ModuleNotFoundError as error:
         if (missing := _missing_package(error)) is None:

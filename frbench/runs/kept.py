@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -12,19 +13,21 @@ from frbench.contracts.batch import Sizes
 from frbench.contracts.errors import UserError
 from frbench.metrics import group_name
 from frbench.metrics.own import CountMetric, directions
-from frbench.postprocessing import HeldOut, OutputMap
-from frbench.postprocessing.base import draw
+from frbench.postprocessing import HeldOut, OutputMap, Postprocessor
+from frbench.postprocessing.base import decided, draw
+from frbench.postprocessing.split import split_for
 from frbench.report.computed import all_metrics, read_kept
 from frbench.report.predictions import FILE, KeptPredictions, Predictions, log_scores
 from frbench.report.results import Run
 from frbench.runs.attributes import attributes_behind
-from frbench.runs.postprocess import build_method
-from frbench.training.decisions import decided
-from frbench.training.postprocess import split_for
+from frbench.runs.words import built_of
 
 
 def postprocessed_runs(
-    runs: Sequence[Run], words: Sequence[str], own: Sequence[CountMetric] = ()
+    runs: Sequence[Run],
+    words: Sequence[str],
+    own: Sequence[CountMetric] = (),
+    asked: Sequence[str] | None = None,
 ) -> tuple[list[Run], list[str]]:
     """Fit a postprocessor behind each run that has kept predictions.
 
@@ -34,6 +37,8 @@ def postprocessed_runs(
         runs: The runs.
         words: Its name and options: ``ThresholdOptimizer``, ``constraint=demographic_parity``.
         own: Metrics of one's own.
+        asked: Metrics that the further runs need, see
+            :func:`frbench.report.computed.table_metrics`; all by default.
 
     Returns:
         A further run for each, of the method ``<method>+<name>``; notes.
@@ -42,8 +47,8 @@ def postprocessed_runs(
         UserError: If there is no such postprocessor, or it needs more than outputs.
     """
     name, *options = words
-    given = [f"--method={name}", *(f"--method.{option}" for option in options)]
-    label = type(_map(given)).__name__
+    unfitted = _map([f"--method={name}", *(f"--method.{option}" for option in options)])
+    label = type(unfitted).__name__
     made: list[Run] = []
     skipped: dict[str, int] = {}
     for run in runs:
@@ -55,8 +60,9 @@ def postprocessed_runs(
         elif any(table.decisions is not None for table in kept.tables.values()):
             why = "another postprocessor makes their decisions"
         else:
-            method = _map(given)
-            made.append(_behind(run, fitted(kept, method), method, own))
+            after = fitted(kept, deepcopy(unfitted))
+            metrics = all_metrics(after, run.min_group_rows, own, asked)
+            made.append(_behind(run, metrics, unfitted, own))
             continue
         skipped[why] = skipped.get(why, 0) + 1
     notes = [f"{label} is behind none of {count} runs: {why}." for why, count in skipped.items()]
@@ -64,7 +70,7 @@ def postprocessed_runs(
 
 
 def _map(words: Sequence[str]) -> OutputMap:
-    method = build_method(words)
+    method = built_of(Postprocessor, "method", words)
     if not isinstance(method, OutputMap) or method.uses_features:
         raise UserError(
             f"--postprocess: {type(method).__name__} needs the network, or its features, and "
@@ -73,7 +79,9 @@ def _map(words: Sequence[str]) -> OutputMap:
     return method
 
 
-def _behind(run: Run, kept: KeptPredictions, method: OutputMap, own: Sequence[CountMetric]) -> Run:
+def _behind(
+    run: Run, metrics: dict[str, float], method: OutputMap, own: Sequence[CountMetric]
+) -> Run:
     label = type(method).__name__
     told = "attributes" in run.record
     use = {"attributes": attributes_behind(run.record, method)} if told else {}
@@ -81,7 +89,7 @@ def _behind(run: Run, kept: KeptPredictions, method: OutputMap, own: Sequence[Co
         run,
         cell=f"{run.cell}+{label}",
         method=f"{run.method}+{label}",
-        metrics=all_metrics(kept, run.min_group_rows, own),
+        metrics=metrics,
         directions={**run.directions, **directions(own)},
         warnings={},
         record={**run.record, **use},

@@ -15,17 +15,16 @@ from frbench.callbacks import SanityCheck
 from frbench.contracts.errors import UserError
 from frbench.contracts.spec import to_spec
 from frbench.postprocessing import HeldOut, Postprocessor
+from frbench.postprocessing.split import Split, split_for
 from frbench.runs.build import built, checkpoint_data
 from frbench.runs.checkpoint import load, read_checkpoint
 from frbench.runs.evaluation import evaluated
 from frbench.support.atomic import replacing
 from frbench.training.postprocess import (
-    Split,
     changed_checkpoint,
     check_method,
     outputs,
     postprocess,
-    split_for,
 )
 from frbench.training.threads import use_threads
 

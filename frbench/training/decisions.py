@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from frbench.postprocessing.base import OutputMap, draw
+from frbench.postprocessing.base import OutputMap, decided, draw
 from frbench.training.lean import LeanModule
 
 
@@ -70,22 +70,3 @@ class Deciding(LeanModule):
         if shares is None:
             return Outcome(logits)
         return Outcome(logits, shares, draw(shares, index, self.postprocess.seed))
-
-
-def decided(
-    postprocess: OutputMap, logits: Tensor, features: Tensor, z: Tensor
-) -> tuple[Tensor, Tensor | None]:
-    """Apply a map to outputs of a network.
-
-    Args:
-        postprocess: The map.
-        logits: Logits [B, C].
-        features: Output of the backbone [B, D].
-        z: Attributes, -1 where unknown [B].
-
-    Returns:
-        Logits [B, C], and the probability of each decision [B, C]; None if the largest decides.
-    """
-    features = features if postprocess.uses_features else logits[:, :0]
-    logits = postprocess.scores(logits, features, z)
-    return logits, postprocess.decide(logits.double().softmax(1), features, z)

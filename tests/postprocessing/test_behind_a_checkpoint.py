@@ -18,9 +18,10 @@ from frbench.data import Digits
 from frbench.data.loader import EvalLoader
 from frbench.objectives import ERM
 from frbench.postprocessing import ThresholdOptimizer
+from frbench.postprocessing.split import Split
 from frbench.report.records import Results
 from frbench.runs.checkpoint import read_checkpoint
-from frbench.training.postprocess import Split, outputs
+from frbench.training.postprocess import outputs
 
 pytestmark = pytest.mark.filterwarnings("ignore::frbench.callbacks.sanity.SanityWarning")
 

@@ -513,3 +513,12 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(module, "importlib", SimpleNamespace(import_module=absent))
     with pytest.raises(UserError, match="pip install fairlearn"):
         fitted(ExponentiatedGradient(), scored())
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_temperature_without_least_loss_inside_the_interval_is_its_end(right):
+    rows = scored(n=400)
+    wrong = 1 - rows.y
+    logits = np.eye(2)[rows.y if right else wrong] * np.linspace(0.5, 4, len(rows.y))[:, None]
+    method, _ = fitted(TemperatureScaling(), rows._replace(logits=logits))
+    assert np.allclose(method.temperature.numpy(), np.exp(-6 if right else 6))
