@@ -114,6 +114,8 @@ def check_decisions(frame: pd.DataFrame, args: argparse.Namespace) -> list[str]:
     if args.positive is not None:
         return []
     columns = list(dict.fromkeys([args.y or args.pred, args.pred]))
+    if len({frame[column].dtype.kind in "iufb" for column in columns}) > 1:
+        return []  # text and numbers, which is said where they are coded
     counts = [frame[column].map(value_name).value_counts() for column in columns]
     labels, predictions = counts[0], counts[-1]
     values = {*labels.index, *predictions.index}

@@ -139,8 +139,9 @@ def gap_tests(
     alpha, number = 1 - level, len(names)
     low, high = _limits(found, quantile(alpha / 2 / number))
     mean = (found.value * found.size).sum(-1) / found.size.sum(-1)
-    one, other = found.size.T
-    detectable = tolerance + decidable_gap(mean, one, other, alpha / 2 / number)
+    detectable = tolerance + decidable_gap(
+        mean, found.size[:, 0], found.size[:, 1], alpha / 2 / number
+    )
     return [
         GapTest(
             metrics[i],
@@ -280,7 +281,8 @@ def gap_groups(
                 defined = np.flatnonzero(~np.isnan(rates))
                 if len(defined) < 2:
                     continue
-                low, high = defined[rates[defined].argmin()], defined[rates[defined].argmax()]
+                own = rates[defined]
+                low, high = int(defined[own.argmin()]), int(defined[own.argmax()])
                 notes = [entry] * (len(entries) > 1)
                 if len(class_names) > 2 and entry != "attribute":
                     notes.append(f"class {class_names[i]}")

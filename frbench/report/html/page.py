@@ -20,7 +20,8 @@ def sheet_tables(numbers: Sequence[Sheet]) -> Iterator[Markup]:
             for first, *rest in sheet.cells()
         ]  # fmt: skip
         yield table(sheet.title, sheet.columns, rows)
-    yield listed(dict.fromkeys(str(line) for sheet in numbers for line in sheet.lines))
+    if lines := dict.fromkeys(str(line) for sheet in numbers for line in sheet.lines):
+        yield listed(lines)
 
 
 def listed(lines: Iterable[str]) -> Markup:
