@@ -78,7 +78,8 @@ def audit_page(
         tag("h1", f"Audit of {title}"),
         tag("p", tag("code", shlex.join(["frbench", "audit", *argv])), class_="soft"),
         listed(about),
-        tag("div", tag("nav", *links, aria_label="Parts of this page"), class_="bar-top"),
+        tag("div", tag("nav", *links, aria_label="Parts of this page"), tag("div", id="toggles"),
+            class_="bar-top"),
         *(tag("section", tag("h2", audit.attribute), *_parts(audit, own, args), id=place)
           for audit, (_, place) in zip(audits, places, strict=True)),
     ]  # fmt: skip

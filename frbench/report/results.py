@@ -196,6 +196,7 @@ def _files(path: Path) -> Iterator[Path]:
     if path.name == TRIALS:
         raise UserError(f"{path} holds the runs of a search: {CONFIRM}")
     if path.is_file():
+        _check_lines(path)
         yield path
         return
     if not path.exists():
@@ -206,6 +207,22 @@ def _files(path: Path) -> Iterator[Path]:
     if not found:
         raise UserError(f"{path} holds no results.jsonl; give the --out folder of a bench.")
     yield from found
+
+
+def _check_lines(path: Path) -> None:
+    """Refuse a file that is one JSON document over several lines, and say what wrote it."""
+    with path.open("rb") as file:
+        if file.readline().strip() not in (b"{", b"["):
+            return
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError):  # said of the line where it is
+        return
+    writer = document.get("written_by") if isinstance(document, dict) else None
+    what = f"the output of `{writer}`" if writer else "one JSON document"
+    raise UserError(
+        f"{path} is {what}, not results of runs; give the results.jsonl of a bench, or its folder."
+    )
 
 
 def _parse(line: bytes, where: str, out: Path) -> Run | None:

@@ -60,6 +60,8 @@ def test_nan_null_and_failed_records(record, write):
         ('{"cell": 1}}\n', ":1 is not JSON"),
         ("[1, 2]\n", ":1 is not a record"),
         ('{"cell": "a", "status": "ok"}\n', ":1 lacks 'metrics'"),
+        ('{\n "written_by": "frbench audit 1"\n}\n', "is the output of `frbench audit 1`, not"),
+        ("[\n 1\n]\n", "is one JSON document, not results of runs"),
     ],
 )
 def test_unusable_files_say_where_and_why(write, text, says):
