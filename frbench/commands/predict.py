@@ -20,7 +20,8 @@ examples:
   frbench predict --ckpt_path best.ckpt --split val
 
 The table has the file's rows in their order: kept columns, prediction, p(<class>) for each class,
-and y and z where the file has them. Options of the data may follow and override the checkpoint's.
+and y and z where the file has them. Of own data (--split), row is the position in that table,
+file_row that in the file, from 0. Options of the data may follow and override the checkpoint's.
 """
 
 
@@ -71,6 +72,10 @@ def main(argv: list[str]) -> int:
             record = write_scores(model, args.file, out, args.keep, decision)
         for column, count in record["values_unseen_in_training"].items():
             print(f"{count} rows whose {column} does not occur in training: taken as unknown")
+        for column, count in record["empty_cells"].items():
+            print(f"{count} rows without a value of {column}: filled as in training")
+        if count := record["attributes_unseen_in_training"]:
+            print(f"{count} rows have an attribute value that does not occur in training")
         if count := record["labels_unknown_to_the_model"]:
             print(f"{count} rows have a label that the model does not know: left as it is")
         if count := record["decided_without_attribute"]:

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 #: More levels than this are an identifier or free text, not a category.
 MAX_LEVELS = 1000
+#: What to do about text in a column of numbers, before training and after.
+_OF_TRAINING = "List it under categorical, drop it, or give the text that marks missing values."
+_OF_OTHERS = (
+    "It was a column of numbers in training: write a number, or leave the cell empty where the "
+    "value is missing."
+)
 
 
 @dataclass(frozen=True)
@@ -43,14 +49,14 @@ class _Numeric:
         return cls(str(column.name), np.median(seen), seen.mean(), scale, len(seen) < len(values))
 
     @staticmethod
-    def _values(column: pd.Series) -> np.ndarray:
+    def _values(column: pd.Series, remedy: str = _OF_TRAINING) -> np.ndarray:
         import pandas as pd
 
         numbers = pd.to_numeric(column, errors="coerce")
         if (bad := numbers.isna() & column.notna()).any():
             raise UserError(
-                f"Column '{column.name}' is not numeric: it holds {column[bad].iloc[0]!r}. List "
-                "it under categorical, drop it, or give the text that marks missing values."
+                f"Column '{column.name}' is not numeric: it holds {column[bad].iloc[0]!r}. "
+                f"{remedy}"
             )
         values = numbers.to_numpy(np.float64, na_value=np.nan)
         if np.isinf(values).any():
@@ -62,7 +68,7 @@ class _Numeric:
         return [self.name, f"{self.name} missing"][: 1 + self.flagged]
 
     def write(self, column: pd.Series, out: np.ndarray) -> None:
-        values = self._values(column)
+        values = self._values(column, _OF_OTHERS)
         missing = np.isnan(values)
         out[:, 0] = (np.where(missing, self.median, values) - self.mean) / self.scale
         if self.flagged:

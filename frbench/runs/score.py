@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,8 +54,9 @@ def write_scores(
     predicted: np.ndarray | None = None
     if decision.needs_all:  # the scores of all rows first, then the table
         predicted = decision.predict(model.predict_proba(str(source)))
-    unseen: dict[str, int] = {}
-    rows_done, unknown, without = 0, 0, 0
+    unseen, empty = Counter[str](), Counter[str]()
+    attributes = set(model.encoding.attribute_names)
+    rows_done, unknown, without, new = 0, 0, 0, 0
     with replacing(out) as part, part.open("w", newline="", encoding="utf-8") as file:
         for rows, probabilities, codes, shares in model.score(str(source)):
             n = len(probabilities)
@@ -70,8 +72,11 @@ def write_scores(
             columns |= {k: v for k, v in labels.items() if v is not None}
             frame = frame.assign(**columns)
             frame.to_csv(file, index=False, header=not rows_done, lineterminator="\n")
-            for name, count in model.encoding.unseen(rows.x).items():
-                unseen[name] = unseen.get(name, 0) + count
+            unseen.update(model.encoding.unseen(rows.x))
+            if hasattr(rows.x, "isna"):
+                empty.update({str(k): int(n) for k, n in rows.x.isna().sum().items() if n})
+            if rows.z is not None:
+                new += sum(name is not None and name not in attributes for name in rows.z)
             if rows.y is not None:
                 known = np.isin(rows.y[rows.y != None], model.classes_)  # noqa: E711
                 unknown += int((~known).sum())
@@ -85,7 +90,9 @@ def write_scores(
         out,
         decision,
         rows=rows_done,
-        values_unseen_in_training=unseen,
+        values_unseen_in_training=dict(unseen),
+        empty_cells=dict(empty),
+        attributes_unseen_in_training=new,
         labels_unknown_to_the_model=unknown,
         decided_without_attribute=without,
     )
@@ -107,7 +114,8 @@ def _write_record(model: Objective, out: Path, decision: Decision, **more: Any) 
 def write_split(model: Objective, name: str, out: Path, decision: Decision | None = None) -> None:
     """Write the predictions on one of the data set's own tables, and a record beside them.
 
-    The column ``row`` is the position in the table.
+    The column ``row`` is the position in the table, ``file_row`` that in the file which the data
+    set was divided from, from 0, where there is one such file.
 
     Args:
         model: What :func:`frbench.load` gives.
@@ -133,9 +141,14 @@ def write_split(model: Objective, name: str, out: Path, decision: Decision | Non
         "y": model.classes_[table.y],
         "z": attributes[table.z],
     }
+    meaning = {"row": f"position in the table {name}, from 0"}
+    if len(data.files) == 1 and isinstance(table.x, pd.DataFrame):
+        columns = {"row": columns.pop("row"), "file_row": table.x.index.to_numpy(), **columns}
+        file = Path(data.files[0]).name
+        meaning["file_row"] = f"position in {file}, from 0, the header not counted"
     with replacing(out) as part:
         pd.DataFrame(columns).to_csv(part, index=False)
-    _write_record(model, out, decision, rows=len(table))
+    _write_record(model, out, decision, rows=len(table), columns=meaning)
 
 
 def _check(model: Objective, decision: Decision) -> None:

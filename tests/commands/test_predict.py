@@ -120,3 +120,40 @@ def test_a_torchvision_of_another_index_is_one_line(monkeypatch, capsys):
     for name in ("torch", "torchvision"):
         assert f"{name} {version(name)}" in line
     assert "pip install -U torch torchvision" in line
+
+
+def test_what_is_wrong_with_new_rows_is_said_of_their_file_with_a_remedy(here, capsys):
+    frame = pd.read_csv("applicants.csv", dtype=str)
+    frame.assign(PAY_0="unknown").to_csv("bad.csv", index=False)
+    frame.drop(columns="PAY_0").to_csv("less.csv", index=False)
+    assert predict("bad.csv") == 2
+    line = capsys.readouterr().err
+    assert "bad.csv: Column 'PAY_0'" in line and "clients.csv" not in line
+    assert "leave the cell empty" in line and "categorical" not in line
+    assert predict("less.csv") == 2
+    assert "less.csv: There is no column 'PAY_0'" in capsys.readouterr().err
+
+
+def test_new_attribute_values_and_filled_cells_are_counted(here, capsys):
+    frame = pd.read_csv("applicants.csv")
+    frame.loc[:1, "SEX"] = 3
+    frame.loc[4:6, "LIMIT"] = np.nan
+    frame.to_csv("odd.csv", index=False)
+    assert predict("odd.csv", "--out=o.csv") == 0
+    out = capsys.readouterr().out
+    assert "2 rows have an attribute value that does not occur in training" in out
+    assert "3 rows without a value of LIMIT: filled as in training" in out
+    record = json.loads(Path("o.json").read_text())
+    assert record["empty_cells"] == {"LIMIT": 3} and record["attributes_unseen_in_training"] == 2
+
+
+def test_predictions_on_own_rows_say_where_they_stand_in_the_file(here):
+    assert predict("--split=test", "--out=t.csv") == 0
+    scored, source = pd.read_csv("t.csv"), pd.read_csv("clients.csv")
+    assert scored["row"].tolist() == list(range(len(scored)))
+    found = source.iloc[scored["file_row"]]
+    assert found["SEX"].tolist() == scored["z"].tolist()
+    assert found["default payment"].tolist() == scored["y"].tolist()
+    assert scored["file_row"].max() > len(scored)
+    columns = json.loads(Path("t.json").read_text())["columns"]
+    assert "clients.csv, from 0" in columns["file_row"] and "table test" in columns["row"]

@@ -118,9 +118,7 @@ class TableColumns(GroupDataModule):
     @property
     def schema(self) -> list[str]:
         """Column, kind, levels, missing values and use of the training rows."""
-        import pandas as pd
-
-        from frbench.data.tables.schema import schema
+        from frbench.data.tables.schema import named, schema
 
         table = self.splits["train"]
         frame = table.x.copy(deep=False)
@@ -128,16 +126,15 @@ class TableColumns(GroupDataModule):
             ("&".join(self._attributes), table.z, self.attribute_names),
             (self.target, table.y, self.class_names),
         ):
-            column = pd.Series(np.array([*names, None], dtype=object)[codes], frame.index)
-            numbers = pd.to_numeric(column, errors="coerce")
-            frame[name] = numbers if numbers.notna().equals(column.notna()) else column
+            frame[name] = named(codes, names)
         roles = {**dict.fromkeys(table.x.columns, "input"), self.target: "target",
                  "&".join(self._attributes): "attribute"}  # fmt: skip
         return schema(frame, roles).render("table").splitlines()
 
     # ---- checks -------------------------------------------------------------------------------
-    def _error(self, text: str) -> UserError:
-        return UserError(f"{self.path}: {text}")
+    def _error(self, text: str, rows: pd.DataFrame | None = None) -> UserError:
+        path = self.path if rows is None else rows.attrs.get("path", self.path)
+        return UserError(f"{path}: {text}" if path else text)
 
     def _check_columns(self, frame: pd.DataFrame) -> None:
         options = {
@@ -284,16 +281,18 @@ class TableColumns(GroupDataModule):
 
     def new_parts(self, source: Any, chunk: int = CHUNK) -> Iterator[Any]:
         """Read a table, or take a DataFrame, in parts."""
-        yield from table_parts(source, chunk, **self.reading)
+        for part in table_parts(source, chunk, **self.reading):
+            part.attrs["path"] = "" if hasattr(source, "columns") else str(source)
+            yield part
 
     def new_rows(self, part: pd.DataFrame) -> NewRows:
         """Take the inputs of training, and target and attributes where the table has them."""
         inputs = list(self._input_columns)
         if absent := [name for name in inputs if name not in part.columns]:
-            raise UserError(
-                f"There is no column {absent[0]!r}, an input of the checkpoint; the columns are: "
-                f"{', '.join(map(str, part.columns))}."
+            text = (
+                f"There is no column {absent[0]!r}, an input of the checkpoint; the columns are:"
             )
+            raise self._error(f"{text} {', '.join(map(str, part.columns))}.", part)
         y = self._class_texts(part[self.target]) if self.target in part.columns else None
         named = all(name in part.columns for name in self._attributes)
         return NewRows(part[inputs], y, self._crossed_texts(part) if named else None, part)

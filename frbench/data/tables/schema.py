@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from frbench.contracts.text import short
 from frbench.data.encode import MAX_LEVELS
@@ -66,6 +68,21 @@ def schema(frame: pd.DataFrame, used_as: Mapping[str, str]) -> Sheet:
     left = len(frame.columns) - _ROWS
     lines = [f"{left} further columns"] if left > 0 else []
     return Sheet("", ("column", "kind", "levels", "missing", "used as"), rows, lines)
+
+
+def named(codes: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Return the values behind codes, as numbers where all names are numbers.
+
+    Example:
+        >>> named(np.array([0, 1]), ["1", "2"]).tolist(), named(np.array([1]), ["f", "m"]).tolist()
+        ([1.0, 2.0], ['m'])
+    """
+    try:
+        values = np.array([*map(float, names), np.nan])
+    except ValueError:
+        values = np.array([*names, None], dtype=object)
+    found: np.ndarray = values[codes]
+    return found
 
 
 def problems(frame: pd.DataFrame, inputs: list[str]) -> dict[str, str]:

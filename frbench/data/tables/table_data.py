@@ -187,7 +187,7 @@ class TableData(TableColumns):
         try:
             return encoder.transform(x)
         except UserError as error:
-            raise self._error(str(error)) from error
+            raise self._error(str(error), x) from error
 
     @cached_property
     def encoder(self) -> TableEncoder:
