@@ -127,7 +127,8 @@ class Progress:
 
     def __call__(self, cell: Cell, record: dict[str, Any]) -> None:
         """Show that a cell is done; failures stay on the screen."""
-        name = f"{cell.data} {cell.method} seed {cell.seed}"
+        settings = [f"{key.rpartition('.')[2]} {value}" for key, value in cell.settings.items()]
+        name = " ".join([cell.data, cell.method, *settings, f"seed {cell.seed}"])
         failed = record["status"] == "failed"
         if failed:
             line = f"failed: cell {cell.index} ({name}): {record['error']}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from frbench.contracts.errors import UserError
-from frbench.metrics.names import NO_METRICS, direction, higher_is_better, split_of
+from frbench.metrics.names import NO_METRICS, bounds, direction, higher_is_better, split_of
 
 #: The rule that chooses settings unless another is named.
 DEFAULT = "val/worst_group_accuracy"
@@ -45,6 +45,14 @@ class Rule:
         (factor, key), *more = self.terms
         plain = not more and factor == 1 and self.sign == direction(key, self.own)
         return key if plain and not self.oracle else None
+
+    @property
+    def within(self) -> tuple[float, float]:
+        """The smallest and the largest value that the sum can have."""
+        ends = [
+            sorted(weight * end for end in bounds(key)) for weight, key in self.terms if weight
+        ]
+        return sum(low for low, _ in ends), sum(high for _, high in ends)
 
     def against(self) -> list[str]:
         """Return the metrics that the rule drives in their worse direction."""

@@ -254,7 +254,7 @@ def _values(runs: Iterable[Run], key: str) -> dict[int, float]:
 
 
 def _row(runs: list[Run], given: int, rule: Rule, keys: Iterable[str], k: int | None) -> Row:
-    found = estimate(units(runs, lambda run: rule.value(run.metrics)).values(), k)
+    found = estimate(units(runs, lambda run: rule.value(run.metrics)).values(), k, rule.within)
     metrics = {key: estimate(_values(runs, key).values(), k, bounds(key)) for key in keys}
     return Row(runs[0].data, runs[0].method, runs, given, found, metrics)
 

@@ -141,7 +141,7 @@ def test_the_page_has_all_tests_and_is_not_replaced_unasked(equal, tmp_path, cap
     ):  # fmt: skip
         assert part in shown
     assert "further tests" not in shown and shown.count("<script") == 1
-    with pytest.raises(UserError, match="exists, and is not overwritten; .*--force"):
+    with pytest.raises(UserError, match=r"exists, and is not overwritten; .*--force"):
         main([str(a) for a in (*args, "--html", page)])
     run(capsys, *args, "--html", page, "--force")
     with pytest.raises(UserError, match=r"--html .*: the name must end in \.html"):
