@@ -236,12 +236,12 @@ def _p(value: float) -> str:
 def _plans(found: Decisions, attribute: str, args: argparse.Namespace) -> Sheet:
     """Lay out the rows to collect."""
     gap, tolerance = args.plan, args.tolerance
-    above = f" above {tolerance:g}" if tolerance else ""
-    columns = ["rate", "rows that count", "value", f"to find {gap:g}{above}"]
+    bound = f" (tolerance {tolerance:g})" if tolerance else ""
+    columns = ["rate", "rows that count", "value", f"to find {gap:g}"]
     if tolerance:
         columns.append(f"to show equal groups within {tolerance:g}")
     return Sheet(
-        f"{attribute}: rows of each group to find a gap of {gap:g}{above}, power 80 %",
+        f"{attribute}: rows of each group to find a gap of {gap:g}{bound}, power 80 %",
         (*columns, "groups with fewer"),
         [
             (p.metric, p.rows_of, p.rate, *(
