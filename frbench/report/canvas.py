@@ -63,7 +63,7 @@ class Margins(NamedTuple):
     """Inches around each panel, for its texts."""
 
     left: float = 0.85
-    right: float = 0.1
+    right: float = 0.22  # half of a tick's label
     bottom: float = 0.62
     top: float = 0.15
 

@@ -163,7 +163,20 @@ def footer(report: Report) -> list[str]:
     lines += [f"SIGNATURE {seen}" for seen in signatures(report)]
     failed = [run for run in report.runs if run.error is not None]
     lines += [f"FAILED {run.name}: {run.error}" for run in failed]
-    return [*lines, cost(report)]
+    return [*lines, *_checkpoints(report), cost(report)]
+
+
+def _checkpoints(report: Report) -> Iterator[str]:
+    """Say where the models of the chosen settings lie, if they still do."""
+    files = {
+        f"{row.data} {row.method}": row.runs[0].folder / "checkpoints" / "best.ckpt"
+        for row in report.rows
+    }
+    if there := [f"{name} {file}" for name, file in files.items() if file.is_file()]:
+        yield (
+            f"Checkpoints of the chosen settings, first run of each: {'; '.join(there[:12])}. "
+            "Others: --format json lists the folders below runs/ (`cells`)."
+        )
 
 
 def protocol(report: Report) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from frbench.contracts.errors import UserError
 from frbench.contracts.spec import import_class, init_parameters
+from frbench.support.parser import stray
 
 #: Options by the names that other programs give them.
 USUAL = {
@@ -124,6 +125,8 @@ def readable(message: str, hidden: tuple[str, ...] = (), options: Sequence[str] 
         near = _near_options(name, options)
         hint = f"did you mean {' or '.join(f'--{n}' for n in near)}?"
         return f"there is no option --{name}; {hint if near else 'see --help.'}"
+    if hint := stray(text):
+        return hint
     if re.search(r"arguments are required: (?:\w+\.|--)data\b", text):
         return "--data is missing: name a data set, --data Digits say."
 

@@ -159,6 +159,19 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def stray(message: str) -> str:
+    """Say what to do about words that belong to no option; empty for other errors of a parser.
+
+    Example:
+        >>> stray("unrecognized arguments: payment")
+        "'payment' belongs to no option: put a value with spaces in quotes, --x 'a value'."
+    """
+    words = message.partition("unrecognized arguments: ")[2]
+    if not words or words.startswith("-"):
+        return ""
+    return f"{words!r} belongs to no option: put a value with spaces in quotes, --x 'a value'."
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, whose options are written out, whose examples stay.
 
@@ -181,4 +194,4 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise a UserError in place of printing the usage and leaving the process."""
-        raise UserError(f"{message}; see {self.prog} --help.")
+        raise UserError(stray(message) or f"{message}; see {self.prog} --help.")

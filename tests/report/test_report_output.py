@@ -13,6 +13,7 @@ import pytest
 from frbench.commands.report import main
 from frbench.contracts.errors import UserError
 from frbench.report import parse_rule, read, summarise
+from frbench.report.canvas import panels
 
 
 @pytest.fixture
@@ -264,3 +265,23 @@ def test_help_is_short_and_has_examples(capsys):
         main(["--help"])
     out = capsys.readouterr().out
     assert done.value.code == 0 and len(out.splitlines()) < 56 and "examples:" in out
+
+
+def test_the_report_says_where_the_models_lie(write, record, capsys):
+    one = record("loans", metrics={"val/accuracy": 0.5, "test/accuracy": 0.6})
+    path = write([one])
+    words = (str(path), "--select", "val/accuracy")
+    assert "Checkpoints" not in shown(capsys, *words)
+    model = path.parent / "runs" / one["cell"] / "checkpoints" / "best.ckpt"
+    model.parent.mkdir(parents=True)
+    model.touch()
+    assert f"loans ERM {model}" in " ".join(shown(capsys, *words).split())
+
+
+def test_the_last_tick_is_not_cut():
+    figure, (ax,) = panels(1, (4.2, 3.2), 1)
+    ax.plot([0.733, 0.7901], [0, 1])
+    ax.set_xlim(0.733, 0.7901)
+    figure.canvas.draw()
+    ends = [tick.get_window_extent().x1 for tick in ax.get_xticklabels()]
+    assert max(ends) <= figure.bbox.x1

@@ -83,6 +83,10 @@ def test_known_classes_leave_out_abstract_and_private_ones() -> None:
             "unrecognized arguments: --trainer.max_epoch=3",
             "there is no option --trainer.max_epoch; did you mean --trainer.max_epochs?",
         ),
+        (
+            "unrecognized arguments: payment",
+            "'payment' belongs to no option: put a value with spaces in quotes, --x 'a value'.",
+        ),
         ("unrecognized arguments: --zzz", "there is no option --zzz; see --help."),
         (
             "the following arguments are required: fit.data",
