@@ -10,7 +10,8 @@ import numpy as np
 
 from frbench.contracts.errors import UserError
 from frbench.metrics import count_metrics
-from frbench.metrics.names import bounds, direction
+from frbench.metrics.bounds import bounds
+from frbench.metrics.names import direction
 from frbench.report.interval import Estimate, estimate
 from frbench.report.plot import pareto_front
 from frbench.report.results import Run, own_directions

@@ -44,7 +44,7 @@ def estimate(
             variance s^2 / n of the mean is corrected to s^2 (1/n + 1/(k-1)), test over training
             size being 1/(k-1) (Nadeau and Bengio 2003); still an approximation.
         within: Smallest and largest value that the mean can have, see
-            `frbench.metrics.names.bounds`.
+            `frbench.metrics.bounds.bounds`.
 
     Example:
         >>> [round(v, 3) for v in estimate([0.9, 0.95, 1.0], within=(0.0, 1.0))[3:]]

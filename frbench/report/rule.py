@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from frbench.contracts.errors import UserError
-from frbench.metrics.names import NO_METRICS, bounds, direction, higher_is_better, split_of
+from frbench.metrics.bounds import bounds
+from frbench.metrics.names import NO_METRICS, direction, higher_is_better, split_of
 
 #: The rule that chooses settings unless another is named.
 DEFAULT = "val/worst_group_accuracy"

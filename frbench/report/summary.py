@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 
 from frbench.contracts.errors import UserError
-from frbench.metrics.names import bounds, direction, split_key, split_of
+from frbench.metrics.bounds import bounds
+from frbench.metrics.names import direction, split_key, split_of
 from frbench.report.choice import shown_runs
 from frbench.report.information import EQUAL, baselines
 from frbench.report.interval import Estimate, estimate
