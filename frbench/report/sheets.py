@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from frbench.metrics.names import about_positive, named_classes
+from frbench.metrics.positive import about_positive, named_classes
 from frbench.report.information import EQUAL, told_of, use_of
 from frbench.report.interval import Estimate
 from frbench.report.results import Run

@@ -17,7 +17,8 @@ from frbench.contracts.errors import UserError
 from frbench.contracts.text import printable
 from frbench.metrics.api import evaluate_rows, intervals_rows
 from frbench.metrics.counts import tabulate
-from frbench.metrics.names import about_positive, group_name
+from frbench.metrics.names import group_name
+from frbench.metrics.positive import about_positive
 from frbench.metrics.rows import Rows
 from frbench.metrics.verdicts import four_fifths
 from frbench.runs.checkpoint import read_checkpoint

@@ -14,7 +14,7 @@ from frbench.callbacks import BestCheckpoint
 from frbench.contracts.text import printable
 from frbench.contracts.trust import foreign_modules
 from frbench.metrics import Evaluation
-from frbench.metrics.names import about_positive, named_classes
+from frbench.metrics.positive import about_positive, named_classes
 from frbench.runs import wandb as wandb_run
 from frbench.runs.checkpoint import read_description
 from frbench.runs.wandb import is_wandb
