@@ -52,6 +52,10 @@ def _as_json(report: Report, metrics: Sequence[str]) -> dict[str, Any]:
     for data in report.tables:
         own = [row for row in report.rows if row.data == data]
         p_values |= {(data, key): corrected(own, key) for row in own for key in row.differences}
+    shown = {
+        data: [f"{table}/{metric}" for table in tables for metric in metrics]
+        for data, tables in report.tables.items()
+    }
     rows = [
         {
             "data": row.data,
@@ -66,14 +70,11 @@ def _as_json(report: Report, metrics: Sequence[str]) -> dict[str, Any]:
             ),
             "rule": _numbers(row.rule),
             "compared_with": row.against or None,
-            "metrics": {
-                key: _numbers(row.metrics[key])
-                for table in report.tables[row.data]
-                for key in (f"{table}/{metric}" for metric in metrics)
-            },
+            "metrics": {key: _numbers(row.metrics[key]) for key in shown[row.data]},
             "differences": {
                 key: {**_numbers(found), "p_holm": _null(p_values[row.data, key].get(row.method))}
                 for key, found in row.differences.items()
+                if key in shown[row.data]
             },
         }
         for row in report.rows
