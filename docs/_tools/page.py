@@ -27,7 +27,7 @@ import yaml
 from claims import Claim, Outcome, Term, decide, parse_claim
 
 from frbench.contracts.errors import UserError
-from frbench.metrics.names import bounds
+from frbench.metrics.bounds import bounds
 from frbench.report.choice import choose_runs
 from frbench.report.interval import Estimate, estimate
 from frbench.report.results import Run

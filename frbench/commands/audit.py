@@ -134,6 +134,7 @@ def _parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--resamples",
+        metavar="N",
         type=number(high=10**6, whole=True),
         default=1000,
         help="for the worst alpha shares, metrics of your own",

@@ -240,11 +240,16 @@ def add_cells(parser: argparse.ArgumentParser) -> None:
     """Add the options of :class:`Cells` to the parser of a command."""
     add = parser.add_argument
     add("--sep", help="between cells of a text file; default by name and header, \\\\t is a tab")
-    add("--decimal", default=".", help="character before the decimals")
-    add("--thousands", help="character between groups of three digits")
-    add("--units", nargs="+", default=[], help="signs beside numbers, as %% or $, to leave out")
-    add("--missing_words", nargs="*", help="words that mean missing, in place of NA, None ...")
-    add("--encoding", default="utf-8", help="of a text file")
+    add("--decimal", metavar="C", default=".", help="character before the decimals")
+    add("--thousands", metavar="C", help="character between groups of three digits")
+    add("--units", nargs="+", metavar="S", default=[], help="signs beside numbers, to leave out")
+    add(
+        "--missing_words",
+        nargs="*",
+        metavar="W",
+        help="words for missing, in place of NA, None ...",
+    )
+    add("--encoding", metavar="E", default="utf-8", help="of a text file")
     add("--map", type=mapping, help="values to write otherwise, '{sex: {F: female, f: female}}'")
 
 

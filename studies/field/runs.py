@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from frbench.metrics.names import bounds, direction
+from frbench.metrics.bounds import bounds
+from frbench.metrics.names import direction
 from frbench.report import Estimate, Run, estimate, parse_rule
 from frbench.report.choice import choose_runs
 

@@ -51,6 +51,7 @@ def outputs(path, columns):
             contextlib.redirect_stderr(err),
         ):
             patch.chdir(path.parent)
+            patch.setenv("COLUMNS", "200")
             assert main([*map(str, args), "--format", form, *map(str, more)]) == 0
         found |= {form: out.getvalue(), f"notes of {form}": err.getvalue()}
         if more:

@@ -254,7 +254,7 @@ def test_wrong_use_is_one_line(best, tmp_path, capsys):
         (["postprocess", behind, "--method=AFR", "--share=0"], "--share"),
         (["postprocess", behind, "--method=AFR", "--split=test"], "--split"),
         (["postprocess", behind, "--method=AFR", "--split=held_out"], "--data.held_out"),
-        (["postprocess", behind, "--method=AFR", f"--out={out}"], "there already"),
+        (["postprocess", behind, "--method=AFR", f"--out={out}"], "exists, and is not"),
         (["postprocess", f"--ckpt_path={out}", "--method=ThresholdOptimizer"], "behind it"),
         (["postprocess", behind, "--method=AFR", "--methods=ERM"], "--methods chooses"),
         (["postprocess", "--results=nowhere", "--method=AFR"], "no nowhere/results.jsonl"),

@@ -238,7 +238,7 @@ def test_wrong_use_is_one_line(in_tmp, capsys):
     for words, message in [
         (["dfr"], "--ckpt_path --results is required"),
         (["dfr", "--ckpt_path", "no.ckpt"], "no checkpoint no.ckpt"),
-        (["dfr", "--ckpt_path", best], "there already"),
+        (["dfr", "--ckpt_path", best], "exists, and is not overwritten"),
         (["dfr", "--ckpt_path", best, "--what=1"], "unknown option --what=1"),
         (["dfr", "--ckpt_path", best, "--out=o", "--data.what=1"], "no option 'what'"),
         (["dfr", "--results", "nowhere"], "no nowhere/results.jsonl"),

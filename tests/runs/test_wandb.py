@@ -152,6 +152,7 @@ def test_training_is_recorded_with_config_metrics_and_q(offline: Path) -> None:
     expected = {f"val/{key}" for key in frbench.metrics.evaluate(
         [0, 1], [0, 1], [0, 1], [0.5, 0.5], class_names=Digits.class_names,
         attribute_names=Digits.attribute_names, train_counts=[[1, 1], [1, 1]])}  # fmt: skip
+    expected -= {"val/score_kl_noise_floor"}  # which takes too long for each epoch
     assert expected <= set(rows(path)[0])
     for name in sorted(expected):
         assert found.values(name) == pytest.approx(column(path, name), nan_ok=True), name
