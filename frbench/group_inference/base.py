@@ -10,7 +10,7 @@ from torch import Tensor
 
 from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.errors import UserError
-from frbench.contracts.ranges import CheckedArguments, NotNegativeInt
+from frbench.contracts.ranges import CheckedArguments, NotNegativeInt, OpenShare
 
 
 class Rows(NamedTuple):
@@ -31,6 +31,10 @@ class Rows(NamedTuple):
     z: np.ndarray
 
 
+#: Length of a first stage: epochs, or a share of the run.
+StageLength = NotNegativeInt | OpenShare
+
+
 class GroupInference(CheckedArguments, ABC):
     """Gives each training row an attribute z' that training sees instead of z.
 
@@ -44,7 +48,8 @@ class GroupInference(CheckedArguments, ABC):
     keeps its constructor arguments under their own names and has no state.
 
     Args:
-        epochs: Length of the first stage.
+        epochs: Length of the first stage: an integer, or a share of the run that ends by
+            ``trainer.max_epochs`` or ``max_steps``, rounded to whole epochs, at least one.
         start: A checkpoint with the same network, whose weights stand for the first stage. It is
             read when training starts.
 
@@ -65,7 +70,7 @@ class GroupInference(CheckedArguments, ABC):
     #: Whether :meth:`membership` gives probabilities, for objectives that ``take_membership``.
     soft = False
 
-    def __init__(self, epochs: NotNegativeInt = 1, start: str | None = None) -> None:
+    def __init__(self, epochs: StageLength = 1, start: str | None = None) -> None:
         if self.needs_outputs and not epochs and start is None:
             raise UserError(
                 f"{type(self).__name__}.epochs: the first stage needs at least one epoch, or the "
@@ -74,10 +79,16 @@ class GroupInference(CheckedArguments, ABC):
         self.epochs = epochs
         self.start = start
 
-    @property
-    def length(self) -> int:
-        """Epochs of the first stage in this run."""
-        return 0 if self.start is not None else self.epochs
+    def length(self, whole: float) -> int:
+        """Return the epochs of the first stage.
+
+        Args:
+            whole: Epochs of the run.
+        """
+        if self.start is not None:
+            return 0
+        epochs = self.epochs
+        return epochs if isinstance(epochs, int) else max(1, round(epochs * whole))
 
     def bind(self, sizes: Sizes) -> None:
         """Set what depends on the sizes; called once, in the objective's constructor."""

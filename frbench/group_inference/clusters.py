@@ -8,7 +8,7 @@ import numpy as np
 
 from frbench.contracts.errors import UserError
 from frbench.contracts.ranges import Count, NotNegative, NotNegativeInt, Share
-from frbench.group_inference.base import GroupInference, Rows
+from frbench.group_inference.base import GroupInference, Rows, StageLength
 
 #: Rows of a class that the silhouette is estimated on.
 SILHOUETTE_ROWS = 1000
@@ -27,7 +27,7 @@ class Clusters(GroupInference):
     features are taken as they are. The silhouette is that of at most 1000 rows of each class.
 
     Args:
-        epochs: Epochs of the first network.
+        epochs: Epochs of the first network, or their share of the run.
         of: What is clustered, ``logits`` or ``features``.
         clusters: Number of clusters of each class; 0 chooses it by the silhouette.
         max_clusters: Largest number that is tried.
@@ -52,7 +52,7 @@ class Clusters(GroupInference):
 
     def __init__(
         self,
-        epochs: NotNegativeInt = 1,
+        epochs: StageLength = 1,
         of: Literal["logits", "features"] = "logits",
         clusters: NotNegativeInt = 0,
         max_clusters: Count = 5,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from frbench.contracts.ranges import NotNegativeInt, Positive
-from frbench.group_inference.base import GroupInference, Rows
+from frbench.group_inference.base import GroupInference, Rows, StageLength
 
 
 def scale_slopes(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -43,7 +43,7 @@ class EIIL(GroupInference):
     Combine it with a penalty on environments (IRM, the paper) or with GroupDRO.
 
     Args:
-        epochs: Epochs of the reference network.
+        epochs: Epochs of the reference network, or their share of the run.
         steps: Steps of Adam over logits of q from standard normal values; 0 is the maximum itself.
             The released code takes 10,000.
         lr: Adam's rate.
@@ -58,7 +58,7 @@ class EIIL(GroupInference):
 
     def __init__(
         self,
-        epochs: NotNegativeInt = 1,
+        epochs: StageLength = 1,
         steps: NotNegativeInt = 0,
         lr: Positive = 0.001,
         start: str | None = None,

@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from frbench.contracts.ranges import NotNegative, NotNegativeInt
-from frbench.group_inference.base import GroupInference, Rows
+from frbench.contracts.ranges import NotNegative
+from frbench.group_inference.base import GroupInference, Rows, StageLength
 
 
 class Errors(GroupInference):
@@ -19,7 +19,7 @@ class Errors(GroupInference):
     ``lambda`` times to the table, which counts them lambda + 1 times.
 
     Args:
-        epochs: Epochs of the first network (the paper's T).
+        epochs: Epochs of the first network (the paper's T), or their share of the run.
         upweight: lambda; 1 is ERM.
         via: Whether the loss is weighed or errors are drawn more often; the paper does the latter.
         start: A checkpoint with the first network, instead of the first stage.
@@ -35,7 +35,7 @@ class Errors(GroupInference):
 
     def __init__(
         self,
-        epochs: NotNegativeInt = 1,
+        epochs: StageLength = 1,
         upweight: NotNegative = 20.0,
         via: Literal["weight", "sample"] = "sample",
         start: str | None = None,

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from frbench.contracts.batch import Batch, Outputs, Sizes
 from frbench.contracts.errors import UserError
-from frbench.contracts.ranges import NotNegativeInt, PositiveShare
+from frbench.contracts.ranges import PositiveShare
 from frbench.distributed import all_gather, all_sum, rank, world_size
-from frbench.group_inference.base import GroupInference, Rows
+from frbench.group_inference.base import GroupInference, Rows, StageLength
 
 
 class PseudoLabels(GroupInference):
@@ -26,7 +26,7 @@ class PseudoLabels(GroupInference):
     network that was trained on the other two; here one network labels all.
 
     Args:
-        epochs: Epochs of the first network.
+        epochs: Epochs of the first network, or their share of the run.
         tau: Least probability of a prediction that is learnt from; 1 learns from known z alone.
         start: A checkpoint with the first network, instead of the first stage.
         soft: Whether GroupDRO sees P(z | x) of rows of unknown z instead of the prediction
@@ -49,7 +49,7 @@ class PseudoLabels(GroupInference):
 
     def __init__(
         self,
-        epochs: NotNegativeInt = 1,
+        epochs: StageLength = 1,
         tau: PositiveShare = 0.95,
         start: str | None = None,
         soft: bool = False,

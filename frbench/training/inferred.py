@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pickle import UnpicklingError
 from typing import Any, cast
 
@@ -120,7 +121,19 @@ class InferredAttribute(TrainingStep):
         """Epochs of the first stage; a run of one batch, ``fast_dev_run``, tries the second."""
         if self.infer is None or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return 0
-        return self.infer.length
+        return self.infer.length(self._epochs_of_run)
+
+    @property
+    def _epochs_of_run(self) -> float:
+        """Epochs that the run has in all, maybe with a fraction; infinite if nothing ends it."""
+        trainer, data = self.trainer, datamodule_of(self.trainer)
+        limit: float = trainer.limit_train_batches  # a number of batches, or a share
+        batches = 0 if data is None else data.batches_per_epoch
+        batches = int(batches * limit) if isinstance(limit, float) else min(batches, int(limit))
+        steps = math.ceil(batches / trainer.accumulate_grad_batches)
+        ends = [float(n) for n in (trainer.max_epochs,) if n is not None and n >= 0]
+        ends += [trainer.max_steps / steps] if trainer.max_steps >= 0 and steps else []
+        return min(ends, default=math.inf)
 
     def check_stages(self) -> None:
         """Check that the run reaches its second stage.
@@ -130,10 +143,16 @@ class InferredAttribute(TrainingStep):
         """
         if self.infer is None:
             return
-        name, trainer, length = type(self.infer).__name__, self.trainer, self._first_stage
+        name, trainer = type(self.infer).__name__, self.trainer
         data = datamodule_of(trainer)
         if data is None:
             raise UserError(f"{name} visits the training table: fit a datamodule.")
+        if not isinstance(self.infer.epochs, int) and math.isinf(self._epochs_of_run):
+            raise UserError(
+                f"{name}.epochs: {self.infer.epochs} is a share of a run that has no end; set "
+                "trainer.max_epochs or trainer.max_steps, or a number of epochs."
+            )
+        length = self._first_stage
         self.infer.check(data.training.table.z)
         if known := [type(p).__name__ for p in self.penalties if p.sees_continuous]:
             raise UserError(
@@ -159,7 +178,8 @@ class InferredAttribute(TrainingStep):
         """Check the number of steps, and bind the groups of a run that continues."""
         if self.infer is None:
             return
-        steps = self._first_stage * int(self.trainer.num_training_batches)
+        batches = int(self.trainer.num_training_batches)
+        steps = self._first_stage * math.ceil(batches / self.trainer.accumulate_grad_batches)
         if 0 <= self.trainer.max_steps <= steps:
             raise UserError(
                 f"{type(self.infer).__name__}.epochs: the first stage takes {steps} steps, and "

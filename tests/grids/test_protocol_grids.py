@@ -65,6 +65,21 @@ def test_a_protocol_runs_in_stacks(name: str, in_tmp: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_method_of_two_stages_runs_by_steps(in_tmp: Path) -> None:
+    grid = yaml.safe_load((ROOT / "configs" / "bench" / "subpopbench.yaml").read_text())
+    grid["methods"] = {"JTT": grid["methods"]["JTT"]}
+    grid |= {"seeds": [0], "select": None}
+    grid["random"]["draws"] = 3
+    path = in_tmp / "grid.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in grid.items() if v}, sort_keys=False))
+    words = ["--trainer.max_steps=20", "--trainer.val_check_interval=1", "--data.n=240"]
+    assert main(["bench", str(path), "--out=out", "--model.network.hidden=[4]", *words]) == 0
+    shares = [record["settings"].get("model.infer.epochs", 0.5) for record in records("out")]
+    assert len({*shares}) == 3 and all(0.2 <= share <= 0.8 for share in shares)
+    assert all(r["status"] == "ok" and r["training"]["inferred"] for r in records("out"))
+
+
+@pytest.mark.slow
 def test_a_protocol_runs_on_a_file_by_one_option(in_tmp: Path) -> None:
     rng = np.random.default_rng(0)
     y, z = rng.integers(0, 2, (2, 300))

@@ -78,7 +78,7 @@ def same(a, b):
 def test_where_the_inferred_attribute_has_no_part_the_second_stage_is_erm(infer):
     """Bit for bit, with dropout and a schedule: epochs and steps count from zero."""
     plan = {"scheduler": "StepLR", "scheduler_options": {"step_size": 1, "gamma": 0.5}}
-    length = infer.length
+    length = infer.length(1)
     two = train(make(infer=infer, **plan), 3 + length)
     assert same(two, train(make(**plan), 3))
 
@@ -293,3 +293,37 @@ def test_rows_of_unknown_attribute_are_counted_apart_and_those_left_out_are_not_
         z = cell[2] if cell[2] < 4 else -1
         own = (y == cell[0]) & (inferred == cell[1]) & (known == z)
         assert counts[cell] == own.sum()
+
+
+@pytest.mark.parametrize(
+    ("share", "limits", "epochs"),
+    [
+        (0.5, {"max_epochs": 6}, 3),
+        (0.25, {"max_epochs": -1, "max_steps": 8 * STEPS}, 2),
+        (0.5, {"max_epochs": 100, "max_steps": 4 * STEPS - 1}, 2),
+        (0.1, {"max_epochs": 3}, 1),  # never less than one epoch
+        (0.5, {"max_epochs": -1, "max_steps": 6, "limit_train_batches": 2}, 2),
+        (0.5, {"max_epochs": -1, "max_steps": 8, "accumulate_grad_batches": 2}, 2),
+    ],
+)
+def test_a_first_stage_may_be_a_share_of_the_run(share, limits, epochs):
+    """Of its steps where they end it; the run equals one with that number of epochs."""
+    limits = {"max_epochs": 1} | limits
+    found = []
+    for length in (share, epochs):
+        seed_everything(3, verbose=False)
+        model = make(infer=Errors(length, upweight=5.0))
+        run = trainer(**limits)
+        run.fit(model, datamodule=data())
+        assert not model.identifying
+        found.append(model)
+    assert same(*found)
+
+
+def test_a_share_of_a_run_without_an_end_is_refused():
+    seed_everything(3, verbose=False)
+    run = trainer(max_epochs=-1)
+    with pytest.raises(UserError, match="share of a run that has no end; set trainer"):
+        run.fit(make(infer=Errors(0.5)), datamodule=data())
+    with pytest.raises(UserError, match=r"Errors.epochs: expected .* got 1\.5"):
+        Errors(1.5)

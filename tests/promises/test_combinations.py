@@ -36,7 +36,7 @@ def test_a_step_of_the_second_stage_in_both_precisions(infer, mixing):
                 penalties=[VREx(0.5), ConditionalMMD(0.5)],
             )  # fmt: skip
             run = trainer(
-                max_steps=2 * method.length + 1, limit_val_batches=0, precision=precision
+                max_steps=2 * method.length(1) + 1, limit_val_batches=0, precision=precision
             )
             run.fit(model, datamodule=Digits(n=48, n_eval=40, batch_size=24))
             assert not model.identifying
