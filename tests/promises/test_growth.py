@@ -56,7 +56,7 @@ class Leak(ERM):
 
     def risk(self, out, batch):
         loss = super().risk(out, batch)
-        self.__dict__.setdefault("kept", []).append(loss)
+        self.__dict__.setdefault("graphs", []).append(loss)
         return loss
 
 
