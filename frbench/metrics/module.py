@@ -247,8 +247,8 @@ class GroupCounts(Metric):
 def compute_together(evaluators: Sequence[GroupCounts]) -> None:
     """Compute several metrics on one process at once; each returns its own in its `compute`.
 
-    Those that hold exact scores or expected decisions, or have the noise floor, are left out, as
-    are rows out of range: they are computed, or refused, by themselves.
+    Those that hold exact scores or expected decisions, have the noise floor or metrics of one's
+    own, or rows out of range, are left out: each is computed, or fails, by itself.
 
     Args:
         evaluators: Metrics of the same sizes.
@@ -263,18 +263,16 @@ def compute_together(evaluators: Sequence[GroupCounts]) -> None:
     """
     alike: dict[Any, list[GroupCounts]] = {}
     for each in evaluators:
-        if not (each.exact or each.noise_floor or each.counts.is_floating_point() or each.invalid):
+        alone = each.exact or each.noise_floor or each.metrics or each.counts.is_floating_point()
+        if not (alone or each.invalid):
             names = tuple(each.class_names), tuple(each.attribute_names)
-            known = each.train_counts is not None
-            key = names, each.min_group_rows, each.metrics, known
+            key = names, each.min_group_rows, each.train_counts is not None
             alike.setdefault(key, []).append(each)
-    for ((classes, attributes), least, metrics, known), group in alike.items():
+    for ((classes, attributes), least, known), group in alike.items():
         state = ScoreState(*map(np.stack, zip(*(each._scores() for each in group), strict=True)))
         train = np.stack([np.asarray(each.train_counts) for each in group]) if known else None
         counts = np.stack([_numpy(each.counts) for each in group])
-        found = evaluate_tables(
-            counts, state, classes, attributes, train, "ignore", metrics, least
-        )
+        found = evaluate_tables(counts, state, classes, attributes, train, min_group_rows=least)
         keys, rows = list(found), np.stack(list(found.values()), -1).tolist()
         for each, values, ranks in zip(group, rows, state.ranks, strict=True):
             # The cache of torchmetrics, which update and reset clear.
